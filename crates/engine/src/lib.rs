@@ -1,1 +1,129 @@
-//! placeholder head
+//! The verbs: every thing a user can ask for, as one documented function of [`Engine`].
+//!
+//! **Lives here**: records of containers, images in use, builds; the order of steps with their undo; events; what happens at boot.
+//! **Never here**: HTTP, JSON of any API, the terminal, environment variables.
+//! **Nouns**: `Engine`, `ContainerRecord`, `ContainerState`, `CreateSpec`, `Event`, `BuildSpec`.
+//! **Invariants**: the record is written before the hands act; a verb that was answered survives `kill -9` and a power cut;
+//! only this crate composes `store`, `runtime` and `build`.
+//! **Start reading at**: this file, then `containers/mod.rs` and `builds/build.rs`.
+
+pub mod blocking;
+pub mod builds;
+pub mod clock;
+pub mod config;
+pub mod containers;
+pub mod error;
+pub mod events;
+pub mod filters;
+pub mod images;
+pub mod networks;
+mod reconcile;
+pub mod system;
+pub mod volumes;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shipway_runtime::{Runtime, RuntimeConfig};
+use shipway_store::{Store, StoreConfig};
+
+pub use config::EngineConfig;
+pub use error::Error;
+pub use events::{Event, Events, Subject};
+pub use filters::Filters;
+
+/// The result of every verb.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A running engine. Clones share it.
+#[derive(Clone)]
+pub struct Engine {
+    inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: EngineConfig,
+    pub(crate) store: Store,
+    pub(crate) runtime: Runtime,
+    pub(crate) events: Events,
+    pub(crate) containers: containers::Registry,
+    pub(crate) execs: containers::exec::Execs,
+    pub(crate) builds: builds::Builds,
+    /// Verbs being served; an on-demand daemon stays while there are any.
+    active: AtomicUsize,
+    started: shipway_model::Timestamp,
+}
+
+impl Engine {
+    /// Opens the data root, starts the hands, and brings records and kernel back into agreement.
+    ///
+    /// # Errors
+    /// The store's `Locked` when another daemon owns this data root; anything that makes the data unreadable.
+    pub async fn start(config: EngineConfig) -> Result<Self> {
+        let root = config.data_root.clone();
+        let store = blocking::files(move || Ok(Store::open(StoreConfig::new(root))?)).await?;
+        let runtime = Runtime::start(RuntimeConfig {
+            exec_root: config.exec_root.clone(),
+            cgroup_root_name: system::cgroup_root_name(&config),
+            pool_size: config.pool_size,
+        })
+        .map_err(|error| Error::Internal { what: format!("cannot start the runtime: {error}") })?;
+        let engine = Self {
+            inner: Arc::new(Inner {
+                config,
+                store,
+                runtime,
+                events: Events::default(),
+                containers: containers::Registry::default(),
+                execs: containers::exec::Execs::default(),
+                builds: builds::Builds::default(),
+                active: AtomicUsize::new(0),
+                started: clock::now(),
+            }),
+        };
+        engine.reconcile().await?;
+        Ok(engine)
+    }
+
+    /// Settings this engine runs with.
+    pub fn config(&self) -> &EngineConfig {
+        &self.inner.config
+    }
+
+    /// The store below, for reading.
+    pub fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// The event bus.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
+    }
+
+    /// When this engine started.
+    pub fn started(&self) -> shipway_model::Timestamp {
+        self.inner.started
+    }
+
+    /// True when nothing runs and nobody is being served: an on-demand daemon may leave.
+    pub fn is_idle(&self) -> bool {
+        self.inner.active.load(Ordering::Acquire) == 0 && !self.inner.containers.any_alive()
+    }
+
+    /// Marks a request as being served until the guard is dropped.
+    pub fn serving(&self) -> Serving {
+        self.inner.active.fetch_add(1, Ordering::AcqRel);
+        Serving { engine: self.clone() }
+    }
+}
+
+/// A request being served. An on-demand daemon stays while one exists.
+pub struct Serving {
+    engine: Engine,
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.engine.inner.active.fetch_sub(1, Ordering::AcqRel);
+    }
+}

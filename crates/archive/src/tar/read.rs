@@ -1,0 +1,528 @@
+//! Reading tar as a stream.
+//!
+//! `next` gives an entry; the reader itself is then the body of that entry. What must stay true: there is one reading of every archive. Where the
+//! usual readers (Go, GNU, Python) would disagree, the archive fails: two extended headers for one entry, a PAX and a GNU name that differ, a folder
+//! with a body, a global header that renames. The size in a PAX header always wins over the one in the block.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use shipway_sys::path::Time;
+
+use super::header::Header;
+use super::{BLOCK, Entry, EntryKind, Segment, padding, pax, sparse};
+use crate::{Error, Limits};
+
+/// Size of the buffer between us and the decoder.
+const BUFFER: usize = 256 * 1024;
+
+/// A tar being read.
+pub struct TarReader<R> {
+    inner: BufReader<R>,
+    limits: Limits,
+    /// Bytes taken from the stream so far.
+    offset: u64,
+    /// Stored bytes of the current body not yet read.
+    stored: u64,
+    /// Padding after the current body.
+    padding: u64,
+    /// Segments of the current sparse body not yet finished; none for a body without holes.
+    segments: std::vec::IntoIter<Segment>,
+    segment: Option<Segment>,
+    sparse: bool,
+    /// Logical position and end of the current body.
+    position: u64,
+    size: u64,
+    entries: u64,
+    total: u64,
+    finished: bool,
+}
+
+/// What comes next in a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunk {
+    /// So many bytes were put into the buffer.
+    Data(usize),
+    /// So many bytes of zeros are not stored.
+    Hole(u64),
+    /// The body is over.
+    End,
+}
+
+/// Extended headers collected for the entry that follows.
+#[derive(Default)]
+struct Extensions {
+    pax: Option<Vec<u8>>,
+    long_name: Option<Vec<u8>>,
+    long_link: Option<Vec<u8>>,
+}
+
+/// What the PAX records of one entry say.
+#[derive(Default)]
+struct Overrides {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+    size: Option<u64>,
+    uid: Option<u64>,
+    gid: Option<u64>,
+    mtime: Option<Time>,
+    uname: Option<Vec<u8>>,
+    gname: Option<Vec<u8>>,
+    xattrs: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    sparse: PaxSparse,
+}
+
+#[derive(Default)]
+struct PaxSparse {
+    major: Option<u64>,
+    minor: Option<u64>,
+    name: Option<Vec<u8>>,
+    real_size: Option<u64>,
+    map: Option<Vec<Segment>>,
+}
+
+impl<R: Read> TarReader<R> {
+    /// Reads the uncompressed tar `inner`.
+    pub fn new(inner: R, limits: Limits) -> TarReader<R> {
+        TarReader {
+            inner: BufReader::with_capacity(BUFFER, inner),
+            limits,
+            offset: 0,
+            stored: 0,
+            padding: 0,
+            segments: Vec::new().into_iter(),
+            segment: None,
+            sparse: false,
+            position: 0,
+            size: 0,
+            entries: 0,
+            total: 0,
+            finished: false,
+        }
+    }
+
+    /// The next entry, or none at the end; what is left of the former body is skipped.
+    ///
+    /// # Errors
+    /// `Malformed` with the place, `Limit`, `Read`. After an error the reader must not be used again.
+    #[allow(clippy::should_implement_trait)]
+    pub fn next(&mut self) -> Result<Option<Entry>, Error> {
+        self.skip_body()?;
+        let mut extensions = Extensions::default();
+        while let Some(block) = self.header_block(&extensions)? {
+            let header = Header::new(&block).map_err(|problem| self.malformed(problem))?;
+            let kind = match header.typeflag() {
+                b'x' | b'X' => {
+                    let bytes = self.extension(&header)?;
+                    if extensions.pax.replace(bytes).is_some() {
+                        return Err(self.malformed("two PAX headers for one entry"));
+                    }
+                    continue;
+                }
+                b'L' | b'K' => {
+                    let mut bytes = self.extension(&header)?;
+                    bytes.truncate(bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len()));
+                    let slot = if header.typeflag() == b'L' { &mut extensions.long_name } else { &mut extensions.long_link };
+                    if slot.replace(bytes).is_some() {
+                        return Err(self.malformed("two GNU long names for one entry"));
+                    }
+                    continue;
+                }
+                b'g' => {
+                    let bytes = self.extension(&header)?;
+                    self.check_global(&bytes)?;
+                    continue;
+                }
+                // The label of a tape is no file.
+                b'V' => {
+                    self.extension(&header)?;
+                    continue;
+                }
+                0 if header.path().ends_with(b"/") => EntryKind::Directory,
+                0 | b'0' | b'7' | b'S' => EntryKind::Regular,
+                b'1' => EntryKind::Hardlink,
+                b'2' => EntryKind::Symlink,
+                b'3' => EntryKind::CharDevice,
+                b'4' => EntryKind::BlockDevice,
+                b'5' => EntryKind::Directory,
+                b'6' => EntryKind::Fifo,
+                other => return Err(self.malformed(format!("unknown entry type {:?}", char::from(other)))),
+            };
+            self.entries += 1;
+            if self.entries > self.limits.entries {
+                return Err(Error::Limit { what: "entries", limit: self.limits.entries });
+            }
+            return self.assemble(&header, kind, extensions).map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Reads on in the current body; `buffer` must not be empty.
+    pub fn next_chunk(&mut self, buffer: &mut [u8]) -> Result<Chunk, Error> {
+        if self.position == self.size {
+            return Ok(Chunk::End);
+        }
+        let mut most = self.size - self.position;
+        if self.sparse {
+            if self.segment.is_none() {
+                self.segment = self.segments.next();
+            }
+            match self.segment {
+                Some(segment) if segment.offset <= self.position => most = segment.offset + segment.length - self.position,
+                other => {
+                    let end = other.map_or(self.size, |segment| segment.offset);
+                    let length = end - self.position;
+                    self.position = end;
+                    return Ok(Chunk::Hole(length));
+                }
+            }
+        }
+        let most = most.min(buffer.len() as u64) as usize;
+        let count = self.inner.read(&mut buffer[..most]).map_err(Error::reading)?;
+        if count == 0 {
+            return Err(self.malformed("the archive ends inside a file"));
+        }
+        self.offset += count as u64;
+        self.stored -= count as u64;
+        self.position += count as u64;
+        if self.segment.is_some_and(|segment| segment.offset + segment.length == self.position) {
+            self.segment = None;
+        }
+        Ok(Chunk::Data(count))
+    }
+
+    /// Reads whatever follows the end of the archive to the end of the stream, so that whoever hashes below sees every byte.
+    pub fn drain(&mut self) -> Result<(), Error> {
+        loop {
+            let count = self.inner.fill_buf().map_err(Error::reading)?.len();
+            if count == 0 {
+                return Ok(());
+            }
+            self.inner.consume(count);
+            self.offset += count as u64;
+        }
+    }
+
+    /// Bytes taken from the stream so far.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// The next block, or none at the end: two blocks of zeros, one at the very end, or simply no more bytes (Go and GNU tar read these alike).
+    fn header_block(&mut self, pending: &Extensions) -> Result<Option<[u8; BLOCK]>, Error> {
+        if self.finished {
+            return Ok(None);
+        }
+        let first = self.block()?;
+        let ended = match &first {
+            None => true,
+            Some(block) if block.iter().any(|byte| *byte != 0) => false,
+            Some(_) => match self.block()? {
+                Some(block) if block.iter().any(|byte| *byte != 0) => return Err(self.malformed("a block of zeros between entries")),
+                _ => true,
+            },
+        };
+        self.finished = ended;
+        if !ended {
+            return Ok(first);
+        }
+        if pending.pax.is_some() || pending.long_name.is_some() || pending.long_link.is_some() {
+            return Err(self.malformed("the archive ends after an extended header"));
+        }
+        Ok(None)
+    }
+
+    fn block(&mut self) -> Result<Option<[u8; BLOCK]>, Error> {
+        let mut block = [0; BLOCK];
+        let mut have = 0;
+        while have < BLOCK {
+            match self.inner.read(&mut block[have..]).map_err(Error::reading)? {
+                0 if have == 0 => return Ok(None),
+                0 => return Err(self.malformed("the archive ends inside a block")),
+                count => have += count,
+            }
+        }
+        self.offset += BLOCK as u64;
+        Ok(Some(block))
+    }
+
+    /// The body of an extended header.
+    fn extension(&mut self, header: &Header<'_>) -> Result<Vec<u8>, Error> {
+        let size = header.size().map_err(|problem| self.malformed(problem))?;
+        if size > self.limits.extension_bytes {
+            return Err(Error::Limit { what: "bytes in an extended header", limit: self.limits.extension_bytes });
+        }
+        self.exactly(size)
+    }
+
+    /// `size` bytes and their padding; the caller has bounded `size`.
+    fn exactly(&mut self, size: u64) -> Result<Vec<u8>, Error> {
+        let mut bytes = vec![0; (size + padding(size)) as usize];
+        self.inner.read_exact(&mut bytes).map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => self.malformed("the archive ends inside an extended header"),
+            _ => Error::reading(error),
+        })?;
+        self.offset += bytes.len() as u64;
+        bytes.truncate(size as usize);
+        Ok(bytes)
+    }
+
+    /// Global headers are ignored, as Docker does; one that would rename or resize what follows is refused, because others obey it.
+    fn check_global(&self, bytes: &[u8]) -> Result<(), Error> {
+        for (key, _) in pax::records(bytes).map_err(|problem| self.malformed(problem))? {
+            if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") || key.starts_with(pax::XATTR) {
+                return Err(self.malformed(format!("a global header sets \"{}\"", crate::error::show(key))));
+            }
+        }
+        Ok(())
+    }
+
+    fn assemble(&mut self, header: &Header<'_>, kind: EntryKind, extensions: Extensions) -> Result<Entry, Error> {
+        let pax_bytes = extensions.pax.unwrap_or_default();
+        let overrides = overrides(&pax_bytes).map_err(|problem| self.malformed(problem))?;
+        let path = one_of(overrides.path, extensions.long_name).ok_or_else(|| self.malformed("PAX and GNU give one entry two names"))?;
+        let link = one_of(overrides.link, extensions.long_link).ok_or_else(|| self.malformed("PAX and GNU give one entry two targets"))?;
+        let field = |value: Result<u64, String>| value.map_err(|problem| self.malformed(problem));
+        let id = |given: Option<u64>, value: Result<u64, String>| match given {
+            Some(id) => Ok(id),
+            None => value,
+        };
+        let id = |given, value, what: &str| {
+            id(given, value)
+                .and_then(|id| u32::try_from(id).map_err(|_| format!("the {what} {id} is out of range")))
+                .map_err(|problem| self.malformed(problem))
+        };
+        let mut entry = Entry {
+            path: path.unwrap_or_else(|| header.path()),
+            kind,
+            size: 0,
+            mode: (field(header.mode())? & 0o7777) as u32,
+            uid: id(overrides.uid, header.uid(), "uid")?,
+            gid: id(overrides.gid, header.gid(), "gid")?,
+            mtime: match overrides.mtime {
+                Some(time) => time,
+                None => Time { seconds: header.mtime().map_err(|problem| self.malformed(problem))?, nanoseconds: 0 },
+            },
+            link: link.unwrap_or_else(|| header.link().to_vec()),
+            device: (0, 0),
+            uname: overrides.uname.unwrap_or_else(|| header.uname().to_vec()),
+            gname: overrides.gname.unwrap_or_else(|| header.gname().to_vec()),
+            xattrs: overrides.xattrs,
+            sparse: Vec::new(),
+        };
+        let stored = match overrides.size {
+            Some(size) => size,
+            None => field(header.size())?,
+        };
+        match kind {
+            EntryKind::CharDevice | EntryKind::BlockDevice => entry.device = header.device().map_err(|problem| self.malformed(problem))?,
+            EntryKind::Hardlink | EntryKind::Symlink => {}
+            EntryKind::Regular | EntryKind::Directory | EntryKind::Fifo => entry.link.clear(),
+        }
+        match kind {
+            EntryKind::Regular => self.start_body(header, &mut entry, stored, overrides.sparse)?,
+            // Some tars repeat the size of the file in its hard links, but none stores a body.
+            EntryKind::Hardlink => {}
+            _ if stored != 0 => return Err(self.malformed("an entry that is not a file has a body")),
+            _ => {}
+        }
+        self.check_names(&entry)?;
+        Ok(entry)
+    }
+
+    fn start_body(&mut self, header: &Header<'_>, entry: &mut Entry, stored: u64, pax: PaxSparse) -> Result<(), Error> {
+        let (mut segments, mut size, mut left, mut is_sparse) = (Vec::new(), stored, stored, false);
+        if header.typeflag() == b'S' {
+            is_sparse = true;
+            size = self.old_gnu_map(header, &mut segments)?;
+        } else if pax.major == Some(1) && pax.minor == Some(0) {
+            is_sparse = true;
+            size = pax.real_size.ok_or_else(|| self.malformed("a sparse file without its size"))?;
+            left = self.map_in_body(stored, &mut segments)?;
+        } else if let Some(map) = pax.map {
+            is_sparse = true;
+            size = pax.real_size.ok_or_else(|| self.malformed("a sparse file without its size"))?;
+            segments = map;
+        } else if pax.major.is_some() || pax.real_size.is_some() {
+            return Err(self.malformed("a sparse map of an unknown form"));
+        }
+        if is_sparse {
+            segments = sparse::check(segments, size, left, &self.limits)?.map_err(|problem| self.malformed(problem))?;
+            if let Some(name) = pax.name {
+                entry.path = name;
+            }
+        }
+        self.total = self.total.saturating_add(size);
+        if self.total > self.limits.total_bytes {
+            return Err(Error::Limit { what: "bytes in all files together", limit: self.limits.total_bytes });
+        }
+        entry.size = size;
+        entry.sparse.clone_from(&segments);
+        (self.stored, self.padding, self.position, self.size, self.sparse) = (left, padding(stored), 0, size, is_sparse);
+        self.segments = segments.into_iter();
+        self.segment = None;
+        Ok(())
+    }
+
+    fn old_gnu_map(&mut self, header: &Header<'_>, segments: &mut Vec<Segment>) -> Result<u64, Error> {
+        let (slots, mut more, size) = header.gnu_sparse().map_err(|problem| self.malformed(problem))?;
+        sparse::read_slots(slots, segments).map_err(|problem| self.malformed(problem))?;
+        while more {
+            let block = self.block()?.ok_or_else(|| self.malformed("the archive ends inside a sparse map"))?;
+            sparse::read_slots(&block[..504], segments).map_err(|problem| self.malformed(problem))?;
+            more = block[504] != 0;
+            if segments.len() as u64 > self.limits.sparse_segments {
+                return Err(Error::Limit { what: "segments in a sparse file", limit: self.limits.sparse_segments });
+            }
+        }
+        Ok(size)
+    }
+
+    /// PAX 1.0: the map stands as decimal lines before the data, padded to blocks. Gives what is left of the stored bytes.
+    fn map_in_body(&mut self, stored: u64, segments: &mut Vec<Segment>) -> Result<u64, Error> {
+        let (mut lines, mut left, mut line) = (Vec::<u64>::new(), stored, Vec::new());
+        loop {
+            if left < BLOCK as u64 {
+                return Err(self.malformed("the sparse map is longer than the file"));
+            }
+            let block = self.block()?.ok_or_else(|| self.malformed("the archive ends inside a sparse map"))?;
+            left -= BLOCK as u64;
+            for byte in block {
+                if byte != b'\n' {
+                    line.push(byte);
+                    if line.len() > 20 {
+                        return Err(self.malformed("the sparse map is malformed"));
+                    }
+                    continue;
+                }
+                lines.push(pax::decimal(&line).ok_or_else(|| self.malformed("the sparse map is malformed"))?);
+                line.clear();
+                if lines[0] > self.limits.sparse_segments {
+                    return Err(Error::Limit { what: "segments in a sparse file", limit: self.limits.sparse_segments });
+                }
+                if lines.len() as u64 == 1 + 2 * lines[0] {
+                    segments.extend(lines[1..].chunks_exact(2).map(|pair| Segment { offset: pair[0], length: pair[1] }));
+                    return Ok(left);
+                }
+            }
+        }
+    }
+
+    fn check_names(&self, entry: &Entry) -> Result<(), Error> {
+        for name in [&entry.path, &entry.link] {
+            if name.len() as u64 > self.limits.name_bytes {
+                return Err(Error::Limit { what: "bytes in a name", limit: self.limits.name_bytes });
+            }
+            if name.contains(&0) {
+                return Err(self.malformed("a NUL in a name"));
+            }
+        }
+        if entry.path.is_empty() {
+            return Err(self.malformed("an entry without a name"));
+        }
+        if matches!(entry.kind, EntryKind::Hardlink | EntryKind::Symlink) && entry.link.is_empty() {
+            return Err(self.malformed("a link without a target"));
+        }
+        Ok(())
+    }
+
+    fn skip_body(&mut self) -> Result<(), Error> {
+        let mut left = self.stored + self.padding;
+        (self.stored, self.padding, self.position, self.size) = (0, 0, 0, 0);
+        while left > 0 {
+            let have = self.inner.fill_buf().map_err(Error::reading)?.len();
+            if have == 0 {
+                return Err(self.malformed("the archive ends inside a file"));
+            }
+            let step = left.min(have as u64);
+            self.inner.consume(step as usize);
+            self.offset += step;
+            left -= step;
+        }
+        Ok(())
+    }
+
+    fn malformed(&self, problem: impl Into<String>) -> Error {
+        Error::Malformed { offset: self.offset.saturating_sub(BLOCK as u64), problem: problem.into() }
+    }
+}
+
+/// The body of the current entry, holes as zeros.
+impl<R: Read> Read for TarReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if buffer.is_empty() {
+            return Ok(0);
+        }
+        match self.next_chunk(buffer).map_err(Error::into_io)? {
+            Chunk::Data(count) => Ok(count),
+            Chunk::End => Ok(0),
+            Chunk::Hole(length) => {
+                let count = length.min(buffer.len() as u64);
+                buffer[..count as usize].fill(0);
+                // The rest of the hole is met again by the next call.
+                self.position -= length - count;
+                Ok(count as usize)
+            }
+        }
+    }
+}
+
+/// The value both or one give; none when they differ.
+#[allow(clippy::option_option)]
+fn one_of(pax: Option<Vec<u8>>, gnu: Option<Vec<u8>>) -> Option<Option<Vec<u8>>> {
+    match (pax, gnu) {
+        (Some(pax), Some(gnu)) => (pax == gnu).then_some(Some(pax)),
+        (pax, gnu) => Some(pax.or(gnu)),
+    }
+}
+
+/// Reads the records of one entry; of two records with one key the later counts, an empty value takes the key back (POSIX).
+fn overrides(bytes: &[u8]) -> Result<Overrides, String> {
+    let mut found = Overrides::default();
+    let mut pairs: Vec<&[u8]> = Vec::new();
+    for (key, value) in pax::records(bytes)? {
+        let text = || -> Result<Option<Vec<u8>>, String> {
+            if value.contains(&0) {
+                return Err(format!("a NUL in the PAX record \"{}\"", crate::error::show(key)));
+            }
+            Ok((!value.is_empty()).then(|| value.to_vec()))
+        };
+        let number = || -> Result<Option<u64>, String> {
+            let bad = || format!("the PAX record \"{}\" is not a number", crate::error::show(key));
+            if value.is_empty() { Ok(None) } else { pax::decimal(value).map(Some).ok_or_else(bad) }
+        };
+        match key {
+            b"path" => found.path = text()?,
+            b"linkpath" => found.link = text()?,
+            b"uname" => found.uname = text()?,
+            b"gname" => found.gname = text()?,
+            b"size" => found.size = number()?,
+            b"uid" => found.uid = number()?,
+            b"gid" => found.gid = number()?,
+            b"mtime" if value.is_empty() => found.mtime = None,
+            b"mtime" => found.mtime = Some(pax::time(value).ok_or("the PAX record \"mtime\" is not a time")?),
+            b"GNU.sparse.major" => found.sparse.major = number()?,
+            b"GNU.sparse.minor" => found.sparse.minor = number()?,
+            b"GNU.sparse.name" => found.sparse.name = text()?,
+            b"GNU.sparse.size" | b"GNU.sparse.realsize" => found.sparse.real_size = number()?,
+            b"GNU.sparse.offset" | b"GNU.sparse.numbytes" => {
+                if (key == b"GNU.sparse.offset") != pairs.len().is_multiple_of(2) {
+                    return Err("the sparse map is malformed".to_owned());
+                }
+                pairs.push(value);
+            }
+            b"GNU.sparse.map" => found.sparse.map = Some(sparse::read_numbers(value.split(|byte| *byte == b',').filter(|v| !v.is_empty()))?),
+            _ => {
+                if let Some(name) = key.strip_prefix(pax::XATTR) {
+                    if name.is_empty() {
+                        return Err("an extended attribute without a name".to_owned());
+                    }
+                    found.xattrs.insert(name.to_vec(), value.to_vec());
+                }
+            }
+        }
+    }
+    if !pairs.is_empty() {
+        found.sparse.map = Some(sparse::read_numbers(pairs.into_iter())?);
+    }
+    Ok(found)
+}

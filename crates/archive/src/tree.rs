@@ -1,0 +1,241 @@
+//! A stack of layer indexes seen as the one tree that overlayfs shows of them, without mounting anything.
+//!
+//! What must stay true: the upper layer wins; a whiteout, an opaque folder or anything that is no folder hides what lies below it in lower layers.
+//! Symlinks are resolved as a process with this tree as its `/` would.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+
+use crate::Error;
+use crate::error::show;
+use crate::glob::Pattern;
+use crate::index::{ContentDigest, IndexEntry, LayerIndex, Node, folder_digest, is_within, leaf_digest};
+
+/// As many symlinks as the kernel follows in one path.
+const SYMLINKS_FOLLOWED: usize = 40;
+
+/// The view of a stack of layers.
+#[derive(Debug, Clone, Default)]
+pub struct Tree {
+    /// Lowest first.
+    layers: Vec<Arc<LayerIndex>>,
+}
+
+/// What becomes of a symlink as last component.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Last {
+    /// It is followed, as stat(2) does.
+    Follow,
+    /// It is meant itself, as lstat(2) does.
+    Keep,
+}
+
+impl Tree {
+    /// Stacks `layers`, the lowest first.
+    pub fn new(layers: Vec<Arc<LayerIndex>>) -> Tree {
+        Tree { layers }
+    }
+
+    /// The entry at `path`, clean and relative, no symlink followed.
+    ///
+    /// # Cost
+    /// A few binary searches per layer.
+    pub fn lookup(&self, path: &[u8]) -> Option<&IndexEntry> {
+        for layer in self.layers.iter().rev() {
+            match layer.lookup(path) {
+                Some(IndexEntry { node: Node::Whiteout, .. }) => return None,
+                Some(entry) => return Some(entry),
+                None if hides(layer, path) => return None,
+                None => {}
+            }
+        }
+        None
+    }
+
+    /// What stands in the folder `path`, sorted by name; nothing if it is no folder.
+    pub fn children(&self, path: &[u8]) -> Vec<&IndexEntry> {
+        let (mut found, mut gone) = (BTreeMap::new(), BTreeSet::new());
+        for layer in self.layers.iter().rev() {
+            let here = layer.lookup(path);
+            if here.is_some_and(|entry| !entry.is_dir()) {
+                break;
+            }
+            for child in layer.children(path) {
+                if child.node == Node::Whiteout {
+                    gone.insert(child.name());
+                } else if !gone.contains(child.name()) {
+                    found.entry(child.name()).or_insert(child);
+                }
+            }
+            if here.is_some_and(|entry| entry.node == Node::Directory { opaque: true }) || hides(layer, path) {
+                break;
+            }
+        }
+        // A name removed in a layer is gone for the layers below it only; what the same or an upper layer has was entered before.
+        found.into_values().collect()
+    }
+
+    /// Follows symlinks and dots of `path` and gives the clean path of what is really meant.
+    ///
+    /// # Errors
+    /// `NotFound` when a component is missing, is no folder, or symlinks go round in circles.
+    pub fn resolve(&self, path: &[u8], last: Last) -> Result<Vec<u8>, Error> {
+        let missing = || Error::NotFound { path: show(path) };
+        let mut left: VecDeque<Vec<u8>> = components(path);
+        let (mut at, mut followed) = (Vec::new(), 0);
+        while let Some(name) = left.pop_front() {
+            if name == b".." {
+                at.truncate(crate::index::parent(&at).len());
+                continue;
+            }
+            let next = join(&at, &name);
+            let entry = self.lookup(&next).ok_or_else(missing)?;
+            match &entry.node {
+                Node::Symlink { target } if !left.is_empty() || last == Last::Follow => {
+                    followed += 1;
+                    if followed > SYMLINKS_FOLLOWED {
+                        return Err(missing());
+                    }
+                    if target.starts_with(b"/") {
+                        at.clear();
+                    }
+                    for name in components(target).into_iter().rev() {
+                        left.push_front(name);
+                    }
+                }
+                Node::Directory { .. } => at = next,
+                _ if left.is_empty() => at = next,
+                _ => return Err(missing()),
+            }
+        }
+        Ok(at)
+    }
+
+    /// The paths that a pattern of `COPY` means, sorted. Symlinks are followed in the part before the first wildcard only, as BuildKit does.
+    ///
+    /// # Errors
+    /// `Pattern`. Nothing found is an empty answer; a pattern without wildcards gives its path if that is there.
+    pub fn glob(&self, pattern: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        expand(pattern, &TreeNames(self))
+    }
+
+    /// Digest of what stands at `path`, of a folder with all below it; the same for the same content however many layers it is spread over.
+    ///
+    /// # Cost
+    /// Visits everything below `path` once.
+    pub fn digest(&self, path: &[u8]) -> Option<ContentDigest> {
+        let entry = self.lookup(path)?;
+        Some(self.digest_of(entry))
+    }
+
+    fn digest_of(&self, entry: &IndexEntry) -> ContentDigest {
+        if !entry.is_dir() {
+            return leaf_digest(entry);
+        }
+        let children = self.children(&entry.path);
+        folder_digest(entry, children.into_iter().map(|child| (child.name(), self.digest_of(child))))
+    }
+}
+
+/// Whether `layer` hides `path`, which it does not have itself, from the layers below.
+fn hides(layer: &LayerIndex, path: &[u8]) -> bool {
+    let mut end = path.len();
+    while end > 0 {
+        end = path[..end].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
+        match layer.lookup(&path[..end]).map(|entry| &entry.node) {
+            Some(Node::Directory { opaque: false }) => return false,
+            Some(_) => return true,
+            None => {}
+        }
+    }
+    false
+}
+
+/// Something whose names a pattern can be held against.
+pub(crate) trait Names {
+    /// Names in a folder, and whether each is a folder.
+    fn names(&self, folder: &[u8]) -> Vec<(Vec<u8>, bool)>;
+    /// The real path of one without wildcards, if it is there.
+    fn locate(&self, path: &[u8]) -> Option<Vec<u8>>;
+}
+
+struct TreeNames<'a>(&'a Tree);
+
+impl Names for TreeNames<'_> {
+    fn names(&self, folder: &[u8]) -> Vec<(Vec<u8>, bool)> {
+        self.0.children(folder).into_iter().map(|entry| (entry.name().to_vec(), entry.is_dir())).collect()
+    }
+
+    fn locate(&self, path: &[u8]) -> Option<Vec<u8>> {
+        self.0.resolve(path, Last::Keep).ok()
+    }
+}
+
+/// See [`Tree::glob`].
+pub(crate) fn expand(pattern: &[u8], names: &dyn Names) -> Result<Vec<Vec<u8>>, Error> {
+    let whole = Pattern::parse(pattern)?;
+    let cleaned = crate::ignore::clean(&[b"/", pattern].concat());
+    let parts: Vec<&[u8]> = cleaned.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
+    let wild = if whole.is_literal() { parts.len() } else { parts.iter().position(|part| part.iter().any(|b| b"*?[".contains(b))).unwrap_or(parts.len()) };
+    let plain: Vec<Vec<u8>> = parts[..wild].iter().map(|part| unescape(part)).collect();
+    let Some(start) = names.locate(&plain.join(&b'/')) else { return Ok(Vec::new()) };
+    let mut found = vec![start];
+    for (number, part) in parts.iter().enumerate().skip(wild) {
+        let matcher = Pattern::parse(part)?;
+        let last = number + 1 == parts.len();
+        let mut next = Vec::new();
+        for folder in found {
+            for (name, is_dir) in names.names(&folder) {
+                if (last || is_dir) && matcher.matches(&name) {
+                    next.push(join(&folder, &name));
+                }
+            }
+        }
+        found = next;
+    }
+    found.sort_unstable_by(|a, b| crate::index::compare_paths(a, b));
+    Ok(found)
+}
+
+/// Takes the backslashes of a part without wildcards away.
+fn unescape(part: &[u8]) -> Vec<u8> {
+    let mut bytes = part.iter();
+    let mut plain = Vec::with_capacity(part.len());
+    while let Some(byte) = bytes.next() {
+        plain.push(if *byte == b'\\' { *bytes.next().unwrap_or(byte) } else { *byte });
+    }
+    plain
+}
+
+pub(crate) fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
+    path.split(|byte| *byte == b'/').filter(|name| !matches!(*name, b"" | b".")).map(<[u8]>::to_vec).collect()
+}
+
+pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
+    if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
+}
+
+impl Tree {
+    /// Number of the layer (0 the lowest) that `path` is seen from.
+    pub fn origin(&self, path: &[u8]) -> Option<usize> {
+        let entry = self.lookup(path)?;
+        self.layers.iter().rposition(|layer| layer.lookup(&entry.path).is_some())
+    }
+
+    /// All that is seen at and below `path`, folders before what is in them.
+    pub fn walk(&self, path: &[u8]) -> Vec<&IndexEntry> {
+        let mut all = Vec::new();
+        let mut waiting: Vec<&IndexEntry> = self.lookup(path).into_iter().collect();
+        while let Some(entry) = waiting.pop() {
+            all.push(entry);
+            if entry.is_dir() {
+                waiting.extend(self.children(&entry.path).into_iter().rev());
+            }
+        }
+        debug_assert!(all.iter().all(|entry| is_within(&entry.path, path)));
+        all
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,82 @@
+use super::*;
+
+fn layer(lines: &[&str]) -> Arc<LayerIndex> {
+    let mut entries = vec![IndexEntry::new(b"", Node::Directory { opaque: false }, 0o755)];
+    for line in lines {
+        let (path, what) = line.split_once(' ').expect("path and kind");
+        let node = match what {
+            "dir" => Node::Directory { opaque: false },
+            "opaque" => Node::Directory { opaque: true },
+            "gone" => Node::Whiteout,
+            text if text.starts_with("-> ") => Node::Symlink { target: text[3..].as_bytes().to_vec() },
+            text => Node::File { size: text.len() as u64, content: *blake3::hash(text.as_bytes()).as_bytes(), hardlink: None },
+        };
+        entries.push(IndexEntry::new(path, node, 0o755));
+    }
+    Arc::new(LayerIndex::new(entries).expect("layer"))
+}
+
+fn paths(tree: &Tree) -> Vec<String> {
+    tree.walk(b"").into_iter().skip(1).map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+}
+
+#[test]
+fn the_upper_layer_wins_and_marks_hide() {
+    let lower = layer(&["a dir", "a/x one", "a/y two", "b dir", "b/x one", "c dir", "c/x one", "d dir", "d/sub dir", "d/sub/x one"]);
+    let upper = layer(&["a dir", "a/x gone", "a/z new", "b opaque", "b/y new", "c file-now", "d gone"]);
+    let tree = Tree::new(vec![lower.clone(), upper]);
+    assert_eq!(paths(&tree), ["a", "a/y", "a/z", "b", "b/y", "c"]);
+    for hidden in ["a/x", "b/x", "c/x", "d", "d/sub", "d/sub/x"] {
+        assert!(tree.lookup(hidden.as_bytes()).is_none(), "{hidden}");
+    }
+    assert!(tree.children(b"d/sub").is_empty() && tree.children(b"c").is_empty());
+    let again = Tree::new(vec![lower, layer(&["d gone"]), layer(&["d dir", "d/new x"])]);
+    assert_eq!(again.children(b"d").len(), 1);
+    assert!(again.lookup(b"d/sub").is_none());
+    assert_eq!((again.origin(b"a/x"), again.origin(b"d/new"), again.origin(b"d/sub")), (Some(0), Some(2), None));
+}
+
+#[test]
+fn symlinks_are_resolved_inside() {
+    let tree = Tree::new(vec![layer(&["usr dir", "usr/bin dir", "usr/bin/sh x", "bin -> usr/bin", "up -> ../../usr", "abs -> /bin/../bin", "loop -> loop", "bad -> nowhere"])]);
+    let check = |path: &str, last, expected: Option<&str>| {
+        assert_eq!(tree.resolve(path.as_bytes(), last).ok().map(|p| String::from_utf8_lossy(&p).into_owned()).as_deref(), expected, "{path}");
+    };
+    check("/bin/sh", Last::Follow, Some("usr/bin/sh"));
+    check("bin", Last::Keep, Some("bin"));
+    check("bin", Last::Follow, Some("usr/bin"));
+    check("up/bin/../../..", Last::Follow, Some(""));
+    check("abs/sh", Last::Keep, Some("usr/bin/sh"));
+    check("loop", Last::Follow, None);
+    check("loop", Last::Keep, Some("loop"));
+    check("bad", Last::Follow, None);
+    check("usr/bin/sh/x", Last::Follow, None);
+}
+
+#[test]
+fn patterns_find_paths() {
+    let tree = Tree::new(vec![layer(&["a dir", "a/1.go x", "a/2.go x", "a/3.c x", "b dir", "b/1.go x", "l -> a", "we[ird x"])]);
+    let check = |pattern: &str, expected: &[&str]| {
+        let found = tree.glob(pattern.as_bytes()).expect(pattern);
+        assert_eq!(found.iter().map(|p| String::from_utf8_lossy(p)).collect::<Vec<_>>(), expected, "{pattern}");
+    };
+    check("*/*.go", &["a/1.go", "a/2.go", "b/1.go"]);
+    check("/l/*.go", &["a/1.go", "a/2.go"]);
+    check("a/./x/../1.go", &["a/1.go"]);
+    check("../*", &["a", "b", "l", "we[ird"]);
+    check("[ab]", &["a", "b"]);
+    check("we\\[ird", &["we[ird"]);
+    check("none", &[]);
+    check("", &[""]);
+    assert!(tree.glob(b"a/[").is_err());
+}
+
+#[test]
+fn the_digest_does_not_depend_on_how_the_tree_is_layered() {
+    let flat = Tree::new(vec![layer(&["a dir", "a/x one", "a/y two"])]);
+    let stacked = Tree::new(vec![layer(&["a dir", "a/x old", "a/z old", "q old"]), layer(&["a opaque", "a/x one", "q gone"]), layer(&["a dir", "a/y two"])]);
+    assert_eq!(flat.digest(b""), stacked.digest(b""));
+    assert_eq!(flat.digest(b"a"), stacked.digest(b"a"));
+    assert_ne!(flat.digest(b"a"), flat.digest(b"a/x"));
+    assert_eq!(flat.digest(b"none"), None);
+}

@@ -1,0 +1,506 @@
+//! Placing one entry: clearing the way, making it, giving it owner, mode, attributes and times by its own handle, and noting it in the index.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use shipway_sys::path::{FileKind, Root, Time, set_mode, set_owner, set_times};
+use shipway_sys::{copy, xattr};
+
+use super::walk::{Folder, Folders};
+use super::{Lower, Ownership, UnpackSummary, Whiteouts};
+use crate::Error;
+use crate::index::{IndexEntry, LayerIndex, Node, compare_paths};
+use crate::tar::read::Chunk;
+use crate::tar::{Entry, EntryKind, TarReader};
+use crate::tree::{components, join};
+use crate::whiteout::{self, Mark};
+
+/// Read and written at once; most files of images fit in.
+const BUFFER: usize = 128 * 1024;
+
+/// The work in progress.
+pub(super) struct Placing<'a> {
+    pub(super) root: Rc<Folder>,
+    pub(super) lower: &'a dyn Lower,
+    pub(super) whiteouts: Whiteouts,
+    ownership: Ownership,
+    pub(super) euid: u32,
+    pub(super) egid: u32,
+    umask: u32,
+    pub(super) folders: Folders,
+    /// By path in plain byte order; a subtree is then still one range.
+    pub(super) index: BTreeMap<Vec<u8>, IndexEntry>,
+    /// Names of one inode, by group number.
+    links: HashMap<Vec<u8>, u64>,
+    groups: u64,
+    /// Set at the end, because making things in a folder changes its time.
+    folder_times: BTreeMap<Vec<u8>, Time>,
+    buffer: Vec<u8>,
+    bytes: u64,
+    entries: u64,
+    skipped_xattrs: u64,
+}
+
+/// What stood in the way of a new thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// A folder, left there because a folder is to come.
+    FolderKept,
+    /// A whiteout or something else that hid the layers below and is now removed.
+    Removed,
+}
+
+impl<'a> Placing<'a> {
+    pub(super) fn new(root: &Root, lower: &'a dyn Lower, ownership: Ownership, whiteouts: Whiteouts) -> Result<Self, Error> {
+        let top = root.top()?;
+        let found = shipway_sys::path::metadata(&top)?;
+        let (euid, egid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let mut root_entry = IndexEntry::new(b"", Node::Directory { opaque: false }, found.mode);
+        (root_entry.uid, root_entry.gid) = (found.uid, found.gid);
+        let gid = if found.mode & 0o2000 == 0 { egid } else { found.gid };
+        Ok(Placing {
+            root: Rc::new(Folder { dir: top, path: Vec::new(), gid }),
+            lower,
+            whiteouts,
+            ownership,
+            euid,
+            egid,
+            umask: umask()?,
+            folders: Folders::default(),
+            index: BTreeMap::from([(Vec::new(), root_entry)]),
+            links: HashMap::new(),
+            groups: 0,
+            folder_times: BTreeMap::new(),
+            buffer: vec![0; BUFFER],
+            bytes: 0,
+            entries: 0,
+            skipped_xattrs: 0,
+        })
+    }
+
+    /// Owner of folders that no entry describes.
+    pub(super) fn unmentioned_owner(&self) -> (u32, u32) {
+        match self.ownership {
+            Ownership::FromArchive => (0, 0),
+            Ownership::Fixed(uid, gid) => (uid, gid),
+        }
+    }
+
+    /// Places one entry whose body `tar` gives next.
+    pub(super) fn place<R: Read>(&mut self, entry: &Entry, tar: &mut TarReader<R>) -> Result<(), Error> {
+        self.entries += 1;
+        check_xattrs(entry)?;
+        let Some((parent, name)) = clean(&entry.path) else { return self.place_root(entry) };
+        if self.whiteouts == Whiteouts::Overlay {
+            match self.marks(entry, &parent, &name)? {
+                Mark::None => {}
+                Mark::Aufs => return Ok(()),
+                Mark::Whiteout(gone) => return self.place_whiteout(&parent, gone),
+                Mark::Opaque => return self.place_opaque(&parent),
+                Mark::Invalid => return Err(Error::refused(&entry.path, "it is a whiteout of no possible name")),
+            }
+        }
+        let folder = self.folder(&parent)?;
+        let os_name = OsStr::from_bytes(&name);
+        let path = join(&folder.path, &name);
+        match entry.kind {
+            EntryKind::Directory => self.place_dir(entry, &folder, os_name, path),
+            EntryKind::Regular => self.place_file(entry, &folder, os_name, path, tar),
+            EntryKind::Hardlink => self.place_hardlink(entry, &folder, os_name, path),
+            EntryKind::Symlink => self.place_symlink(entry, &folder, os_name, path),
+            EntryKind::CharDevice | EntryKind::BlockDevice | EntryKind::Fifo => self.place_node(entry, &folder, os_name, path),
+        }
+    }
+
+    /// Times of folders and names of hard links are settled last.
+    pub(super) fn finish(mut self) -> Result<UnpackSummary, Error> {
+        self.folders.forget();
+        for (path, time) in std::mem::take(&mut self.folder_times).into_iter().rev() {
+            let folder = self.folder(&path)?;
+            set_times(&folder.dir, time)?;
+        }
+        let mut names: Vec<(u64, Vec<u8>)> = std::mem::take(&mut self.links).into_iter().map(|(path, group)| (group, path)).collect();
+        names.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| compare_paths(&a.1, &b.1)));
+        for group in names.chunk_by(|a, b| a.0 == b.0) {
+            for (_, path) in &group[1..] {
+                if let Some(IndexEntry { node: Node::File { hardlink, .. }, .. }) = self.index.get_mut(path) {
+                    *hardlink = Some(group[0].1.clone());
+                }
+            }
+        }
+        // What a plain archive was merged into is not in the index, so folders on the way may be missing there.
+        self.add_missing_folders()?;
+        let index = LayerIndex::new(self.index.into_values().collect())?;
+        Ok(UnpackSummary { bytes: self.bytes, entries: self.entries, skipped_xattrs: self.skipped_xattrs, index })
+    }
+
+    fn add_missing_folders(&mut self) -> Result<(), Error> {
+        let mut missing = Vec::new();
+        for path in self.index.keys() {
+            let mut folder = crate::index::parent(path);
+            while !folder.is_empty() && !self.index.contains_key(folder) {
+                missing.push(folder.to_vec());
+                folder = crate::index::parent(folder);
+            }
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        for path in missing {
+            let found = shipway_sys::path::metadata(&self.folder(&path)?.dir)?;
+            let mut entry = IndexEntry::new(path.clone(), Node::Directory { opaque: false }, found.mode);
+            (entry.uid, entry.gid) = (found.uid, found.gid);
+            self.index.insert(path, entry);
+        }
+        Ok(())
+    }
+
+    /// What the name means; a whiteout name among the folders on the way is never sensible.
+    fn marks<'n>(&self, entry: &Entry, parent: &[u8], name: &'n [u8]) -> Result<Mark<'n>, Error> {
+        for component in parent.split(|byte| *byte == b'/') {
+            match whiteout::mark(component) {
+                Mark::None => {}
+                Mark::Aufs => return Ok(Mark::Aufs),
+                _ => return Err(Error::refused(&entry.path, "a whiteout cannot be a folder")),
+            }
+        }
+        Ok(whiteout::mark(name))
+    }
+
+    fn place_root(&mut self, entry: &Entry) -> Result<(), Error> {
+        if entry.kind != EntryKind::Directory {
+            return Err(Error::refused(&entry.path, "the root can only be a folder"));
+        }
+        if self.whiteouts == Whiteouts::Plain {
+            return Ok(());
+        }
+        let root = Rc::clone(&self.root);
+        let (uid, gid) = self.owner(entry);
+        set_owner(&root.dir, uid, gid)?;
+        set_mode(&root.dir, entry.mode)?;
+        let xattrs = self.set_xattrs(root.dir.as_fd(), entry)?;
+        self.folder_times.insert(Vec::new(), entry.mtime);
+        let opaque = matches!(self.index.get(&b""[..]), Some(IndexEntry { node: Node::Directory { opaque: true }, .. }));
+        self.note(Vec::new(), Node::Directory { opaque }, entry, xattrs);
+        Ok(())
+    }
+
+    fn place_whiteout(&mut self, parent: &[u8], gone: &[u8]) -> Result<(), Error> {
+        let folder = self.folder(parent)?;
+        let (name, path) = (OsStr::from_bytes(gone), join(&folder.path, gone));
+        match whiteout::make_overlay_whiteout(&folder.dir, name) {
+            Ok(()) => {
+                self.index.insert(path.clone(), IndexEntry::new(path, Node::Whiteout, 0));
+                Ok(())
+            }
+            // This layer has the name itself: only the layers below lose it, which a folder must say and a file says by being there.
+            Err(Error::Sys(error)) if error.errno == Errno::EXIST => match folder.dir.stat(name)?.kind {
+                FileKind::Directory => self.make_opaque(&path),
+                _ => Ok(()),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    fn place_opaque(&mut self, parent: &[u8]) -> Result<(), Error> {
+        let path = self.folder(parent)?.path.clone();
+        self.make_opaque(&path)
+    }
+
+    fn make_opaque(&mut self, path: &[u8]) -> Result<(), Error> {
+        let folder = self.folder(path)?;
+        xattr::set(&folder.dir, whiteout::OPAQUE_XATTR, b"y")?;
+        if let Some(entry) = self.index.get_mut(path) {
+            entry.node = Node::Directory { opaque: true };
+        }
+        Ok(())
+    }
+
+    fn place_dir(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
+        let mut found = None;
+        if let Err(error) = folder.dir.make_dir(name, entry.mode & 0o777) {
+            found = Some(self.clear_way(error, folder, name, &path, EntryKind::Directory)?);
+            if found == Some(Found::Removed) {
+                folder.dir.make_dir(name, entry.mode & 0o777)?;
+            }
+        }
+        let dir = folder.dir.open_dir(name)?;
+        let (uid, gid) = self.owner(entry);
+        let merged = found == Some(Found::FolderKept);
+        let inherits = if merged { None } else { Some((self.euid, folder.gid)) };
+        if inherits != Some((uid, gid)) {
+            set_owner(&dir, uid, gid)?;
+        }
+        // A new folder in a setgid folder gets that bit without being asked.
+        if merged || entry.mode & (0o7000 | self.umask) != 0 || folder.gid != self.egid || inherits != Some((uid, gid)) {
+            set_mode(&dir, entry.mode)?;
+        }
+        let xattrs = self.set_xattrs(dir.as_fd(), entry)?;
+        let was_opaque = matches!(self.index.get(&path), Some(IndexEntry { node: Node::Directory { opaque: true }, .. }));
+        let hides = found == Some(Found::Removed) && self.whiteouts == Whiteouts::Overlay;
+        if hides {
+            xattr::set(&dir, whiteout::OPAQUE_XATTR, b"y")?;
+        }
+        self.folder_times.insert(path.clone(), entry.mtime);
+        self.note(path, Node::Directory { opaque: was_opaque || hides }, entry, xattrs);
+        // A folder opened earlier may have another group and bits now.
+        if merged {
+            self.folders.forget();
+        }
+        Ok(())
+    }
+
+    fn place_file<R: Read>(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>, tar: &mut TarReader<R>) -> Result<(), Error> {
+        let mut file = match folder.dir.create_file(name, entry.mode & 0o777) {
+            Ok(file) => file,
+            Err(error) => {
+                self.clear_way(error, folder, name, &path, entry.kind)?;
+                folder.dir.create_file(name, entry.mode & 0o777)?
+            }
+        };
+        let content = self.fill(&mut file, tar, folder, name)?;
+        self.bytes += entry.size;
+        let xattrs = self.set_metadata(file.as_fd(), entry, folder, entry.mode & 0o777)?;
+        self.note(path, Node::File { size: entry.size, content, hardlink: None }, entry, xattrs);
+        Ok(())
+    }
+
+    /// Writes the body and hashes it on the way; holes stay holes.
+    fn fill<R: Read>(&mut self, file: &mut File, tar: &mut TarReader<R>, folder: &Folder, name: &OsStr) -> Result<[u8; 32], Error> {
+        let failed = |error: std::io::Error| shipway_sys::Error::from_io(format!("write({name:?} in {:?})", folder.dir.label()), &error);
+        let mut hasher = blake3::Hasher::new();
+        let mut ends_in_hole = None;
+        let mut position = 0;
+        loop {
+            match tar.next_chunk(&mut self.buffer)? {
+                Chunk::End => break,
+                Chunk::Data(count) => {
+                    file.write_all(&self.buffer[..count]).map_err(failed)?;
+                    hasher.update(&self.buffer[..count]);
+                    position += count as u64;
+                    ends_in_hole = None;
+                }
+                Chunk::Hole(length) => {
+                    position += length;
+                    file.seek(SeekFrom::Start(position)).map_err(failed)?;
+                    hash_zeros(&mut hasher, length);
+                    ends_in_hole = Some(position);
+                }
+            }
+        }
+        if let Some(end) = ends_in_hole {
+            file.set_len(end).map_err(failed)?;
+        }
+        Ok(*hasher.finalize().as_bytes())
+    }
+
+    fn place_symlink(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
+        let target = OsStr::from_bytes(&entry.link);
+        if let Err(error) = folder.dir.create_symlink(name, target) {
+            self.clear_way(error, folder, name, &path, entry.kind)?;
+            folder.dir.create_symlink(name, target)?;
+        }
+        let handle = folder.dir.handle(name)?;
+        let (uid, gid) = self.owner(entry);
+        if (uid, gid) != (self.euid, folder.gid) {
+            set_owner(&handle, uid, gid)?;
+        }
+        let xattrs = self.set_xattrs(handle.as_fd(), entry)?;
+        set_times(&handle, entry.mtime)?;
+        self.note(path.clone(), Node::Symlink { target: entry.link.clone() }, entry, xattrs);
+        // The kernel shows every symlink with 0777, and so does the index, whatever the archive says.
+        if let Some(noted) = self.index.get_mut(&path) {
+            noted.mode = 0o777;
+        }
+        Ok(())
+    }
+
+    fn place_node(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
+        let (major, minor) = entry.device;
+        let (kind, node) = match entry.kind {
+            EntryKind::CharDevice if entry.device == (0, 0) => return Err(Error::refused(&entry.path, "device 0:0 would act as a whiteout")),
+            EntryKind::CharDevice => (FileKind::CharDevice, Node::CharDevice(major, minor)),
+            EntryKind::BlockDevice => (FileKind::BlockDevice, Node::BlockDevice(major, minor)),
+            _ => (FileKind::Fifo, Node::Fifo),
+        };
+        let device = if kind == FileKind::Fifo { (0, 0) } else { entry.device };
+        if let Err(error) = folder.dir.create_node(name, kind, entry.mode & 0o777, device) {
+            self.clear_way(error, folder, name, &path, entry.kind)?;
+            folder.dir.create_node(name, kind, entry.mode & 0o777, device)?;
+        }
+        let handle = folder.dir.handle(name)?;
+        let xattrs = self.set_metadata(handle.as_fd(), entry, folder, entry.mode & 0o777)?;
+        self.note(path, node, entry, xattrs);
+        Ok(())
+    }
+
+    /// A further name of something unpacked before or, in a layer, of a file of the layers below, which then is copied up.
+    fn place_hardlink(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
+        let Some((target_parent, target_name)) = clean(&entry.link) else { return Err(Error::refused(&entry.path, "a hard link to the root")) };
+        let target_folder = self.folder(&target_parent)?;
+        let target_path = join(&target_folder.path, &target_name);
+        if target_path == path {
+            return Err(Error::refused(&entry.path, "a hard link to itself"));
+        }
+        let target_os = OsStr::from_bytes(&target_name);
+        let found = target_folder.dir.stat_if_there(target_os)?.filter(|found| self.whiteouts == Whiteouts::Plain || !whiteout::is_overlay_whiteout(found));
+        match found {
+            Some(found) if found.kind == FileKind::Directory => return Err(Error::refused(&entry.path, "a hard link to a folder")),
+            Some(_) => {}
+            None => self.copy_up(entry, &target_folder, target_os, &target_path)?,
+        }
+        if let Err(error) = folder.dir.create_hardlink(name, &target_folder.dir, target_os) {
+            self.clear_way(error, folder, name, &path, entry.kind)?;
+            folder.dir.create_hardlink(name, &target_folder.dir, target_os)?;
+        }
+        let Some(mut noted) = self.index.get(&target_path).cloned() else {
+            // Plain archives may link to what was there before them; that is not theirs to index.
+            return Ok(());
+        };
+        if matches!(noted.node, Node::File { .. }) {
+            let fresh = self.groups;
+            let group = *self.links.entry(target_path).or_insert(fresh);
+            self.groups += u64::from(group == fresh);
+            self.links.insert(path.clone(), group);
+        }
+        noted.path.clone_from(&path);
+        self.index.insert(path, noted);
+        Ok(())
+    }
+
+    fn copy_up(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: &[u8]) -> Result<(), Error> {
+        let missing = || Error::refused(&entry.path, format!("its hard link target \"{}\" is not there", crate::error::show(&entry.link)));
+        // A whiteout of this very layer means that the file is gone for everybody.
+        if folder.dir.stat_if_there(name)?.is_some() {
+            return Err(missing());
+        }
+        let below = self.lower.lookup(path).ok_or_else(missing)?;
+        let Node::File { size, .. } = below.node else { return Err(missing()) };
+        let source = self.lower.open(path)?.ok_or_else(missing)?;
+        let file = folder.dir.create_file(name, 0o600)?;
+        copy::copy_file(&source, &file, size)?;
+        set_owner(&file, below.uid, below.gid)?;
+        set_mode(&file, below.mode)?;
+        for (key, value) in &below.xattrs {
+            xattr::set(&file, key, value)?;
+        }
+        set_times(&file, shipway_sys::path::metadata(&source)?.mtime)?;
+        self.bytes += size;
+        self.index.insert(path.to_vec(), IndexEntry { path: path.to_vec(), ..below });
+        Ok(())
+    }
+
+    /// Called when making something failed: removes what is in the way if that was the reason.
+    fn clear_way(&mut self, error: shipway_sys::Error, folder: &Folder, name: &OsStr, path: &[u8], coming: EntryKind) -> Result<Found, Error> {
+        if error.errno != Errno::EXIST {
+            return Err(error.into());
+        }
+        let found = folder.dir.stat(name)?;
+        if found.kind == FileKind::Directory && coming == EntryKind::Directory {
+            return Ok(Found::FolderKept);
+        }
+        folder.dir.remove_tree(name)?;
+        self.folders.forget();
+        let below = [path, b"/"].concat();
+        let mut gone = vec![path.to_vec()];
+        gone.extend(self.index.range(below.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&below)).cloned());
+        for path in gone {
+            self.index.remove(&path);
+            self.links.remove(&path);
+            self.folder_times.remove(&path);
+        }
+        Ok(Found::Removed)
+    }
+
+    fn owner(&self, entry: &Entry) -> (u32, u32) {
+        match self.ownership {
+            Ownership::FromArchive => (entry.uid, entry.gid),
+            Ownership::Fixed(uid, gid) => (uid, gid),
+        }
+    }
+
+    /// Owner first, because it takes setuid bits and capabilities away; times last, because everything else changes them.
+    fn set_metadata(&mut self, fd: BorrowedFd<'_>, entry: &Entry, folder: &Folder, made_with: u32) -> Result<Xattrs, Error> {
+        let (uid, gid) = self.owner(entry);
+        if (uid, gid) != (self.euid, folder.gid) {
+            set_owner(fd, uid, gid)?;
+        }
+        if entry.mode != made_with & !self.umask {
+            set_mode(fd, entry.mode)?;
+        }
+        let xattrs = self.set_xattrs(fd, entry)?;
+        set_times(fd, entry.mtime)?;
+        Ok(xattrs)
+    }
+
+    /// Sets the attributes and gives those that took. What the host's security modules own may be refused; capabilities may not.
+    fn set_xattrs(&mut self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<Xattrs, Error> {
+        let mut kept = Xattrs::new();
+        for (name, value) in &entry.xattrs {
+            match xattr::set(fd, name, value) {
+                Ok(()) => {
+                    kept.insert(name.clone(), value.clone());
+                }
+                Err(error) if error.errno == Errno::OPNOTSUPP && name != b"security.capability" => self.skipped_xattrs += 1,
+                Err(error) if name.starts_with(b"security.") && name != b"security.capability" => {
+                    debug_assert!(error.errno != Errno::BADF);
+                    self.skipped_xattrs += 1;
+                }
+                // User attributes exist on files and folders only.
+                Err(error) if error.errno == Errno::PERM && name.starts_with(b"user.") => self.skipped_xattrs += 1,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(kept)
+    }
+
+    fn note(&mut self, path: Vec<u8>, node: Node, entry: &Entry, xattrs: Xattrs) {
+        let (uid, gid) = self.owner(entry);
+        self.index.insert(path.clone(), IndexEntry { path, node, mode: entry.mode, uid, gid, xattrs });
+    }
+}
+
+type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn check_xattrs(entry: &Entry) -> Result<(), Error> {
+    match entry.xattrs.keys().find(|name| whiteout::is_overlay_xattr(name)) {
+        Some(name) => Err(Error::refused(&entry.path, format!("attribute \"{}\" would steer overlayfs", crate::error::show(name)))),
+        None => Ok(()),
+    }
+}
+
+/// Folder and name of an archive path, `..` and dots taken out as text and never above the root; none for the root itself.
+fn clean(path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    let mut kept: Vec<Vec<u8>> = Vec::new();
+    for name in components(path) {
+        if name == b".." {
+            kept.pop();
+        } else {
+            kept.push(name);
+        }
+    }
+    let name = kept.pop()?;
+    Some((kept.join(&b'/'), name))
+}
+
+fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
+    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    while length > 0 {
+        let step = length.min(ZEROS.len() as u64);
+        hasher.update(&ZEROS[..step as usize]);
+        length -= step;
+    }
+}
+
+/// The mask of this process, which can only be read there without changing it.
+fn umask() -> Result<u32, Error> {
+    let status = shipway_sys::fd::read_host_file("/proc/self/status", 64 * 1024)?;
+    let status = String::from_utf8_lossy(&status);
+    let text = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap_or("0777");
+    Ok(u32::from_str_radix(text.trim(), 8).unwrap_or(0o777))
+}

@@ -1,0 +1,3 @@
+//! What becomes of the final tree.
+
+pub(crate) mod image;

@@ -1,0 +1,156 @@
+//! FROM: images, their triggers, and the images COPY names.
+
+use std::sync::Arc;
+
+use shipway_dockerfile::scope::StageScope;
+use shipway_dockerfile::{BaseImage, Instruction, InstructionKind, Span, Stage, StageUse, parse_onbuild};
+use shipway_model::{Classified, ImageConfig, Reference};
+
+use super::history::{HistoryEntry, Work};
+use super::stages::{Numbering, StageState};
+use super::{ImageWish, Lowerer, Recipe, error};
+use crate::graph::{ImageOp, Op, VertexIndex};
+use crate::ports::ResolvedImage;
+
+impl Lowerer<'_> {
+    /// The resolved image of this name; none, with a wish or a finding noted, when there is none yet.
+    pub(super) fn image(&mut self, name: &str, span: Span) -> Option<Arc<ResolvedImage>> {
+        let reference = match parse_reference(name) {
+            Ok(reference) => reference,
+            Err(diagnostic) => {
+                let mut diagnostic = *diagnostic;
+                diagnostic.span = span;
+                self.diagnostics.push(diagnostic);
+                return None;
+            }
+        };
+        if let Some(found) = self.recipe.images.get(&reference.canonical()) {
+            return Some(found.clone());
+        }
+        if !self.wishes.iter().any(|wish| wish.reference == reference) {
+            self.wishes.push(ImageWish { reference, span });
+        }
+        None
+    }
+
+    /// Begins a stage on an image.
+    pub(super) fn begin(&mut self, stage: &Stage, image: Arc<ResolvedImage>, numbering: &mut Numbering) -> StageState {
+        let vertex = self.image_vertex(&image, stage.from.span, Some(numbering));
+        let mut config = image.config.clone();
+        config.config.on_build.clear();
+        let scope = StageScope::from_image(&config.config.env);
+        let history = config.history.iter().map(|history| HistoryEntry {
+            created_by: history.created_by.clone(),
+            work: Work::Base(Box::new(history.clone())),
+        });
+        let history = history.collect();
+        StageState { tree: vertex, config, history, scope, base: Some(image), cmd_is_set: false }
+    }
+
+    /// Begins a stage on nothing.
+    pub(super) fn scratch(&self) -> StageState {
+        let platform = self.recipe.platform;
+        let mut config = ImageConfig {
+            os: platform.os.clone(),
+            architecture: platform.architecture.clone(),
+            variant: platform.variant.clone(),
+            ..ImageConfig::default()
+        };
+        config.config.working_dir = "/".to_owned();
+        StageState { tree: None, config, history: Vec::new(), scope: StageScope::default(), base: None, cmd_is_set: false }
+    }
+
+    /// The vertex of an image's tree. An image without layers has none: its tree is the empty one.
+    fn image_vertex(&mut self, image: &ResolvedImage, span: Span, numbering: Option<&mut Numbering>) -> Option<VertexIndex> {
+        let mut full = image.reference.clone().with_default_tag().canonical();
+        if let Some(digest) = &image.digest
+            && image.reference.digest().is_none()
+        {
+            full = format!("{full}@{digest}");
+        }
+        let display = format!("FROM {full}");
+        let name = match numbering {
+            Some(numbering) => numbering.name(&display),
+            None => display.clone(),
+        };
+        let op = Op::Image(ImageOp { image: image.id, layers: image.layers.as_slice().into() });
+        Some(self.add(op, None, name, span, display, false))
+    }
+
+    /// The tree `COPY --from` means: none when it cannot be told (noted), an inner none for an empty tree.
+    pub(super) fn tree_of(&mut self, stage: usize, from: &str, span: Span) -> Option<Option<VertexIndex>> {
+        if from == "scratch" {
+            return Some(None);
+        }
+        match self.recipe.dockerfile.stage_use(stage, from) {
+            StageUse::Stage(used) if used == stage => {
+                self.diagnostics.push(error("E-STAGE-CIRCLE", span, "a stage cannot copy from itself"));
+                None
+            }
+            StageUse::Stage(used) => Some(self.stage(used)?.tree),
+            StageUse::Image(name) => {
+                let image = self.image(&name, span)?;
+                Some(self.image_vertex(&image, span, None))
+            }
+            StageUse::NoSuchIndex(index) => {
+                let count = self.recipe.dockerfile.stages.len();
+                let mut diagnostic = error("E-STAGE-INDEX", span, format!("there is no stage {index}"));
+                diagnostic.reason = Some(format!("stages are counted from 0; this file has {count}"));
+                diagnostic.docker_text = Some(format!("invalid from flag value {index}: invalid stage index {index}"));
+                self.diagnostics.push(diagnostic);
+                None
+            }
+        }
+    }
+
+    /// The triggers an image brings, parsed.
+    pub(super) fn triggers(&mut self, image: &ResolvedImage, stage: &Stage) -> Vec<Instruction> {
+        let mut triggers = Vec::new();
+        for text in &image.config.config.on_build {
+            match parse_onbuild(text) {
+                Ok(instruction) if matches!(instruction.kind, InstructionKind::OnBuild(_) | InstructionKind::Maintainer(_)) => {
+                    let message = format!("the base image has the ONBUILD trigger \"{text}\", which is not allowed as a trigger");
+                    self.diagnostics.push(error("E-ONBUILD", stage.from.image.span, message));
+                }
+                Ok(instruction) => triggers.push(instruction),
+                Err(diagnostic) => {
+                    let message = format!("the ONBUILD trigger \"{text}\" of the base image cannot be built: {}", diagnostic.message);
+                    self.diagnostics.push(error("E-ONBUILD", stage.from.image.span, message));
+                }
+            }
+        }
+        triggers
+    }
+}
+
+/// Images that will be needed as far as the text alone tells, in file order: they can be resolved side by side.
+pub(crate) fn image_wishes(recipe: &Recipe<'_>) -> Vec<ImageWish> {
+    let mut global = super::global_scope(recipe);
+    // What cannot be expanded is reported when lowering comes to it.
+    let _ = global.declare_all(recipe.dockerfile);
+    let needed = recipe.dockerfile.reachable(recipe.target);
+    let mut wishes: Vec<ImageWish> = Vec::new();
+    for stage in recipe.dockerfile.stages.iter().filter(|stage| needed[stage.index]) {
+        if let Ok(expanded) = global.expand(&stage.from.image, recipe.dockerfile.directives.escape)
+            && let BaseImage::Image(name) = recipe.dockerfile.base_of(stage.index, &expanded.text)
+            && let Ok(reference) = parse_reference(&name)
+            && !wishes.iter().any(|wish| wish.reference == reference)
+        {
+            wishes.push(ImageWish { reference, span: stage.from.image.span });
+        }
+    }
+    wishes
+}
+
+/// Reads an image name; a finding without a place when it is none.
+fn parse_reference(name: &str) -> Result<Reference, Box<shipway_dockerfile::Diagnostic>> {
+    Reference::parse(name).map(Reference::with_default_tag).map_err(|failure| {
+        let position = shipway_dockerfile::Position { line: 1, column: 1 };
+        let nowhere = Span { start: position, end: position, start_byte: 0, end_byte: 0 };
+        let mut diagnostic = error("E-IMAGE-NAME", nowhere, format!("\"{name}\" is not an image name"));
+        diagnostic.docker_text = Some(format!("failed to parse stage name \"{name}\": {failure}"));
+        diagnostic.hint = failure.hint();
+        diagnostic.reason = Some(failure.to_string());
+        Box::new(diagnostic)
+    })
+}

@@ -1,0 +1,45 @@
+//! WORKDIR: makes the folder, owned by the USER in force. A folder that is there already stays as it is, and the layer is empty.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use shipway_store::Lease;
+use shipway_sys::path::FileKind;
+
+use crate::graph::WorkdirOp;
+use crate::ops::writer::{Clash, Looks, TreeWriter, Xattrs};
+use crate::ops::{Made, OpFailure, OpFinding, Stack, layer, owner};
+use crate::ops::layer::View;
+use crate::solver::Around;
+
+/// Makes the layer of a WORKDIR.
+pub(crate) async fn make(around: &Arc<Around>, op: &WorkdirOp, below: &Stack, lease: &Lease) -> Result<Made, OpFailure> {
+    let (around, op, below, lease) = (around.clone(), op.clone(), below.clone(), lease.clone());
+    let flights = around.ports.flights.clone();
+    flights
+        .blocking(move || {
+            let snapshot = layer::prepare(&around.store, &below, &lease)?;
+            let view = View::of(&around.store, &below)?;
+            let read = |path: &Path| view.read_small(path);
+            let (uid, gid) = owner::resolve(&op.user, &read)?;
+            let looks = Looks { mode: 0o755, uid, gid, mtime: layer::time_of_new_things(&around), xattrs: Xattrs::new() };
+            let mut writer = TreeWriter::new(layer::root(&snapshot)?, &view, Clash::Refuse, looks);
+            make_folder(&mut writer, Path::new(&op.path))?;
+            writer.finish()?;
+            layer::commit(snapshot, &lease)
+        })
+        .await
+}
+
+/// Makes sure that `path` is a folder; makes nothing when it is one.
+pub(crate) fn make_folder(writer: &mut TreeWriter<'_>, path: &Path) -> Result<(), OpFailure> {
+    let resolved = writer.resolve(path, true)?;
+    match writer.at(&resolved)? {
+        Some(node) if node.kind == FileKind::Directory => Ok(()),
+        Some(node) => {
+            let message = format!("\"{}\" exists in the image and is a {}, not a folder", path.display(), node.kind);
+            Err(OpFinding::new("E-WORKDIR", shipway_model::ErrorKind::Invalid, message).into())
+        }
+        None => writer.folder(&resolved).map(drop),
+    }
+}

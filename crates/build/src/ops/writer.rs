@@ -1,0 +1,469 @@
+//! Writes files straight into the upper folder of a new snapshot, as if it were mounted over the tree below: nothing is mounted for COPY, ADD and WORKDIR.
+//!
+//! What must stay true: a path is walked component by component through "upper, else below" and symlinks stay inside the tree; a folder that exists
+//! below and gets something new is first made in the upper folder with the same owner, mode, xattrs and time (so that only the new thing is a change);
+//! folders' times are set at the end, because every new name changes them; nothing that exists below is opened for writing.
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path, PathBuf};
+use std::rc::Rc;
+
+use rustix::io::Errno;
+use shipway_model::ErrorKind;
+use shipway_sys::path::{Dir, FileKind, Metadata, Root, Time, set_mode, set_owner, set_times};
+use shipway_sys::{copy, xattr};
+
+use crate::ops::{OpFailure, OpFinding};
+
+/// Extended attributes by name.
+pub(crate) type Xattrs = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// The tree a snapshot is built on, as far as a writer asks. Paths are relative, without `.`, `..` or symlinks in front of the last name.
+pub(crate) trait Below {
+    /// What is at `path`, the last name not followed.
+    fn at(&self, path: &Path) -> Result<Option<BelowNode>, OpFailure>;
+    /// When the folder at `path` was last changed.
+    fn folder_time(&self, path: &Path) -> Option<Time>;
+}
+
+/// Something in the tree below.
+#[derive(Debug, Clone)]
+pub(crate) struct BelowNode {
+    pub(crate) kind: FileKind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) xattrs: Xattrs,
+    /// Text of a symlink.
+    pub(crate) target: PathBuf,
+}
+
+/// How a new thing shall look.
+#[derive(Debug, Clone)]
+pub(crate) struct Looks {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: Xattrs,
+}
+
+/// Where the bytes of a new file come from.
+pub(crate) enum Content<'a> {
+    /// Another name for an inode that looks exactly as wanted; falls back to copying where linking is not possible.
+    Link { folder: &'a Dir, name: &'a OsStr },
+    /// The first bytes of an open file.
+    File { file: &'a File, size: u64 },
+    /// These bytes.
+    Bytes(&'a [u8]),
+}
+
+/// What happens to a thing of another kind in the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clash {
+    /// A folder and a non-folder do not replace one another (COPY, ADD).
+    Refuse,
+    /// The new thing replaces it (`--link`, unpacked archives).
+    Replace,
+}
+
+/// How many folders are kept open. Far below any limit on descriptors, far above the depth of trees.
+const OPEN_FOLDERS: usize = 128;
+
+/// How many symlinks one path may lead through, as the kernel counts.
+const SYMLINKS: usize = 40;
+
+/// A snapshot being filled.
+pub(crate) struct TreeWriter<'a> {
+    upper: Root,
+    below: &'a dyn Below,
+    clash: Clash,
+    /// Open folders of the upper tree by path.
+    open: HashMap<PathBuf, Rc<Dir>>,
+    /// The times folders get at the end.
+    times: HashMap<PathBuf, Time>,
+    /// Folders of the tree below that something else replaced: nothing below them shines through any more.
+    hidden: HashSet<PathBuf>,
+    /// Owner of folders made on the way, and their time.
+    new_folders: Looks,
+}
+
+impl<'a> TreeWriter<'a> {
+    /// Fills `upper`, which lies over `below`. Folders made on the way to a destination get `new_folders`.
+    pub(crate) fn new(upper: Root, below: &'a dyn Below, clash: Clash, new_folders: Looks) -> Self {
+        Self { upper, below, clash, open: HashMap::new(), times: HashMap::new(), hidden: HashSet::new(), new_folders }
+    }
+
+    /// What is at `path` (relative, its folder without symlinks), not followed.
+    pub(crate) fn at(&self, path: &Path) -> Result<Option<BelowNode>, OpFailure> {
+        if path.as_os_str().is_empty() {
+            let top = shipway_sys::path::metadata(self.upper.as_fd()).map_err(OpFailure::sys("look at the new layer"))?;
+            return Ok(Some(from_upper(&top, PathBuf::new())));
+        }
+        match self.upper.lstat(path) {
+            Ok(found) => {
+                let target = match found.kind {
+                    FileKind::Symlink => self.upper.read_link(path).map_err(OpFailure::sys("read a symlink"))?,
+                    _ => PathBuf::new(),
+                };
+                Ok(Some(from_upper(&found, target)))
+            }
+            Err(error) if error.is_not_found() => self.shining_through(path),
+            Err(error) => Err(OpFailure::sys("look at the new layer")(error)),
+        }
+    }
+
+    fn shining_through(&self, path: &Path) -> Result<Option<BelowNode>, OpFailure> {
+        if !self.hidden.is_empty() && path.ancestors().any(|ancestor| self.hidden.contains(ancestor)) {
+            return Ok(None);
+        }
+        self.below.at(path)
+    }
+
+    /// Walks `path` from the top, following symlinks inside the tree. What does not exist is taken as it is written.
+    ///
+    /// # Errors
+    /// Too many symlinks.
+    pub(crate) fn resolve(&self, path: &Path, follow_last: bool) -> Result<PathBuf, OpFailure> {
+        let mut todo: Vec<OsString> = components(path);
+        let mut done = PathBuf::new();
+        let mut links = 0;
+        while let Some(name) = todo.pop() {
+            if name == ".." {
+                done.pop();
+                continue;
+            }
+            done.push(&name);
+            if todo.is_empty() && !follow_last {
+                break;
+            }
+            if let Some(node) = self.at(&done)?
+                && node.kind == FileKind::Symlink
+            {
+                links += 1;
+                if links > SYMLINKS {
+                    let message = format!("\"{}\" leads through too many symlinks", path.display());
+                    return Err(OpFailure::finding("E-COPY-LOOP", ErrorKind::Invalid, message));
+                }
+                done.pop();
+                if node.target.is_absolute() {
+                    done = PathBuf::new();
+                }
+                todo.extend(components(&node.target));
+            }
+        }
+        Ok(done)
+    }
+
+    /// Makes sure that `path` (without symlinks) is a folder of the upper tree, with all above it, and opens it.
+    pub(crate) fn folder(&mut self, path: &Path) -> Result<Rc<Dir>, OpFailure> {
+        if let Some(open) = self.open.get(path) {
+            return Ok(open.clone());
+        }
+        let Some(name) = path.file_name() else {
+            let top = self.upper.top().map_err(OpFailure::sys("open the new layer"))?;
+            return Ok(self.keep_open(path, top));
+        };
+        let parent = self.folder(path.parent().unwrap_or(Path::new("")))?;
+        match parent.open_dir(name) {
+            Ok(dir) => return Ok(self.keep_open(path, dir)),
+            Err(error) if error.errno == Errno::NOENT => {}
+            Err(error) if matches!(error.errno, Errno::NOTDIR | Errno::LOOP) => return Err(not_a_folder(path)),
+            Err(error) => return Err(OpFailure::sys(format!("open folder \"/{}\"", path.display()))(error)),
+        }
+        let looks = match self.shining_through(path)? {
+            Some(node) if node.kind == FileKind::Directory => {
+                let mtime = self.below.folder_time(path).unwrap_or(self.new_folders.mtime);
+                Looks { mode: node.mode, uid: node.uid, gid: node.gid, mtime, xattrs: node.xattrs }
+            }
+            Some(_) if self.clash == Clash::Refuse => return Err(not_a_folder(path)),
+            Some(_) | None => self.new_folders.clone(),
+        };
+        let dir = self.make_folder(&parent, path, name, &looks)?;
+        Ok(self.keep_open(path, dir))
+    }
+
+    /// Puts a folder that a source brings: new with `looks`, or existing and then made to look so.
+    pub(crate) fn put_folder(&mut self, path: &Path, looks: &Looks) -> Result<(), OpFailure> {
+        let Some(name) = path.file_name() else { return Ok(()) };
+        let parent = self.folder(path.parent().unwrap_or(Path::new("")))?;
+        if let Some(found) = parent.stat_if_there(name).map_err(OpFailure::sys("look at the new layer"))? {
+            if found.kind == FileKind::Directory {
+                let dir = parent.open_dir(name).map_err(OpFailure::sys("open a folder"))?;
+                dress(&dir, looks, &found, path)?;
+                self.times.insert(path.to_owned(), looks.mtime);
+                return Ok(());
+            }
+            self.make_way(&parent, name, path, found.kind)?;
+        } else if self.clash == Clash::Refuse
+            && let Some(node) = self.shining_through(path)?
+            && node.kind != FileKind::Directory
+        {
+            return Err(not_a_folder(path));
+        }
+        let dir = self.make_folder(&parent, path, name, looks)?;
+        self.keep_open(path, dir);
+        Ok(())
+    }
+
+    fn make_folder(&mut self, parent: &Dir, path: &Path, name: &OsStr, looks: &Looks) -> Result<Dir, OpFailure> {
+        let doing = || format!("make folder \"/{}\"", path.display());
+        let dir = parent.create_dir(name, looks.mode, Some((looks.uid, looks.gid))).map_err(OpFailure::sys(doing()))?;
+        for (key, value) in &looks.xattrs {
+            xattr::set(&dir, key, value).map_err(OpFailure::sys(doing()))?;
+        }
+        if self.hidden.contains(path) {
+            // A folder stood here below, something else took its place, and now there is a folder again: the old one must not shine through.
+            xattr::set(&dir, b"trusted.overlay.opaque", b"y").map_err(OpFailure::sys(doing()))?;
+        }
+        self.times.insert(path.to_owned(), looks.mtime);
+        Ok(dir)
+    }
+
+    /// Puts a file at `path` (its folder without symlinks), replacing a file or symlink.
+    ///
+    /// # Errors
+    /// A folder in the way, unless clashes replace.
+    pub(crate) fn put_file(&mut self, path: &Path, content: &Content<'_>, looks: &Looks) -> Result<(), OpFailure> {
+        let (parent, name) = self.place(path)?;
+        let doing = || format!("write \"/{}\"", path.display());
+        if let Content::Link { folder, name: old } = content {
+            match parent.create_hardlink(name, folder, old) {
+                Ok(()) => return Ok(()),
+                Err(error) if error.errno == Errno::EXIST => {
+                    self.make_way_for(&parent, name, path)?;
+                    if parent.create_hardlink(name, folder, old).is_ok() {
+                        return Ok(());
+                    }
+                }
+                // Too many links, another filesystem, a kernel that protects links: the bytes are copied instead.
+                Err(error) if matches!(error.errno, Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => {}
+                Err(error) => return Err(OpFailure::sys(doing())(error)),
+            }
+            let (file, found) = folder.open_regular(old).map_err(OpFailure::sys(doing()))?;
+            return self.put_file(path, &Content::File { file: &file, size: found.size }, looks);
+        }
+        let file = match parent.create_file(name, 0o600) {
+            Err(error) if error.errno == Errno::EXIST => {
+                self.make_way_for(&parent, name, path)?;
+                parent.create_file(name, 0o600)
+            }
+            other => other,
+        }
+        .map_err(OpFailure::sys(doing()))?;
+        match content {
+            Content::File { file: source, size } => {
+                copy::copy_file(source, &file, *size).map_err(OpFailure::sys(doing()))?;
+            }
+            Content::Bytes(bytes) => std::io::Write::write_all(&mut &file, bytes).map_err(OpFailure::io(doing()))?,
+            Content::Link { .. } => {}
+        }
+        let (uid, gid) = caller();
+        if (looks.uid, looks.gid) != (uid, gid) {
+            set_owner(&file, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
+        }
+        if looks.mode != 0o600 || (looks.uid, looks.gid) != (uid, gid) {
+            set_mode(&file, looks.mode).map_err(OpFailure::sys(doing()))?;
+        }
+        for (key, value) in &looks.xattrs {
+            xattr::set(&file, key, value).map_err(OpFailure::sys(doing()))?;
+        }
+        set_times(&file, looks.mtime).map_err(OpFailure::sys(doing()))
+    }
+
+    /// Puts one more name of a file this writer put before.
+    pub(crate) fn put_hardlink(&mut self, path: &Path, first: &Path) -> Result<(), OpFailure> {
+        let (parent, name) = self.place(path)?;
+        let old = first.file_name().unwrap_or_default();
+        let folder = self.folder(first.parent().unwrap_or(Path::new("")))?;
+        if path == first {
+            return Ok(());
+        }
+        let doing = || format!("link \"/{}\"", path.display());
+        match parent.create_hardlink(name, &folder, old) {
+            Err(error) if error.errno == Errno::EXIST => {
+                self.make_way_for(&parent, name, path)?;
+                parent.create_hardlink(name, &folder, old)
+            }
+            other => other,
+        }
+        .map_err(OpFailure::sys(doing()))
+    }
+
+    /// Puts a symlink.
+    pub(crate) fn put_symlink(&mut self, path: &Path, target: &OsStr, looks: &Looks) -> Result<(), OpFailure> {
+        let (parent, name) = self.place(path)?;
+        let doing = || format!("make symlink \"/{}\"", path.display());
+        match parent.create_symlink(name, target) {
+            Err(error) if error.errno == Errno::EXIST => {
+                self.make_way_for(&parent, name, path)?;
+                parent.create_symlink(name, target)
+            }
+            other => other,
+        }
+        .map_err(OpFailure::sys(doing()))?;
+        let handle = parent.handle(name).map_err(OpFailure::sys(doing()))?;
+        if (looks.uid, looks.gid) != caller() {
+            set_owner(&handle, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
+        }
+        set_times(&handle, looks.mtime).map_err(OpFailure::sys(doing()))
+    }
+
+    /// Puts a device, FIFO or socket. It is made, never opened.
+    ///
+    /// # Errors
+    /// The character device 0:0, which overlayfs reads as "deleted".
+    pub(crate) fn put_node(&mut self, path: &Path, kind: FileKind, device: (u32, u32), looks: &Looks) -> Result<(), OpFailure> {
+        if kind == FileKind::CharDevice && device == (0, 0) {
+            let message = format!("\"/{}\" is a character device 0:0, which would hide a file instead of being one", path.display());
+            return Err(OpFailure::finding("E-COPY-DEVICE", ErrorKind::Invalid, message));
+        }
+        let (parent, name) = self.place(path)?;
+        let doing = || format!("make {kind} \"/{}\"", path.display());
+        match parent.create_node(name, kind, looks.mode, device) {
+            Err(error) if error.errno == Errno::EXIST => {
+                self.make_way_for(&parent, name, path)?;
+                parent.create_node(name, kind, looks.mode, device)
+            }
+            other => other,
+        }
+        .map_err(OpFailure::sys(doing()))?;
+        let handle = parent.handle(name).map_err(OpFailure::sys(doing()))?;
+        if (looks.uid, looks.gid) != caller() {
+            set_owner(&handle, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
+        }
+        set_mode(&handle, looks.mode).map_err(OpFailure::sys(doing()))?;
+        set_times(&handle, looks.mtime).map_err(OpFailure::sys(doing()))
+    }
+
+    /// Sets the times of all folders that were made or that got something new.
+    pub(crate) fn finish(mut self) -> Result<(), OpFailure> {
+        self.open.clear();
+        for (path, time) in &self.times {
+            let (parent, name) = match self.upper.resolve_parent(path) {
+                Ok(found) => found,
+                // Replaced by something else meanwhile.
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(OpFailure::sys("set the time of a folder")(error)),
+            };
+            let handle = match parent.handle(&name) {
+                Ok(handle) => handle,
+                Err(error) if error.is_not_found() => continue,
+                Err(error) => return Err(OpFailure::sys("set the time of a folder")(error)),
+            };
+            set_times(&handle, *time).map_err(OpFailure::sys("set the time of a folder"))?;
+        }
+        Ok(())
+    }
+
+    /// The open folder and last name of `path`; a folder of the tree below at `path` is a clash.
+    fn place<'p>(&mut self, path: &'p Path) -> Result<(Rc<Dir>, &'p OsStr), OpFailure> {
+        let Some(name) = path.file_name() else {
+            return Err(OpFailure::finding("E-COPY-DESTINATION", ErrorKind::Invalid, "the root folder cannot be replaced by a file"));
+        };
+        let parent = self.folder(path.parent().unwrap_or(Path::new("")))?;
+        if let Some(node) = self.shining_through(path)?
+            && node.kind == FileKind::Directory
+        {
+            if self.clash == Clash::Refuse {
+                return Err(is_a_folder(path));
+            }
+            self.hidden.insert(path.to_owned());
+        }
+        Ok((parent, name))
+    }
+
+    fn make_way_for(&mut self, parent: &Dir, name: &OsStr, path: &Path) -> Result<(), OpFailure> {
+        let found = parent.stat(name).map_err(OpFailure::sys("look at the new layer"))?;
+        self.make_way(parent, name, path, found.kind)
+    }
+
+    fn make_way(&mut self, parent: &Dir, name: &OsStr, path: &Path, kind: FileKind) -> Result<(), OpFailure> {
+        if kind != FileKind::Directory {
+            return parent.remove_file(name).map_err(OpFailure::sys(format!("replace \"/{}\"", path.display())));
+        }
+        if self.clash == Clash::Refuse {
+            return Err(is_a_folder(path));
+        }
+        self.open.retain(|open, _| !open.starts_with(path));
+        self.times.retain(|known, _| !known.starts_with(path));
+        self.hidden.insert(path.to_owned());
+        parent.remove_tree(name).map_err(OpFailure::sys(format!("replace \"/{}\"", path.display())))
+    }
+
+    fn keep_open(&mut self, path: &Path, dir: Dir) -> Rc<Dir> {
+        if self.open.len() >= OPEN_FOLDERS {
+            self.open.clear();
+        }
+        let dir = Rc::new(dir);
+        self.open.insert(path.to_owned(), dir.clone());
+        dir
+    }
+}
+
+/// Makes an existing folder look as wanted.
+fn dress(dir: &Dir, looks: &Looks, found: &Metadata, path: &Path) -> Result<(), OpFailure> {
+    let doing = || format!("change folder \"/{}\"", path.display());
+    if (found.uid, found.gid) != (looks.uid, looks.gid) {
+        set_owner(dir, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
+    }
+    if found.mode != looks.mode {
+        set_mode(dir, looks.mode).map_err(OpFailure::sys(doing()))?;
+    }
+    for (key, value) in &looks.xattrs {
+        xattr::set(dir, key, value).map_err(OpFailure::sys(doing()))?;
+    }
+    Ok(())
+}
+
+fn from_upper(found: &Metadata, target: PathBuf) -> BelowNode {
+    BelowNode { kind: found.kind, mode: found.mode, uid: found.uid, gid: found.gid, xattrs: Xattrs::new(), target }
+}
+
+/// The ids new inodes get by themselves.
+fn caller() -> (u32, u32) {
+    (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+}
+
+/// The names of `path`, last first, without `/` and `.`.
+fn components(path: &Path) -> Vec<OsString> {
+    path.components()
+        .rev()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.to_owned()),
+            Component::ParentDir => Some(OsString::from("..")),
+            _ => None,
+        })
+        .collect()
+}
+
+fn not_a_folder(path: &Path) -> OpFailure {
+    let path = path.display();
+    OpFinding::new("E-COPY-NOT-A-FOLDER", ErrorKind::Invalid, format!("\"/{path}\" exists in the image and is not a folder"))
+        .because("a folder is to be put there, and COPY does not replace a file by a folder")
+        .hint("copy to another path, or remove the file with RUN rm first")
+        .docker(format!("cannot copy to non-directory: /{path}"))
+        .into()
+}
+
+fn is_a_folder(path: &Path) -> OpFailure {
+    let path = path.display();
+    OpFinding::new("E-COPY-IS-A-FOLDER", ErrorKind::Invalid, format!("\"/{path}\" is a folder in the image"))
+        .because("a file is to be put there, and COPY does not replace a folder by a file")
+        .hint("copy to another path, or remove the folder with RUN rm -r first")
+        .docker(format!("cannot replace to directory /{path} with file"))
+        .into()
+}
+
+/// A path as bytes, for names in keys.
+pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
+
+
+#[cfg(test)]
+#[path = "writer/tests.rs"]
+mod tests;

@@ -1,0 +1,82 @@
+//! Verbs on builds: run one, look at past ones, free their cache.
+
+mod build;
+pub(crate) mod changes;
+mod context;
+mod executor;
+mod history;
+mod images;
+mod prune;
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use shipway_build::{BuildOptions, Ports};
+use shipway_model::{BuildId, ImageId, Reference};
+
+pub use history::{BuildRecord, BuildStatus};
+pub use prune::BuildPruneOptions;
+
+use crate::Engine;
+use crate::blocking::ChannelReader;
+
+/// A build as asked for.
+pub struct BuildSpec {
+    pub source: BuildSource,
+    pub dockerfile: DockerfileSource,
+    pub options: BuildOptions,
+    /// The names the image gets.
+    pub tags: Vec<Reference>,
+}
+
+/// Where the files to build from are.
+pub enum BuildSource {
+    /// A folder that the client says it sees on this machine; read in place after checking that it is the same one (decision D11).
+    Folder {
+        path: PathBuf,
+        device: u64,
+        inode: u64,
+    },
+    /// An archive, or a bare Dockerfile, as a stream.
+    Stream(ChannelReader),
+    /// Nowhere: only the Dockerfile exists.
+    Nothing,
+}
+
+/// Where the Dockerfile is.
+pub enum DockerfileSource {
+    /// A path inside the context.
+    Path(String),
+    /// Its text; `ignore` is the text of the ignore file beside it.
+    Inline { name: String, text: String, ignore: Option<String> },
+}
+
+/// A build that succeeded.
+#[derive(Debug, Clone)]
+pub struct BuildFinished {
+    pub id: BuildId,
+    pub image: ImageId,
+    pub tags: Vec<Reference>,
+    pub cached_steps: usize,
+    pub total_steps: usize,
+    pub warnings: Vec<String>,
+    pub unconsumed_args: Vec<String>,
+}
+
+/// What the builds of this daemon share.
+#[derive(Default)]
+pub(crate) struct Builds {
+    ports: OnceLock<Ports>,
+}
+
+impl Engine {
+    /// The hands that every build uses; one value, so that equal steps of concurrent builds run once.
+    fn build_ports(&self) -> Ports {
+        let make = || {
+            let executor = Arc::new(executor::StepExecutor::new(self));
+            let images = Arc::new(images::LocalImages::new(self));
+            Ports::new(executor, images, Arc::new(shipway_build::ports::NoFetcher))
+        };
+        self.inner.builds.ports.get_or_init(make).clone()
+    }
+}

@@ -1,0 +1,76 @@
+//! Settings of an engine, as finished values. Reading flags and files is the binary's work.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use shipway_model::Ulimit;
+
+/// Everything an engine needs to know before it starts.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    /// Where durable data lives.
+    pub data_root: PathBuf,
+    /// Where sockets and other data of this boot live.
+    pub exec_root: PathBuf,
+    /// Version text of this binary.
+    pub version: String,
+    /// The commit it was built from.
+    pub commit: String,
+    /// Parked monitors kept ready for the next containers.
+    pub pool_size: usize,
+    /// Seconds that running containers get to stop when they are not left running.
+    pub shutdown_timeout: std::time::Duration,
+    /// Leave containers running when the daemon stops.
+    pub live_restore: bool,
+    /// Default resource limits of processes.
+    pub default_ulimits: Vec<Ulimit>,
+    /// Default size of /dev/shm in bytes.
+    pub default_shm_size: u64,
+    /// Default log driver and its options.
+    pub log_driver: String,
+    pub log_options: BTreeMap<String, String>,
+    /// Set `no_new_privs` on every container.
+    pub no_new_privileges: bool,
+    /// Run an init in every container that does not say otherwise.
+    pub init: bool,
+    /// Name servers, search domains and options for containers.
+    pub dns: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    /// Labels of the daemon, shown by info.
+    pub labels: Vec<String>,
+    /// Proxy variables given to build steps and containers.
+    pub proxies: BTreeMap<String, String>,
+    /// Cgroup below which all containers live; made from the data root when `None`.
+    pub cgroup_parent: Option<String>,
+    /// More is logged and shown.
+    pub debug: bool,
+}
+
+impl EngineConfig {
+    /// An engine on `data_root` and `exec_root` with every other setting at its documented default.
+    pub fn new(data_root: PathBuf, exec_root: PathBuf) -> Self {
+        Self {
+            data_root,
+            exec_root,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            commit: "unknown".to_owned(),
+            pool_size: 3,
+            shutdown_timeout: std::time::Duration::from_secs(15),
+            live_restore: true,
+            default_ulimits: Vec::new(),
+            default_shm_size: 64 << 20,
+            log_driver: "json-file".to_owned(),
+            log_options: BTreeMap::new(),
+            no_new_privileges: false,
+            init: false,
+            dns: Vec::new(),
+            dns_search: Vec::new(),
+            dns_options: Vec::new(),
+            labels: Vec::new(),
+            proxies: BTreeMap::new(),
+            cgroup_parent: None,
+            debug: false,
+        }
+    }
+}

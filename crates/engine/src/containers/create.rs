@@ -1,0 +1,210 @@
+//! `create`: a record, a name, and a writable layer on the image's chain. No process yet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, env};
+
+use super::spec::{CreateSpec, Created, NetworkMode};
+use super::{CONTAINERS, Container, ContainerRecord, ContainerState, ResolvedProcess};
+use crate::{Engine, Error, Result, Subject, blocking, clock};
+
+/// How often a made-up name is tried before the id itself becomes the name.
+const NAME_TRIES: u64 = 6;
+
+impl Engine {
+    /// Records a container made from an image. It does not run yet.
+    ///
+    /// # Errors
+    /// `NoSuchImage`; `Conflict` when the name is taken; `Invalid`; `NotSupportedYet` for options this version does not know.
+    ///
+    /// # Durability
+    /// When this answers, the container survives a power cut: one transaction with its name and its hold on the image's layers.
+    ///
+    /// # Cost
+    /// Two folders, one row, one sync of the log.
+    pub async fn create_container(&self, spec: CreateSpec) -> Result<Created> {
+        refuse_unsupported(&spec)?;
+        super::spec::capabilities_of(&spec.host)?;
+        let image = self.resolve_image(&spec.image)?;
+        let image = self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
+        refuse_foreign_platform(&spec, &image.config)?;
+        let id = ContainerId::from_random(clock::random());
+        let process = resolve_process(&spec, &image.config.config, id)?;
+        let record = ContainerRecord {
+            id,
+            name: spec.name.clone().unwrap_or_else(|| made_up_name(id, 0)),
+            created: clock::now(),
+            image: image.id,
+            layers: image.layers.clone(),
+            process,
+            spec,
+            state: ContainerState::Created { error: None },
+            restart_count: 0,
+            stopped_by_hand: false,
+            started_at: None,
+        };
+        let warnings = warnings_of(&record);
+        let container = self.claim_name(record)?;
+        if let Err(error) = self.store_created(&container).await {
+            self.inner.containers.remove(&container);
+            return Err(error);
+        }
+        self.publish_container(&container, "create", BTreeMap::new());
+        Ok(Created { id, warnings })
+    }
+
+    /// Puts the record under its name in memory; made-up names step aside for taken ones.
+    fn claim_name(&self, mut record: ContainerRecord) -> Result<Arc<Container>> {
+        let chosen = record.spec.name.is_some();
+        for attempt in 1..=NAME_TRIES {
+            let container = Arc::new(Container::new(record.clone()));
+            match self.inner.containers.insert(Arc::clone(&container)) {
+                Ok(()) => return Ok(container),
+                Err(owner) if chosen => return Err(name_taken(&record.name, &owner)),
+                Err(_) => record.name = made_up_name(record.id, attempt),
+            }
+        }
+        Err(Error::internal("no free name could be made up"))
+    }
+
+    /// Makes the writable layer and stores the record; takes the layer back when that fails.
+    async fn store_created(&self, container: &Container) -> Result<()> {
+        let record = container.record();
+        let store = self.inner.store.clone();
+        blocking::files(move || {
+            let lease = store.lease();
+            for layer in &record.layers {
+                lease.add_layer(*layer);
+            }
+            let active_name = record.id.to_string();
+            store.create_container_layer(&active_name, &record.layers)?;
+            let (held, id) = (store.clone(), record.id);
+            let stored = store.publish(move |txn| {
+                held.hold(txn, &hold_name(id), &record.layers, Some(record.image))?;
+                txn.put(&CONTAINERS, &id, &record)?;
+                Ok(())
+            });
+            if stored.is_err() {
+                store.remove_active(&active_name)?;
+            }
+            Ok(stored?)
+        })
+        .await
+    }
+
+    /// Publishes a container event with the attributes that every one has.
+    pub(crate) fn publish_container(&self, container: &Container, action: &str, mut attributes: BTreeMap<String, String>) {
+        let record = container.record();
+        attributes.extend(record.process.labels.clone());
+        attributes.insert("name".to_owned(), record.name.to_string());
+        attributes.insert("image".to_owned(), record.spec.image.clone());
+        self.inner.events.publish(Subject::Container, action, record.id.to_string(), attributes);
+    }
+}
+
+/// The owner under which a container holds its layers.
+pub(crate) fn hold_name(id: ContainerId) -> String {
+    format!("container:{id}")
+}
+
+fn made_up_name(id: ContainerId, attempt: u64) -> ContainerName {
+    let seed = id.to_string().bytes().fold(attempt, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
+    shipway_model::name::random_container_name(seed)
+}
+
+/// The conflict that dockerd words this way and clients match (M-22).
+pub(crate) fn name_taken(name: &ContainerName, owner: &Container) -> Error {
+    let record = owner.record();
+    Error::Conflict {
+        reason: format!(
+            "Conflict. The container name \"/{name}\" is already in use by container \"{}\". You have to remove (or rename) that container to be able to reuse that name.",
+            record.id
+        ),
+        hint: Some(format!("{} is {}; to replace it: shipway rm -f {name}", record.id.short(), super::describe(&record.state))),
+    }
+}
+
+/// Options that are accepted by the grammar and come with a later issue.
+fn refuse_unsupported(spec: &CreateSpec) -> Result<()> {
+    let host = &spec.host;
+    let refuse = |what: String| Err(Error::NotSupportedYet { what });
+    if !host.publish.is_empty() || host.publish_all {
+        return refuse("publishing ports (-p, -P)".to_owned());
+    }
+    if let NetworkMode::Named(name) = &host.network {
+        return refuse(format!("network \"{name}\" (only none and host exist)"));
+    }
+    if !host.volumes_from.is_empty() || !host.links.is_empty() {
+        return refuse("--volumes-from and --link".to_owned());
+    }
+    if let Some(mount) = host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs)) {
+        return refuse(format!("a {} mount on {}", mount.kind, mount.target));
+    }
+    if !host.userns_mode.is_empty() && host.userns_mode != "host" {
+        return refuse(format!("user namespace mode \"{}\"", host.userns_mode));
+    }
+    if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "shipway" | "runc" | "io.containerd.runc.v2") {
+        return refuse(format!("runtime \"{}\"", host.runtime));
+    }
+    if !matches!(host.log.driver.as_str(), "" | "json-file" | "local" | "none") {
+        return Err(Error::invalid(format!("logger: no log driver named '{}' is registered", host.log.driver)));
+    }
+    Ok(())
+}
+
+fn refuse_foreign_platform(spec: &CreateSpec, config: &shipway_model::ImageConfig) -> Result<()> {
+    let Some(wanted) = &spec.platform else { return Ok(()) };
+    let found = Platform::of_image(config);
+    if found.matches(wanted) {
+        return Ok(());
+    }
+    Err(Error::InvalidWithHint {
+        reason: format!("image {} is for platform {found}, not {wanted}", spec.image),
+        hint: "leave --platform away, or build the image for that platform".to_owned(),
+    })
+}
+
+/// Merges request and image by Docker's rules: a given entrypoint clears the image's command.
+fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId) -> Result<ResolvedProcess> {
+    let entrypoint = match &spec.entrypoint {
+        Some(words) if words.len() == 1 && words[0].is_empty() => Vec::new(),
+        Some(words) => words.clone(),
+        None => image.entrypoint.clone().unwrap_or_default(),
+    };
+    let command = match (&spec.command, &spec.entrypoint) {
+        (Some(words), _) if !words.is_empty() => words.clone(),
+        (_, Some(_)) => Vec::new(),
+        _ => image.cmd.clone().unwrap_or_default(),
+    };
+    if entrypoint.is_empty() && command.is_empty() {
+        return Err(Error::InvalidWithHint {
+            reason: "no command specified".to_owned(),
+            hint: format!("image {image} has neither CMD nor ENTRYPOINT; give one: shipway run {image} <command>", image = spec.image),
+        });
+    }
+    let mut labels = image.labels.clone();
+    labels.extend(spec.labels.clone());
+    Ok(ResolvedProcess {
+        entrypoint,
+        command,
+        env: env::merge(&env::with_default_path(&image.env), &spec.env),
+        working_dir: spec.working_dir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| image.working_dir.clone()),
+        user: spec.user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| image.user.clone()),
+        stop_signal: spec.stop_signal.map(|signal| signal.name()).or_else(|| image.stop_signal.clone()),
+        hostname: spec.hostname.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| id.short()),
+        labels,
+        exposed_ports: image.exposed_ports.union(&spec.exposed_ports).cloned().collect(),
+        volumes: image.volumes.union(&spec.volumes).cloned().collect(),
+    })
+}
+
+/// What was accepted but will not work as asked.
+fn warnings_of(record: &ContainerRecord) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if !record.process.volumes.is_empty() {
+        let paths: Vec<&str> = record.process.volumes.iter().map(String::as_str).collect();
+        warnings.push(format!("volumes are not supported yet: {} stays in the container's own layer", paths.join(", ")));
+    }
+    warnings
+}

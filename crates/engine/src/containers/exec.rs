@@ -1,0 +1,244 @@
+//! `exec`: another process in a running container.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shipway_model::{ContainerId, ExecId, env};
+use shipway_runtime::{ExecHandle, LaunchError, ProcessSpec};
+use tokio::sync::mpsc;
+
+use super::attach::{Attachment, FRAMES, Input};
+use super::kill::not_running;
+use super::{Container, ContainerState};
+use crate::{Engine, Error, Result, blocking, clock};
+
+/// Finished instances that stay inspectable; dockerd keeps them for about five minutes.
+const KEPT: usize = 1000;
+
+/// A process as asked for.
+#[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools)]
+pub struct ExecSpec {
+    pub args: Vec<String>,
+    pub env: Vec<String>,
+    pub working_dir: Option<String>,
+    pub user: Option<String>,
+    pub tty: bool,
+    pub attach_stdin: bool,
+    pub attach_stdout: bool,
+    pub attach_stderr: bool,
+    pub privileged: bool,
+    pub detach_keys: Option<String>,
+}
+
+/// What inspect shows of an exec instance.
+#[derive(Debug, Clone)]
+pub struct ExecView {
+    pub id: ExecId,
+    pub container: ContainerId,
+    pub spec: ExecSpec,
+    pub running: bool,
+    /// `None` while it has not ended.
+    pub exit_code: Option<i32>,
+    pub pid: i32,
+}
+
+/// An exec instance.
+struct Exec {
+    id: ExecId,
+    container: Arc<Container>,
+    spec: ExecSpec,
+    life: Mutex<Life>,
+}
+
+/// How far an exec instance has come.
+enum Life {
+    Created,
+    Starting,
+    Running(ExecHandle),
+    Ended { code: i32, pid: i32 },
+}
+
+/// All exec instances of this daemon's life.
+#[derive(Default)]
+pub(crate) struct Execs {
+    by_id: Mutex<HashMap<ExecId, Arc<Exec>>>,
+}
+
+impl Execs {
+    fn insert(&self, exec: Arc<Exec>) {
+        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if by_id.len() >= KEPT {
+            by_id.retain(|_, exec| !matches!(*exec.life(), Life::Ended { .. }));
+        }
+        by_id.insert(exec.id, exec);
+    }
+
+    fn find(&self, text: &str) -> Option<Arc<Exec>> {
+        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(exec) = text.parse::<ExecId>().ok().and_then(|id| by_id.get(&id)) {
+            return Some(Arc::clone(exec));
+        }
+        let mut matching = by_id.values().filter(|exec| text.len() >= 4 && exec.id.to_string().starts_with(text));
+        let found = matching.next().cloned();
+        if matching.next().is_some() { None } else { found }
+    }
+}
+
+impl Exec {
+    fn life(&self) -> std::sync::MutexGuard<'_, Life> {
+        self.life.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Engine {
+    /// Records a process to run in the container `name`. It does not run yet.
+    ///
+    /// # Errors
+    /// `Conflict` when the container does not run or is paused; `Invalid` without a program.
+    pub async fn create_exec(&self, name: &str, spec: ExecSpec) -> Result<ExecId> {
+        let container = self.container(name)?;
+        if matches!(container.state(), ContainerState::Paused { .. }) {
+            return Err(Error::Conflict { reason: format!("container {} is paused, unpause the container before exec", container.name()), hint: None });
+        }
+        if container.handle().is_none() {
+            return Err(not_running(&container, "exec"));
+        }
+        if spec.args.first().is_none_or(String::is_empty) {
+            return Err(Error::invalid("No exec command specified"));
+        }
+        let id = ExecId::from_random(clock::random());
+        self.publish_container(&container, &format!("exec_create: {}", spec.args.join(" ")), BTreeMap::from([("execID".to_owned(), id.to_string())]));
+        container.execs.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+        self.inner.execs.insert(Arc::new(Exec { id, container, spec, life: Mutex::new(Life::Created) }));
+        Ok(id)
+    }
+
+    /// Starts a recorded process. The answer is the client's ends, or nothing when `detach`.
+    ///
+    /// # Errors
+    /// `Conflict` when it was started before; `StartFailed` with 126 or 127 when the program cannot be executed or found.
+    pub async fn start_exec(&self, id: &str, detach: bool) -> Result<Option<Attachment>> {
+        let exec = self.exec(id)?;
+        {
+            let mut life = exec.life();
+            if !matches!(*life, Life::Created) {
+                return Err(Error::Conflict { reason: format!("exec instance {} has already run", exec.id.short()), hint: None });
+            }
+            *life = Life::Starting;
+        }
+        let started = self.launch_exec(&exec, detach).await;
+        let (handle, attachment) = match started {
+            Ok(started) => started,
+            Err(error) => {
+                let code = if let Error::StartFailed { code, .. } = &error { *code } else { 125 };
+                *exec.life() = Life::Ended { code, pid: 0 };
+                self.forget(&exec);
+                return Err(error);
+            }
+        };
+        *exec.life() = Life::Running(handle.clone());
+        let attributes = BTreeMap::from([("execID".to_owned(), exec.id.to_string())]);
+        self.publish_container(&exec.container, &format!("exec_start: {}", exec.spec.args.join(" ")), attributes);
+        let engine = self.clone();
+        tokio::spawn(async move {
+            let exit = handle.wait().await;
+            *exec.life() = Life::Ended { code: exit.code, pid: handle.pid() };
+            engine.forget(&exec);
+            let attributes = BTreeMap::from([("execID".to_owned(), exec.id.to_string()), ("exitCode".to_owned(), exit.code.to_string())]);
+            engine.publish_container(&exec.container, "exec_die", attributes);
+        });
+        Ok(attachment)
+    }
+
+    async fn launch_exec(&self, exec: &Arc<Exec>, detach: bool) -> Result<(ExecHandle, Option<Attachment>)> {
+        let handle = exec.container.handle().ok_or_else(|| not_running(&exec.container, "exec"))?;
+        let process = self.exec_process(exec).await?;
+        let stdin = exec.spec.attach_stdin && !detach;
+        let started = handle.exec(shipway_runtime::ExecSpec { process, stdin, discard_output: detach }).await.map_err(explain)?;
+        if detach {
+            return Ok((started.handle, None));
+        }
+        let (sender, output) = mpsc::channel(FRAMES);
+        let mut frames = started.output;
+        let (stdout, stderr, tty) = (exec.spec.attach_stdout, exec.spec.attach_stderr, exec.spec.tty);
+        tokio::spawn(async move {
+            while let Some(frame) = frames.recv().await {
+                let wanted = tty || if frame.stream.is_stderr() { stderr } else { stdout };
+                if wanted && sender.send(frame).await.is_err() {
+                    // The client left: keep reading so that the process is not blocked for ever.
+                    while frames.recv().await.is_some() {}
+                    return;
+                }
+            }
+        });
+        let input = started.input.map(|handle| Input { handle });
+        Ok((started.handle, Some(Attachment { tty, output, input })))
+    }
+
+    /// The process that an exec means: the container's settings, overridden by the exec's.
+    async fn exec_process(&self, exec: &Arc<Exec>) -> Result<ProcessSpec> {
+        let (engine, exec) = (self.clone(), Arc::clone(exec));
+        blocking::files(move || {
+            let record = exec.container.record();
+            let spec = &exec.spec;
+            let user = spec.user.as_deref().filter(|user| !user.is_empty()).unwrap_or(&record.process.user);
+            let resolved = engine.accounts_of(&record)?.resolve(user, &record.spec.host.group_add)?;
+            let mut process = engine.process_of(&record, &resolved)?;
+            process.args.clone_from(&spec.args);
+            process.env = env::merge(&process.env, &spec.env);
+            if let Some(dir) = spec.working_dir.as_ref().filter(|dir| !dir.is_empty()) {
+                process.cwd.clone_from(dir);
+            }
+            process.terminal = spec.tty.then(shipway_runtime::TerminalSize::default);
+            if spec.privileged {
+                process.capabilities = shipway_model::Capability::all();
+                process.seccomp = shipway_runtime::SeccompChoice::Unconfined;
+            }
+            Ok(process)
+        })
+        .await
+    }
+
+    /// What is known about an exec instance.
+    pub fn inspect_exec(&self, id: &str) -> Result<ExecView> {
+        let exec = self.exec(id)?;
+        let (running, exit_code, pid) = match &*exec.life() {
+            Life::Created => (false, None, 0),
+            Life::Starting => (true, None, 0),
+            Life::Running(handle) => (true, None, handle.pid()),
+            Life::Ended { code, pid } => (false, Some(*code), *pid),
+        };
+        Ok(ExecView { id: exec.id, container: exec.container.id, spec: exec.spec.clone(), running, exit_code, pid })
+    }
+
+    /// Tells the terminal of an exec instance its size.
+    pub async fn resize_exec(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
+        let exec = self.exec(id)?;
+        let handle = match &*exec.life() {
+            Life::Running(handle) => handle.clone(),
+            _ => return Err(Error::Conflict { reason: format!("exec instance {} is not running", exec.id.short()), hint: None }),
+        };
+        handle.resize(rows, columns).await.map_err(|source| Error::Runtime { doing: "resize the terminal".to_owned(), source })
+    }
+
+    fn exec(&self, id: &str) -> Result<Arc<Exec>> {
+        self.inner.execs.find(id).ok_or_else(|| Error::NoSuchExec { name: id.to_owned() })
+    }
+
+    /// An ended instance is no longer one of its container's.
+    fn forget(&self, exec: &Exec) {
+        exec.container.execs.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != exec.id);
+        tracing::trace!(exec = %exec.id, container = %exec.container.id, engine = ?self.inner.started, "an exec instance ended");
+    }
+}
+
+/// dockerd's words for an exec whose program cannot start; the client maps them to 126 and 127.
+fn explain(error: LaunchError) -> Error {
+    let code = match &error {
+        LaunchError::NotFound { .. } => 127,
+        LaunchError::NotExecutable { .. } => 126,
+        _ => 125,
+    };
+    Error::StartFailed { code, message: format!("OCI runtime exec failed: {error}"), hint: None }
+}

@@ -1,0 +1,116 @@
+//! `rm`: the record first, then everything that hung on it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::create::hold_name;
+use super::{CONTAINERS, Container, ContainerState};
+use crate::{Engine, Error, Result, blocking};
+
+/// How to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RemoveOptions {
+    /// Kill it first when it runs.
+    pub force: bool,
+    /// Remove its anonymous volumes too.
+    pub volumes: bool,
+    /// Remove a legacy link instead of a container.
+    pub link: bool,
+}
+
+impl Engine {
+    /// Removes the container `name` with its writable layer and logs.
+    ///
+    /// # Errors
+    /// `Conflict` when it runs and `force` was not given.
+    ///
+    /// # Durability
+    /// One transaction removes the record; folders go behind it and are found again after a crash.
+    pub async fn remove_container(&self, name: &str, options: RemoveOptions) -> Result<()> {
+        if options.link {
+            return Err(Error::NotSupportedYet { what: "removing a link".to_owned() });
+        }
+        let container = self.container(name)?;
+        let _turn = container.turn.lock().await;
+        self.remove_in_turn(&container, options).await
+    }
+
+    /// Removes a container whose turn the caller holds. A container that is gone already is no error.
+    pub(crate) async fn remove_in_turn(&self, container: &Arc<Container>, options: RemoveOptions) -> Result<()> {
+        if container.milestones.borrow().removed {
+            return Ok(());
+        }
+        if container.state().is_alive() {
+            if !options.force {
+                return Err(running(container));
+            }
+            self.kill_for_removal(container).await?;
+        }
+        container.change(|record| record.state = ContainerState::Removing);
+        let (store, id) = (self.inner.store.clone(), container.id);
+        let removed = blocking::files(move || {
+            let inside = store.clone();
+            store.publish(move |txn| {
+                inside.release(txn, &hold_name(id))?;
+                txn.remove(&CONTAINERS, &id)?;
+                Ok(())
+            })?;
+            Ok(())
+        })
+        .await;
+        if let Err(error) = removed {
+            container.change(|record| record.state = ContainerState::Dead { reason: error.to_string() });
+            return Err(error);
+        }
+        self.inner.containers.remove(container);
+        self.tell_removed(container);
+        self.publish_container(container, "destroy", BTreeMap::new());
+        self.delete_leftovers(container);
+        Ok(())
+    }
+
+    async fn kill_for_removal(&self, container: &Arc<Container>) -> Result<()> {
+        container.change(|record| record.stopped_by_hand = true);
+        let Some(handle) = container.handle() else { return Ok(()) };
+        let mut ended = container.milestones.subscribe();
+        let before = ended.borrow_and_update().exits;
+        handle.kill_all().await;
+        let gone = tokio::time::timeout(std::time::Duration::from_secs(10), ended.wait_for(|now| now.exits > before)).await;
+        if gone.is_err() {
+            return Err(Error::internal(format!("container {} does not end although it was killed", container.name())));
+        }
+        Ok(())
+    }
+
+    /// Deletes the folders of a container whose record is gone; a crash here leaves folders that no record names, which boot deletes.
+    fn delete_leftovers(&self, container: &Container) {
+        let (store, id, dir) = (self.inner.store.clone(), container.id, self.container_dir(container.id));
+        let state_dir = self.state_dir(id);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.remove_active(&id.to_string()) {
+                tracing::warn!(container = %id, %error, "cannot delete the writable layer of a removed container; boot will try again");
+            }
+            for dir in [dir, state_dir] {
+                match std::fs::remove_dir_all(&dir) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => tracing::warn!(container = %id, dir = %dir.display(), %error, "cannot delete a folder of a removed container"),
+                }
+            }
+            store.collect_soon();
+        });
+    }
+}
+
+/// dockerd's refusal, which clients show as it is.
+fn running(container: &Container) -> Error {
+    let record = container.record();
+    let how = if matches!(record.state, ContainerState::Paused { .. }) { "paused" } else { "running" };
+    Error::Conflict {
+        reason: format!(
+            "cannot remove container \"/{}\": container is {how}: stop the container before removing or force remove",
+            record.name
+        ),
+        hint: Some(format!("shipway rm -f {}", record.name)),
+    }
+}

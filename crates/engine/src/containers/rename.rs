@@ -1,0 +1,37 @@
+//! `rename`.
+
+use std::collections::BTreeMap;
+
+use shipway_model::ContainerName;
+
+use super::CONTAINERS;
+use super::create::name_taken;
+use crate::{Engine, Error, Result, Subject, blocking};
+
+impl Engine {
+    /// Gives the container `name` the name `new`.
+    ///
+    /// # Errors
+    /// `Conflict` when another container has it; `Invalid` for a name that cannot be one.
+    pub async fn rename_container(&self, name: &str, new: &str) -> Result<()> {
+        let container = self.container(name)?;
+        let new: ContainerName = new.trim_start_matches('/').parse().map_err(|error: shipway_model::NameError| Error::invalid(error.to_string()))?;
+        let _turn = container.turn.lock().await;
+        let old = container.name();
+        if old == new {
+            return Err(Error::invalid("Renaming a container with the same name as its current name"));
+        }
+        self.inner.containers.rename(&container, new.clone()).map_err(|owner| name_taken(&new, &owner))?;
+        let record = container.record();
+        let store = self.inner.store.clone();
+        let saved = blocking::files(move || Ok(store.publish(move |txn| Ok(txn.put(&CONTAINERS, &record.id, &record)?))?)).await;
+        if let Err(error) = saved {
+            // The rename was not acknowledged: take it back.
+            let _ = self.inner.containers.rename(&container, old);
+            return Err(error);
+        }
+        let attributes = BTreeMap::from([("name".to_owned(), new.to_string()), ("oldName".to_owned(), format!("/{old}"))]);
+        self.inner.events.publish(Subject::Container, "rename", container.id.to_string(), attributes);
+        Ok(())
+    }
+}

@@ -1,0 +1,90 @@
+//! `start`: from a record to a running process.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shipway_model::{Classified, ErrorKind};
+use shipway_runtime::LaunchError;
+
+use super::{Container, ContainerState, StartFailure};
+use crate::{Engine, Error, Result, clock};
+
+impl Engine {
+    /// Starts the container `name`. When this answers, its program runs.
+    ///
+    /// # Errors
+    /// `Unchanged` when it runs already; `StartFailed` with 126 or 127 when the program cannot be executed or found, 125 for any other refusal.
+    pub async fn start_container(&self, name: &str) -> Result<()> {
+        let container = self.container(name)?;
+        let _turn = container.turn.lock().await;
+        self.start_in_turn(&container).await
+    }
+
+    /// Starts a container whose turn the caller holds.
+    pub(crate) async fn start_in_turn(&self, container: &Arc<Container>) -> Result<()> {
+        match container.state() {
+            ContainerState::Running { .. } => return Err(Error::Unchanged { reason: format!("container {} is already running", container.name()) }),
+            ContainerState::Paused { .. } => {
+                return Err(Error::Conflict { reason: "cannot start a paused container, try unpause instead".to_owned(), hint: None });
+            }
+            ContainerState::Removing | ContainerState::Dead { .. } => {
+                return Err(Error::Conflict { reason: "container is marked for removal and cannot be started".to_owned(), hint: None });
+            }
+            ContainerState::Created { .. } | ContainerState::Exited { .. } | ContainerState::Restarting { .. } => {}
+        }
+        match self.launch(container).await {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let failure = start_failure(&error);
+                self.save_lazily(container.change(|record| record.state = ContainerState::Created { error: Some(failure.clone()) }));
+                container.milestones.send_modify(|now| {
+                    now.exits += 1;
+                    now.last = super::WaitOutcome { code: failure.code, error: Some(failure.message.clone()) };
+                });
+                self.after_failed_start(container);
+                Err(error)
+            }
+        }
+    }
+
+    /// Launches the process and records it as running.
+    async fn launch(&self, container: &Arc<Container>) -> Result<()> {
+        let spec = self.container_spec(container).await?;
+        let running = self.inner.runtime.launch(spec).await.map_err(|error| explain(container, error))?;
+        let started = running.started_at;
+        container.set_handle(Some(running.handle.clone()));
+        let record = container.change(|record| {
+            record.state = ContainerState::Running { pid: running.pid, started };
+            record.started_at = Some(started);
+            record.stopped_by_hand = false;
+        });
+        self.save_lazily(record);
+        self.publish_container(container, "start", BTreeMap::new());
+        self.supervise(container, running.handle);
+        Ok(())
+    }
+}
+
+/// Turns a refusal of the hands into the words and code that docker clients act on.
+fn explain(container: &Container, error: LaunchError) -> Error {
+    let program = container.record().process.args().into_iter().next().unwrap_or_default();
+    let code = match &error {
+        LaunchError::NotFound { .. } => 127,
+        LaunchError::NotExecutable { .. } => 126,
+        _ if error.kind() == ErrorKind::NotFound => 127,
+        _ => 125,
+    };
+    let hint = match code {
+        127 => Some(format!("{program} does not exist in this image; list what is there: shipway run --rm --entrypoint ls IMAGE /bin /usr/bin")),
+        126 => Some(format!("{program} exists but cannot be executed: it needs the x bit (RUN chmod +x {program})")),
+        _ => error.hint(),
+    };
+    Error::StartFailed { code, message: format!("failed to create task for container: {error}"), hint }
+}
+
+fn start_failure(error: &Error) -> StartFailure {
+    let code = if let Error::StartFailed { code, .. } = error { *code } else { 125 };
+    let at = clock::now();
+    tracing::debug!(%error, code, %at, "a container did not start");
+    StartFailure { code, message: error.to_string() }
+}

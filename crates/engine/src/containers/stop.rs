@@ -1,0 +1,85 @@
+//! `stop` and `restart`: ask the process to end, then insist.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shipway_model::Signal;
+
+use super::{Container, ContainerState};
+use crate::{Engine, Error, Result};
+
+/// How long stop waits when nobody said.
+const GRACE: Duration = Duration::from_secs(10);
+/// How long a killed process may take to go before stop gives up: longer means it hangs in the kernel.
+const AFTER_KILL: Duration = Duration::from_secs(10);
+
+/// How to stop.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct StopOptions {
+    /// The first signal; the container's own when `None`.
+    pub signal: Option<Signal>,
+    /// How long to wait for it; the container's own when `None`; `Duration::MAX` waits for ever.
+    pub timeout: Option<Duration>,
+}
+
+impl Engine {
+    /// Stops the container `name`: its stop signal, a grace period, then SIGKILL to everything in it.
+    ///
+    /// # Errors
+    /// `Unchanged` when it does not run.
+    pub async fn stop_container(&self, name: &str, options: StopOptions) -> Result<()> {
+        let container = self.container(name)?;
+        self.stop(&container, options).await
+    }
+
+    /// Stops (when it runs) and starts the container `name`.
+    pub async fn restart_container(&self, name: &str, options: StopOptions) -> Result<()> {
+        let container = self.container(name)?;
+        match self.stop(&container, options).await {
+            Ok(()) | Err(Error::Unchanged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        let _turn = container.turn.lock().await;
+        match self.start_in_turn(&container).await {
+            Ok(()) | Err(Error::Unchanged { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        self.publish_container(&container, "restart", BTreeMap::new());
+        Ok(())
+    }
+
+    async fn stop(&self, container: &Arc<Container>, options: StopOptions) -> Result<()> {
+        let _turn = container.turn.lock().await;
+        container.change(|record| record.stopped_by_hand = true);
+        if let ContainerState::Restarting { code, finished } = container.state() {
+            // Between two lives: there is nothing to signal, only a wish to forget.
+            let state = ContainerState::Exited { code, finished, oom_killed: false, error: None };
+            self.save_lazily(container.change(|record| record.state = state));
+            container.milestones.send_modify(|now| now.exits += 1);
+            return Ok(());
+        }
+        let Some(handle) = container.handle() else {
+            return Err(Error::Unchanged { reason: format!("container {} is already stopped", container.name()) });
+        };
+        let record = container.record();
+        let signal = options.signal.or_else(|| record.process.stop_signal.as_deref().and_then(|text| text.parse().ok())).unwrap_or(Signal::TERM);
+        let grace = options.timeout.or(record.spec.stop_timeout).unwrap_or(GRACE);
+        let mut ended = container.milestones.subscribe();
+        let before = ended.borrow_and_update().exits;
+        if matches!(record.state, ContainerState::Paused { .. }) {
+            handle.resume().await.map_err(|source| Error::Runtime { doing: format!("resume container {}", record.name), source })?;
+        }
+        self.signal(container, &handle, signal).await?;
+        if tokio::time::timeout(grace, ended.wait_for(|now| now.exits > before)).await.is_err() {
+            self.signal(container, &handle, Signal::KILL).await?;
+            handle.kill_all().await;
+            let gone = tokio::time::timeout(AFTER_KILL, ended.wait_for(|now| now.exits > before)).await;
+            if gone.is_err() {
+                return Err(Error::internal(format!("container {} does not end although it was killed; a process of it hangs in the kernel", record.name)));
+            }
+        }
+        self.publish_container(container, "stop", BTreeMap::new());
+        Ok(())
+    }
+}

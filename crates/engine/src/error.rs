@@ -1,0 +1,120 @@
+//! The engine's errors: what went wrong for the caller, with the kind that the outer floor maps to a status.
+
+use shipway_model::{Classified, ErrorKind};
+
+/// Why a verb failed. The message is the user's; the log has the rest.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Asked wrongly.
+    #[error("{reason}")]
+    Invalid { reason: String },
+    /// Asked wrongly, and there is a better way to ask.
+    #[error("{reason}")]
+    InvalidWithHint { reason: String, hint: String },
+    #[error("No such container: {name}")]
+    NoSuchContainer { name: String, hint: Option<String> },
+    #[error("No such image: {name}")]
+    NoSuchImage { name: String, nearest: Vec<String> },
+    #[error("No such exec instance: {name}")]
+    NoSuchExec { name: String },
+    /// Any other thing that does not exist (a build, a network, a volume).
+    #[error("{noun} {name} not found")]
+    NotFound { noun: &'static str, name: String },
+    /// A prefix of an id that several things share.
+    #[error("Multiple IDs found with provided prefix: {prefix}")]
+    AmbiguousPrefix { prefix: String },
+    /// Name or state in the way.
+    #[error("{reason}")]
+    Conflict { reason: String, hint: Option<String> },
+    /// Already so.
+    #[error("{reason}")]
+    Unchanged { reason: String },
+    /// Not by this version: the words say what and since when it is planned.
+    #[error("{what} is not supported yet")]
+    NotSupportedYet { what: String },
+    /// The process could not be started. `code` is 125, 126 or 127.
+    #[error("{message}")]
+    StartFailed { code: i32, message: String, hint: Option<String> },
+    /// A build failed; the first-class text and Docker's text both travel.
+    #[error(transparent)]
+    Build(Box<shipway_build::BuildError>),
+    #[error(transparent)]
+    Store(#[from] shipway_store::Error),
+    #[error(transparent)]
+    State(#[from] shipway_state::Error),
+    #[error("{doing}: {source}")]
+    Runtime { doing: String, source: shipway_runtime::LaunchError },
+    #[error("{doing}: {source}")]
+    Sys { doing: String, source: shipway_sys::Error },
+    #[error("{doing}: {source}")]
+    Io { doing: String, source: std::io::Error },
+    #[error("the client went away")]
+    Cancelled,
+    /// Our own mistake.
+    #[error("internal error: {what}")]
+    Internal { what: String },
+}
+
+impl Classified for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Invalid { .. } | Self::InvalidWithHint { .. } => ErrorKind::Invalid,
+            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchExec { .. } | Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
+            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Unchanged { .. } => ErrorKind::Unchanged,
+            Self::NotSupportedYet { .. } => ErrorKind::Unsupported,
+            // dockerd answers 400 for a program that cannot be started and clients look at the text.
+            Self::StartFailed { .. } => ErrorKind::Invalid,
+            Self::Build(error) => error.kind(),
+            Self::Store(error) => error.kind(),
+            Self::State(error) => error.kind(),
+            Self::Runtime { source, .. } => source.kind(),
+            Self::Sys { source, .. } if source.is_no_space() => ErrorKind::Exhausted,
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::Exhausted,
+            Self::Sys { .. } | Self::Io { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Cancelled => ErrorKind::Cancelled,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::InvalidWithHint { hint, .. } => Some(hint.clone()),
+            Self::NoSuchContainer { hint, .. } | Self::Conflict { hint, .. } | Self::StartFailed { hint, .. } => hint.clone(),
+            Self::NoSuchImage { nearest, .. } => nearest.first().map(|name| format!("did you mean {name}?")),
+            Self::Build(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
+impl From<shipway_build::BuildError> for Error {
+    fn from(error: shipway_build::BuildError) -> Self {
+        Self::Build(Box::new(error))
+    }
+}
+
+impl Error {
+    /// A request that contradicts itself or breaks a rule.
+    pub fn invalid(reason: impl Into<String>) -> Self {
+        Self::Invalid { reason: reason.into() }
+    }
+
+    /// A mistake of ours.
+    pub fn internal(what: impl Into<String>) -> Self {
+        Self::Internal { what: what.into() }
+    }
+
+    /// Wraps an I/O failure with what was being done.
+    pub fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Io { doing, source }
+    }
+
+    /// Wraps a kernel refusal with what was being done.
+    pub fn sys(doing: impl Into<String>) -> impl FnOnce(shipway_sys::Error) -> Self {
+        let doing = doing.into();
+        move |source| Self::Sys { doing, source }
+    }
+}

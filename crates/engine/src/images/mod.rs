@@ -1,0 +1,58 @@
+//! Verbs on images, and what they show of one.
+
+mod history;
+mod inspect;
+mod list;
+mod portable;
+mod prune;
+mod remove;
+mod tag;
+
+use std::sync::Arc;
+
+use shipway_model::{ImageId, Reference, Timestamp};
+use shipway_store::{Image, ResolveError};
+
+pub use history::HistoryLine;
+pub use list::ImageListOptions;
+pub use portable::{ImportOptions, Loaded};
+pub use remove::{ImageRemoveOptions, ImageRemoved};
+
+use crate::{Engine, Error, Result};
+
+/// An image with its names and its users.
+#[derive(Debug, Clone)]
+pub struct ImageView {
+    pub image: Arc<Image>,
+    /// Its names with tags, sorted.
+    pub tags: Vec<Reference>,
+    /// Its names with digests, sorted.
+    pub digests: Vec<Reference>,
+    /// How many containers were made from it.
+    pub containers: i64,
+    pub last_tagged: Option<Timestamp>,
+}
+
+impl Engine {
+    /// The image that `name` means: a reference, an id, or a prefix of an id.
+    pub(crate) fn resolve_image(&self, name: &str) -> Result<ImageId> {
+        self.inner.store.images().resolve(name).map_err(|error| match error {
+            ResolveError::Ambiguous { prefix } => Error::AmbiguousPrefix { prefix },
+            ResolveError::NotFound { nearest } => Error::NoSuchImage { name: name.to_owned(), nearest },
+        })
+    }
+
+    /// The image with id `id` together with its names.
+    pub(crate) fn view_image(&self, id: &ImageId) -> Result<ImageView> {
+        let images = self.inner.store.images();
+        let image = images.get(id).ok_or_else(|| Error::NoSuchImage { name: id.to_string(), nearest: Vec::new() })?;
+        let containers = self.inner.containers.all().iter().filter(|container| container.record().image == *id).count();
+        Ok(ImageView {
+            tags: images.names(id),
+            digests: images.digests(id),
+            containers: i64::try_from(containers).unwrap_or(i64::MAX),
+            last_tagged: images.last_tagged(id),
+            image,
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! `save`, `load`, `import`: images as archives, streamed in both directions.
+
+use std::collections::BTreeMap;
+use std::io;
+
+use bytes::Bytes;
+use shipway_model::{ImageId, Platform, Reference};
+use tokio::sync::mpsc;
+
+use crate::blocking::{self, ChannelReader};
+use crate::{Engine, Error, Result, Subject};
+
+/// An image that `load` brought in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The names the archive gave it.
+    pub references: Vec<Reference>,
+    pub id: ImageId,
+}
+
+/// How to turn a file tree archive into an image.
+#[derive(Debug, Clone, Default)]
+pub struct ImportOptions {
+    /// The name of the new image, if any.
+    pub reference: Option<Reference>,
+    /// The commit message.
+    pub message: String,
+    /// Dockerfile instructions applied to the new image's settings.
+    pub changes: Vec<String>,
+    pub platform: Option<Platform>,
+}
+
+impl Engine {
+    /// The archive of the images that `names` mean, as a stream. Errors after the first byte end the stream.
+    ///
+    /// # Errors
+    /// `NoSuchImage` before anything is sent.
+    pub async fn save_images(&self, names: Vec<String>) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
+        let mut wanted = Vec::with_capacity(names.len());
+        for name in &names {
+            let id = self.resolve_image(name)?;
+            let named = Reference::parse(name).ok().filter(|_| !id.0.hex().starts_with(name.trim_start_matches("sha256:")));
+            let references = match named {
+                Some(reference) if reference.tag().is_none() && reference.digest().is_none() => {
+                    // A bare repository means all its tags, as `docker save busybox` does.
+                    let images = self.inner.store.images();
+                    images.all_tags().into_iter().filter(|(tag, _)| tag.repository() == reference.repository()).collect()
+                }
+                Some(reference) => vec![(reference, id)],
+                None => Vec::new(),
+            };
+            if references.is_empty() {
+                wanted.push((None, id));
+            }
+            wanted.extend(references.into_iter().map(|(reference, id)| (Some(reference), id)));
+        }
+        let (mut writer, receiver) = blocking::stream_out();
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || match store.save(&wanted, &mut writer) {
+            Ok(()) => {
+                if let Err(error) = writer.finish() {
+                    tracing::debug!(%error, "the reader of a saved image went away");
+                }
+            }
+            Err(error) => writer.fail(io::Error::other(error.to_string())),
+        });
+        for name in names {
+            self.inner.events.publish(Subject::Image, "save", name.clone(), BTreeMap::from([("name".to_owned(), name)]));
+        }
+        Ok(receiver)
+    }
+
+    /// Brings in every image of the archive.
+    ///
+    /// # Durability
+    /// All images and names of the archive appear in one transaction, verified; nothing of a bad archive does.
+    pub async fn load_images(&self, reader: ChannelReader) -> Result<Vec<Loaded>> {
+        let store = self.inner.store.clone();
+        let loaded = blocking::files(move || Ok(store.load(reader)?)).await?;
+        let loaded: Vec<Loaded> = loaded.into_iter().map(|image| Loaded { references: image.references, id: image.id }).collect();
+        for image in &loaded {
+            let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::familiar);
+            self.inner.events.publish(Subject::Image, "load", image.id.to_string(), BTreeMap::from([("name".to_owned(), name)]));
+        }
+        Ok(loaded)
+    }
+
+    /// Makes an image of one layer from the archive of a file tree.
+    pub async fn import_image(&self, reader: ChannelReader, options: ImportOptions) -> Result<ImageId> {
+        let defaults = crate::builds::changes::apply(&options.changes)?;
+        let platform = options.platform.clone().unwrap_or_else(Platform::host);
+        if platform != Platform::host() {
+            return Err(Error::NotSupportedYet { what: format!("importing for platform {platform}") });
+        }
+        let store = self.inner.store.clone();
+        let reference = options.reference.clone().map(Reference::with_default_tag);
+        let (message, name) = (options.message, reference.clone());
+        let id = blocking::files(move || Ok(store.import(reader, defaults, message, name, crate::clock::now())?)).await?;
+        let shown = reference.map_or_else(|| id.to_string(), |reference| reference.familiar());
+        self.inner.events.publish(Subject::Image, "import", id.to_string(), BTreeMap::from([("name".to_owned(), shown)]));
+        Ok(id)
+    }
+}

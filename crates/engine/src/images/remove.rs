@@ -1,0 +1,135 @@
+//! `image rm`: untag or delete, by Docker's rules.
+//!
+//! A name is untagged; the image goes with its last name, unless a container needs it. An id removes the image with its one name;
+//! with several names only `force` does.
+
+use std::collections::BTreeMap;
+
+use shipway_model::{ImageId, Reference};
+
+use super::ImageView;
+use crate::{Engine, Error, Result, Subject, blocking};
+
+/// How to remove.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ImageRemoveOptions {
+    /// Remove all names, and the image although stopped containers were made from it.
+    pub force: bool,
+    /// Keep untagged parents. Shipway keeps none, so it changes nothing.
+    pub no_prune: bool,
+}
+
+/// What a removal did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ImageRemoved {
+    /// A name is gone.
+    Untagged(String),
+    /// An image is gone.
+    Deleted(String),
+}
+
+impl Engine {
+    /// Removes what `name` means: a name, or an image with its names.
+    ///
+    /// # Errors
+    /// `Conflict` when a container or another name is in the way; the message names it and the way out.
+    ///
+    /// # Durability
+    /// One transaction; the bytes are freed behind it.
+    pub async fn remove_image(&self, name: &str, options: ImageRemoveOptions) -> Result<Vec<ImageRemoved>> {
+        let id = self.resolve_image(name)?;
+        let view = self.view_image(&id)?;
+        let by_id = is_id_of(name, &id);
+        let (untag, delete) = self.plan(name, &view, by_id, options)?;
+        self.apply(id, untag, delete).await
+    }
+
+    /// Which names go, and whether the image goes with them.
+    fn plan(&self, name: &str, view: &ImageView, by_id: bool, options: ImageRemoveOptions) -> Result<(Vec<Reference>, bool)> {
+        let names: Vec<Reference> = view.tags.iter().chain(&view.digests).cloned().collect();
+        if by_id {
+            let repositories: std::collections::BTreeSet<String> = names.iter().map(Reference::familiar_repository).collect();
+            if repositories.len() > 1 && !options.force {
+                return Err(Error::Conflict {
+                    reason: format!(
+                        "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
+                        view.image.id.0.short()
+                    ),
+                    hint: Some(format!("remove one name at a time: {}", names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "))),
+                });
+            }
+            self.refuse_while_used(view, &view.image.id.0.short(), options.force)?;
+            return Ok((names, true));
+        }
+        let wanted = Reference::parse(name).map_err(|error| Error::invalid(error.to_string()))?.with_default_tag();
+        let others = names.iter().any(|other| *other != wanted);
+        if others {
+            return Ok((vec![wanted], false));
+        }
+        // Force untags and leaves an image in use nameless, as dockerd does.
+        match self.refuse_while_used(view, name, options.force) {
+            Ok(()) => Ok((vec![wanted], true)),
+            Err(Error::Conflict { .. }) if options.force => Ok((vec![wanted], false)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A running container always keeps its image; a stopped one unless forced.
+    fn refuse_while_used(&self, view: &ImageView, shown: &str, force: bool) -> Result<()> {
+        for container in self.inner.containers.all() {
+            let record = container.record();
+            if record.image != view.image.id {
+                continue;
+            }
+            let short = record.id.short();
+            if record.state.is_alive() {
+                return Err(Error::Conflict {
+                    reason: format!("conflict: unable to delete {shown} (cannot be forced) - image is being used by running container {short}"),
+                    hint: Some(format!("stop it first: shipway rm -f {}", record.name)),
+                });
+            }
+            if !force {
+                return Err(Error::Conflict {
+                    reason: format!("conflict: unable to remove repository reference \"{shown}\" (must force) - container {short} is using its referenced image {}", view.image.id.0.short()),
+                    hint: Some(format!("remove the container first: shipway rm {}", record.name)),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes `names` and, when `delete`, the image; one transaction.
+    pub(super) async fn apply(&self, id: ImageId, names: Vec<Reference>, delete: bool) -> Result<Vec<ImageRemoved>> {
+        let (store, rows) = (self.inner.store.clone(), names.clone());
+        blocking::files(move || {
+            let images = store.images();
+            Ok(store.publish(move |txn| {
+                for name in &rows {
+                    images.untag(txn, name)?;
+                }
+                if delete {
+                    images.remove(txn, &id)?;
+                }
+                Ok(())
+            })?)
+        })
+        .await?;
+        let mut done = Vec::new();
+        for name in names {
+            self.inner.events.publish(Subject::Image, "untag", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
+            done.push(ImageRemoved::Untagged(name.familiar()));
+        }
+        if delete {
+            self.inner.events.publish(Subject::Image, "delete", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
+            done.push(ImageRemoved::Deleted(id.to_string()));
+            self.inner.store.collect_soon();
+        }
+        Ok(done)
+    }
+}
+
+/// True when `name` is the id of `id` or a prefix of it, and not a name.
+fn is_id_of(name: &str, id: &ImageId) -> bool {
+    let bare = name.strip_prefix("sha256:").unwrap_or(name);
+    !bare.is_empty() && id.0.hex().starts_with(bare)
+}

@@ -1,0 +1,137 @@
+//! Boot: records and kernel are brought back into agreement. No human is asked.
+//!
+//! A container recorded as running is re-adopted with its logs and exit code when its monitor lives; when the monitor is gone (a power
+//! cut, a reboot) it is recorded as ended. Half-done starts and removals are finished or taken back. Folders nobody names are deleted.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use shipway_runtime::Adopted;
+
+use crate::containers::{CONTAINERS, Container, ContainerRecord, ContainerState, RestartPolicy};
+use crate::{Engine, Result, blocking, clock};
+
+/// The exit code of a container whose end nobody saw, as dockerd reports it after a reboot.
+const UNSEEN: i32 = 255;
+
+impl Engine {
+    /// Reads the records, adopts what runs, and tidies up what a crash left.
+    pub(crate) async fn reconcile(&self) -> Result<()> {
+        let store = self.inner.store.clone();
+        let records = blocking::files(move || {
+            let rows = store.db().read(|txn| -> Result<_> { Ok(txn.scan_lenient(&CONTAINERS)?) })?;
+            for error in rows.1 {
+                tracing::error!(%error, "a container record cannot be read; fsck names it");
+            }
+            Ok(rows.0)
+        })
+        .await?;
+        let known: HashSet<_> = records.iter().map(|(id, _)| *id).collect();
+        self.inner.runtime.sweep(&known).await;
+        for (_, record) in records {
+            let container = Arc::new(Container::new(record));
+            if let Err(owner) = self.inner.containers.insert(Arc::clone(&container)) {
+                tracing::error!(container = %container.id, owner = %owner.id, "two containers have one name; the second is left out");
+                continue;
+            }
+            self.adopt(&container).await;
+        }
+        self.discard_unknown_layers(&known).await
+    }
+
+    async fn adopt(&self, container: &Arc<Container>) {
+        let record = container.record();
+        match record.state {
+            ContainerState::Running { .. } | ContainerState::Paused { .. } | ContainerState::Restarting { .. } => {}
+            // A start that was under way may have got as far as a process.
+            ContainerState::Created { .. } | ContainerState::Exited { .. } => {
+                if !self.state_dir(record.id).exists() {
+                    return;
+                }
+            }
+            ContainerState::Removing | ContainerState::Dead { .. } => return self.finish_removal(container),
+        }
+        match self.inner.runtime.adopt(record.id, self.state_dir(record.id)).await {
+            Ok(Adopted::Running(running)) => {
+                tracing::info!(container = %record.id, pid = running.pid, "re-adopted a running container");
+                container.set_handle(Some(running.handle.clone()));
+                let state = if running.paused { ContainerState::Paused { pid: running.pid, started: running.started_at } } else { ContainerState::Running { pid: running.pid, started: running.started_at } };
+                self.save_lazily(container.change(|record| {
+                    record.state = state;
+                    record.started_at = Some(running.started_at);
+                }));
+                self.supervise(container, running.handle);
+            }
+            Ok(Adopted::Exited(exit)) if is_past(&record) => tracing::debug!(container = %record.id, code = exit.code, "its end was recorded already"),
+            Ok(Adopted::Exited(exit)) => self.exited(container, exit).await,
+            Ok(Adopted::Gone) => self.ended_unseen(container, &record),
+            Err(error) => {
+                tracing::warn!(container = %record.id, %error, "cannot reach the monitor of a container; taking it for ended");
+                self.ended_unseen(container, &record);
+            }
+        }
+    }
+
+    /// Nobody saw the end: the machine went down.
+    fn ended_unseen(&self, container: &Arc<Container>, record: &ContainerRecord) {
+        if is_past(record) {
+            return;
+        }
+        if record.spec.host.auto_remove {
+            return self.finish_removal(container);
+        }
+        self.save_lazily(container.change(|record| {
+            record.state = ContainerState::Exited { code: UNSEEN, finished: clock::now(), oom_killed: false, error: None };
+        }));
+        let restarts = match record.spec.host.restart {
+            RestartPolicy::Always => true,
+            RestartPolicy::UnlessStopped => !record.stopped_by_hand,
+            RestartPolicy::No | RestartPolicy::OnFailure(_) => false,
+        };
+        if restarts {
+            let (engine, container) = (self.clone(), Arc::clone(container));
+            tokio::spawn(async move {
+                let _turn = container.turn.lock().await;
+                if let Err(error) = engine.start_in_turn(&container).await {
+                    tracing::warn!(container = %container.id, %error, "cannot start a container again after the machine went down");
+                }
+            });
+        }
+    }
+
+    fn finish_removal(&self, container: &Arc<Container>) {
+        let (engine, container) = (self.clone(), Arc::clone(container));
+        tokio::spawn(async move {
+            let _turn = container.turn.lock().await;
+            if let Err(error) = engine.remove_in_turn(&container, crate::containers::RemoveOptions { force: true, volumes: true, link: false }).await {
+                tracing::warn!(container = %container.id, %error, "cannot finish the removal of a container");
+            }
+        });
+    }
+
+    /// Writable layers and folders whose container is gone: a crash between the record and the folders.
+    async fn discard_unknown_layers(&self, known: &HashSet<shipway_model::ContainerId>) -> Result<()> {
+        let (store, known) = (self.inner.store.clone(), known.iter().map(ToString::to_string).collect::<HashSet<_>>());
+        let containers = self.inner.config.data_root.join("containers");
+        blocking::files(move || {
+            for kept in store.list_active() {
+                if !known.contains(&kept.id) {
+                    store.remove_active(&kept.id)?;
+                }
+            }
+            let Ok(entries) = std::fs::read_dir(&containers) else { return Ok(()) };
+            for entry in entries.filter_map(std::result::Result::ok) {
+                if !known.contains(&*entry.file_name().to_string_lossy()) {
+                    store.throw_away(&entry.path())?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// True when the record already tells an end.
+fn is_past(record: &ContainerRecord) -> bool {
+    matches!(record.state, ContainerState::Created { .. } | ContainerState::Exited { .. })
+}

@@ -1,0 +1,28 @@
+//! Verbs on the engine as a whole.
+
+mod fsck;
+mod info;
+mod usage;
+
+pub use info::{SystemInfo, VersionInfo};
+pub use usage::{CacheUsage, DiskUsage, ImageUsage};
+
+use crate::EngineConfig;
+
+/// The folder name of this engine's cgroups: two daemons on one host never share one.
+pub(crate) fn cgroup_root_name(config: &EngineConfig) -> String {
+    match &config.cgroup_parent {
+        Some(parent) => parent.trim_matches('/').to_owned(),
+        None => {
+            let digest = shipway_model::Digest::sha256_of(config.data_root.as_os_str().as_encoded_bytes());
+            format!("shipway-{}", &digest.hex()[..8])
+        }
+    }
+}
+
+/// What a prune removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pruned {
+    pub ids: Vec<String>,
+    pub bytes: u64,
+}

@@ -1,0 +1,86 @@
+//! `system df`: where the bytes are. Logical sizes per image, physical sizes in total.
+
+use std::collections::HashMap;
+
+use shipway_model::LayerId;
+
+use crate::containers::{ContainerFilter, ContainerView};
+use crate::images::{ImageListOptions, ImageView};
+use crate::{Engine, Filters, Result, blocking};
+
+/// One image's share of the disk.
+#[derive(Debug, Clone)]
+pub struct ImageUsage {
+    pub view: ImageView,
+    /// Bytes that other images use too.
+    pub shared: u64,
+    /// Bytes that go when this image goes.
+    pub unique: u64,
+}
+
+/// One build cache record's share of the disk.
+#[derive(Debug, Clone)]
+pub struct CacheUsage {
+    pub record: shipway_store::CacheRecord,
+    /// An image, a container or an unfinished build needs its result.
+    pub in_use: bool,
+    /// An image shares its bytes.
+    pub shared: bool,
+}
+
+/// Where the bytes are.
+#[derive(Debug, Clone)]
+pub struct DiskUsage {
+    pub images: Vec<ImageUsage>,
+    /// Bytes of all layers that images use, each counted once.
+    pub layers_size: u64,
+    pub containers: Vec<ContainerView>,
+    pub volumes: Vec<(shipway_store::Volume, u64)>,
+    pub cache: Vec<CacheUsage>,
+}
+
+impl Engine {
+    /// Measures disk use.
+    ///
+    /// # Cost
+    /// Layers are known sizes; the writable layers of containers and the volumes are walked.
+    pub async fn disk_usage(&self) -> Result<DiskUsage> {
+        let views = self.list_images(&ImageListOptions::default())?;
+        let mut users: HashMap<LayerId, u32> = HashMap::new();
+        for layer in views.iter().flat_map(|view| &view.image.layers) {
+            *users.entry(*layer).or_default() += 1;
+        }
+        let size_of = |id: &LayerId| self.inner.store.layer(*id).map_or(0, |layer| layer.content_size);
+        let layers_size = users.keys().map(size_of).sum();
+        let images = views
+            .into_iter()
+            .map(|view| {
+                let split = |shared: bool| view.image.layers.iter().filter(|id| (users[*id] > 1) == shared).map(size_of).sum();
+                ImageUsage { shared: split(true), unique: split(false), view }
+            })
+            .collect();
+        let filter = ContainerFilter { all: true, with_size: true, limit: None, filters: Filters::default() };
+        let containers = self.list_containers(&filter).await?;
+        let cache = self.cache_usage(&users);
+        let store = self.inner.store.clone();
+        let volumes = blocking::files(move || {
+            let volumes = store.volumes();
+            Ok(volumes.list().into_iter().map(|volume| { let size = volumes.usage(&volume.name).unwrap_or(0); (volume, size) }).collect())
+        })
+        .await?;
+        Ok(DiskUsage { images, layers_size, containers, volumes, cache })
+    }
+
+    /// The build cache with what each record shares with images.
+    fn cache_usage(&self, users: &HashMap<LayerId, u32>) -> Vec<CacheUsage> {
+        let mut records = self.inner.store.cache().list();
+        records.sort_by_key(|record| record.created);
+        records
+            .into_iter()
+            .map(|record| {
+                let shared = record.result.is_some_and(|layer| users.contains_key(&layer));
+                CacheUsage { in_use: self.inner.store.is_leased(record.result), shared, record }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,248 @@
+//! Containers as the engine sees them, into what inspect and list answer.
+
+use std::collections::BTreeMap;
+
+use serde_json::Map;
+use shipway_engine::Engine;
+use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, NetworkMode};
+use shipway_model::{MountKind, MountSpec, Timestamp};
+use shipway_wire::containers::{
+    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, HostConfig, LogConfig, MountPoint, NetworkSettings,
+    PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
+};
+use shipway_wire::{ApiVersion, lenient};
+
+use super::{signed, system};
+
+/// Everything about a container.
+pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion) -> ContainerInspect {
+    let record = &view.record;
+    let mut args = record.process.args().into_iter();
+    let path = |path: &std::path::Path| path.display().to_string();
+    ContainerInspect {
+        id: record.id.to_string(),
+        created: record.created.to_rfc3339_nano(),
+        path: args.next().unwrap_or_default(),
+        args: args.collect(),
+        state: state(view),
+        image: record.image.to_string(),
+        resolv_conf_path: path(&view.resolv_conf_path),
+        hostname_path: path(&view.hostname_path),
+        hosts_path: path(&view.hosts_path),
+        log_path: view.log_path.as_deref().map(path).unwrap_or_default(),
+        name: format!("/{}", record.name),
+        restart_count: i64::from(record.restart_count),
+        driver: system::DRIVER.to_owned(),
+        platform: "linux".to_owned(),
+        exec_ids: (!view.exec_ids.is_empty()).then(|| view.exec_ids.iter().map(ToString::to_string).collect()),
+        host_config: host_config(record),
+        graph_driver: GraphDriver { details: None, name: system::DRIVER.to_owned() },
+        size_rw: view.size.map(|size| signed(size.writable)),
+        size_root_fs: view.size.map(|size| signed(size.root)),
+        mounts: record.spec.host.mounts.iter().map(mount_point).collect(),
+        config: config(record),
+        network_settings: NetworkSettings { networks: networks(engine, record, version), ports: ports(record), ..NetworkSettings::default() },
+        ..ContainerInspect::default()
+    }
+}
+
+/// One line of list.
+pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, version: ApiVersion) -> ContainerSummary {
+    let record = &view.record;
+    let network_mode = match echoed_host(record).network_mode {
+        mode if mode.is_empty() => "default".to_owned(),
+        mode => mode,
+    };
+    ContainerSummary {
+        id: record.id.to_string(),
+        names: vec![format!("/{}", record.name)],
+        image: view.image_name.clone(),
+        image_id: record.image.to_string(),
+        command: command(&record.process.args()),
+        created: record.created.unix_seconds(),
+        ports: record.process.exposed_ports.iter().map(|port| PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() }).collect(),
+        size_rw: view.size.map_or(0, |size| signed(size.writable)),
+        size_root_fs: view.size.map_or(0, |size| signed(size.root)),
+        labels: record.process.labels.clone(),
+        state: record.state.word().to_owned(),
+        status: status(&record.state, now),
+        host_config: SummaryHostConfig { network_mode, annotations: None },
+        network_settings: Some(SummaryNetworkSettings { networks: networks(engine, record, version) }),
+        mounts: record.spec.host.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).map(mount_point).collect(),
+    }
+}
+
+/// The argument vector in one line, words with spaces in quotes, as dockerd joins it.
+fn command(args: &[String]) -> String {
+    let mut words = args.iter();
+    let mut line = words.next().cloned().unwrap_or_default();
+    for word in words {
+        line.push(' ');
+        if word.contains(' ') {
+            line.push_str(&format!("'{word}'"));
+        } else {
+            line.push_str(word);
+        }
+    }
+    line
+}
+
+/// The sentence of `docker ps`.
+fn status(state: &ContainerState, now: Timestamp) -> String {
+    let since = |moment: &Timestamp| shipway_model::duration::human_duration(now.since(*moment));
+    match state {
+        ContainerState::Created { .. } => "Created".to_owned(),
+        ContainerState::Running { started, .. } => format!("Up {}", since(started)),
+        ContainerState::Paused { started, .. } => format!("Up {} (Paused)", since(started)),
+        ContainerState::Restarting { code, finished } => format!("Restarting ({code}) {} ago", since(finished)),
+        ContainerState::Exited { code, finished, .. } => format!("Exited ({code}) {} ago", since(finished)),
+        ContainerState::Removing => "Removal In Progress".to_owned(),
+        ContainerState::Dead { .. } => "Dead".to_owned(),
+    }
+}
+
+fn state(view: &ContainerView) -> WireState {
+    let record = &view.record;
+    let state = &record.state;
+    let error = match state {
+        ContainerState::Created { error: Some(failure) } => failure.message.clone(),
+        ContainerState::Exited { error: Some(error), .. } => error.clone(),
+        ContainerState::Dead { reason } => reason.clone(),
+        _ => String::new(),
+    };
+    let moment = |moment: Option<Timestamp>| moment.unwrap_or(Timestamp::GO_ZERO).to_rfc3339_nano();
+    WireState {
+        status: state.word().to_owned(),
+        // Between two lives dockerd calls it running too.
+        running: state.is_alive() || matches!(state, ContainerState::Restarting { .. }),
+        paused: matches!(state, ContainerState::Paused { .. }),
+        restarting: matches!(state, ContainerState::Restarting { .. }),
+        oom_killed: matches!(state, ContainerState::Exited { oom_killed: true, .. }),
+        dead: matches!(state, ContainerState::Dead { .. }),
+        pid: i64::from(state.pid().unwrap_or(0)),
+        exit_code: i64::from(state.exit_code().unwrap_or(0)),
+        error,
+        started_at: moment(record.started_at),
+        finished_at: moment(view.finished_at),
+        health: None,
+    }
+}
+
+/// The container half: what was asked, completed by what the image said.
+fn config(record: &ContainerRecord) -> ContainerConfig {
+    let mut config: ContainerConfig = lenient::from_slice(record.spec.echo.config.as_bytes()).unwrap_or_default();
+    let process = &record.process;
+    let list = |words: &[String]| (!words.is_empty()).then(|| StringOrList(words.to_vec()));
+    config.hostname.clone_from(&process.hostname);
+    config.user.clone_from(&process.user);
+    config.env = (!process.env.is_empty()).then(|| process.env.clone());
+    config.cmd = list(&process.command);
+    config.entrypoint = list(&process.entrypoint);
+    config.working_dir.clone_from(&process.working_dir);
+    config.labels = Some(process.labels.clone());
+    config.image.clone_from(&record.spec.image);
+    config.tty = record.spec.tty;
+    config.open_stdin = record.spec.open_stdin;
+    config.stdin_once = record.spec.stdin_once;
+    config.exposed_ports = (!process.exposed_ports.is_empty()).then(|| process.exposed_ports.iter().map(|port| (port.to_string(), Map::new())).collect());
+    config.volumes = (!process.volumes.is_empty()).then(|| process.volumes.iter().map(|path| (path.clone(), Map::new())).collect());
+    if let Some(signal) = &process.stop_signal {
+        config.stop_signal.clone_from(signal);
+    }
+    config
+}
+
+fn echoed_host(record: &ContainerRecord) -> HostConfig {
+    lenient::from_slice(record.spec.echo.host_config.as_bytes()).unwrap_or_default()
+}
+
+/// The host half: what was asked, with the defaults that dockerd writes into it.
+fn host_config(record: &ContainerRecord) -> HostConfig {
+    let mut host = echoed_host(record);
+    let applied = &record.spec.host;
+    host.log_config = LogConfig { driver: applied.log.driver.clone(), config: Some(applied.log.options.clone()) };
+    let or = |text: &mut String, default: &str| {
+        if text.is_empty() {
+            default.clone_into(text);
+        }
+    };
+    or(&mut host.network_mode, "default");
+    or(&mut host.restart_policy.name, "no");
+    or(&mut host.ipc_mode, "private");
+    or(&mut host.cgroupns_mode, "private");
+    or(&mut host.runtime, system::RUNTIME);
+    host.port_bindings.get_or_insert_default();
+    if host.shm_size == 0 {
+        host.shm_size = 64 << 20;
+    }
+    host
+}
+
+fn mount_point(mount: &MountSpec) -> MountPoint {
+    let volume = mount.kind == MountKind::Volume;
+    let source = mount.source.clone().unwrap_or_default();
+    MountPoint {
+        kind: mount.kind.name().to_owned(),
+        name: if volume { source.clone() } else { String::new() },
+        source: if volume { String::new() } else { source },
+        destination: mount.target.clone(),
+        driver: if volume { "local".to_owned() } else { String::new() },
+        mode: if mount.read_only && mount.kind == MountKind::Bind { "ro".to_owned() } else { String::new() },
+        writable: !mount.read_only,
+        propagation: if mount.kind == MountKind::Bind { mount.propagation.name().to_owned() } else { String::new() },
+    }
+}
+
+/// Exposed ports without a host address; published ones come with networks.
+fn ports(record: &ContainerRecord) -> PortMap {
+    if !record.state.is_alive() {
+        return PortMap::new();
+    }
+    record.process.exposed_ports.iter().map(|port| (port.to_string(), None)).collect()
+}
+
+fn networks(engine: &Engine, record: &ContainerRecord, version: ApiVersion) -> BTreeMap<String, EndpointSettings> {
+    let name = match &record.spec.host.network {
+        NetworkMode::Host => "host",
+        NetworkMode::None | NetworkMode::Default => "none",
+        NetworkMode::Container(_) => return BTreeMap::new(),
+        NetworkMode::Named(name) => name,
+    };
+    let endpoint = EndpointSettings {
+        network_id: engine.inspect_network(name).map(|network| network.id).unwrap_or_default(),
+        gw_priority: version.at_least(48).then_some(0),
+        dns_names: version.at_least(44).then_some(None),
+        ..EndpointSettings::default()
+    };
+    BTreeMap::from([(name.to_owned(), endpoint)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_joined_as_dockerd_joins_it() {
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        assert_eq!(command(&words(&["sh", "-c", "echo hi", "x"])), "sh -c 'echo hi' x");
+        assert_eq!(command(&words(&["sleep", "9"])), "sleep 9");
+        assert_eq!(command(&[]), "");
+    }
+
+    #[test]
+    fn states_are_told_in_dockers_words() {
+        let now = Timestamp::from_unix(10_000, 0);
+        let before = |seconds| Timestamp::from_unix(10_000 - seconds, 0);
+        for (state, words) in [
+            (ContainerState::Created { error: None }, "Created"),
+            (ContainerState::Running { pid: 1, started: before(180) }, "Up 3 minutes"),
+            (ContainerState::Running { pid: 1, started: now }, "Up Less than a second"),
+            (ContainerState::Paused { pid: 1, started: before(60) }, "Up About a minute (Paused)"),
+            (ContainerState::Exited { code: 137, finished: before(7200), oom_killed: false, error: None }, "Exited (137) 2 hours ago"),
+            (ContainerState::Restarting { code: 1, finished: before(5) }, "Restarting (1) 5 seconds ago"),
+            (ContainerState::Removing, "Removal In Progress"),
+        ] {
+            assert_eq!(status(&state, now), words);
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! Docker's `HostConfig`, into the engine's `HostOptions`.
+
+use std::net::IpAddr;
+
+use shipway_engine::containers::{HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions};
+use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
+use shipway_model::{Limits, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
+use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec};
+
+use crate::error::ApiError;
+
+/// What the host gives and withholds.
+pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Result<HostOptions, ApiError> {
+    let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    Ok(HostOptions {
+        mounts: mounts(config)?,
+        network: network(config, networking),
+        publish: config.port_bindings.as_ref().map(publish).transpose()?.unwrap_or_default(),
+        publish_all: config.publish_all_ports,
+        auto_remove: config.auto_remove,
+        read_only_root: config.readonly_rootfs,
+        privileged: config.privileged,
+        cap_add: words(&config.cap_add),
+        cap_drop: words(&config.cap_drop),
+        security: security(config)?,
+        limits: limits(config)?,
+        ulimits: ulimits(config.ulimits.as_deref().unwrap_or_default())?,
+        init: config.init,
+        extra_hosts: words(&config.extra_hosts),
+        dns: words(&config.dns),
+        dns_options: words(&config.dns_options),
+        dns_search: words(&config.dns_search),
+        shm_size: positive(config.shm_size, "SHM size")?,
+        sysctls: config.sysctls.clone().unwrap_or_default(),
+        devices: config.devices.iter().flatten().map(|device| (device.path_on_host.clone(), device.path_in_container.clone(), device.cgroup_permissions.clone())).collect(),
+        group_add: words(&config.group_add),
+        pid_mode: config.pid_mode.clone(),
+        ipc_mode: config.ipc_mode.clone(),
+        uts_mode: config.uts_mode.clone(),
+        cgroupns_mode: config.cgroupns_mode.clone(),
+        userns_mode: config.userns_mode.clone(),
+        restart: restart(config)?,
+        log: log(config),
+        oom_score_adj: (config.oom_score_adj != 0)
+            .then(|| i32::try_from(config.oom_score_adj).ok().filter(|score| (-1000..=1000).contains(score)))
+            .map(|score| score.ok_or_else(|| ApiError::invalid(format!("Invalid value {}, range for oom score adj is [-1000, 1000]", config.oom_score_adj))))
+            .transpose()?,
+        cgroup_parent: Some(config.cgroup_parent.clone()).filter(|parent| !parent.is_empty()),
+        masked_paths: config.masked_paths.clone(),
+        readonly_paths: config.readonly_paths.clone(),
+        runtime: config.runtime.clone(),
+        volumes_from: words(&config.volumes_from),
+        links: words(&config.links),
+    })
+}
+
+/// Binds first, then the long form, then tmpfs, as dockerd registers them.
+fn mounts(config: &HostConfig) -> Result<Vec<MountSpec>, ApiError> {
+    let mut mounts = Vec::new();
+    for text in config.binds.iter().flatten() {
+        mounts.push(parse_volume_flag(text)?);
+    }
+    for mount in config.mounts.iter().flatten() {
+        mounts.push(long_form(mount)?);
+    }
+    for (target, options) in config.tmpfs.iter().flatten() {
+        let text = if options.is_empty() { target.clone() } else { format!("{target}:{options}") };
+        mounts.push(parse_tmpfs_flag(&text)?);
+    }
+    Ok(mounts)
+}
+
+fn long_form(mount: &Mount) -> Result<MountSpec, ApiError> {
+    let kind = match mount.kind.as_str() {
+        "bind" => MountKind::Bind,
+        "volume" => MountKind::Volume,
+        "tmpfs" => MountKind::Tmpfs,
+        "image" => MountKind::Image,
+        other => return Err(ApiError::invalid(format!("mount type unknown: {other:?}"))),
+    };
+    if mount.target.is_empty() {
+        return Err(ApiError::invalid(format!("invalid mount config for type {:?}: field Target must not be empty", mount.kind)));
+    }
+    if kind == MountKind::Bind && mount.source.is_empty() {
+        return Err(ApiError::invalid("invalid mount config for type \"bind\": field Source must not be empty"));
+    }
+    let mut spec = MountSpec::new(kind, Some(mount.source.clone()).filter(|source| !source.is_empty()), clean_target(&mount.target)?);
+    spec.read_only = mount.read_only;
+    if let Some(bind) = &mount.bind_options {
+        spec.create_source = bind.create_mountpoint;
+        spec.recursive = !bind.non_recursive;
+        if !bind.propagation.is_empty() {
+            spec.propagation = bind.propagation.parse()?;
+        }
+        spec.read_only_reach = match (bind.read_only_non_recursive, bind.read_only_force_recursive) {
+            (true, _) => ReadOnlyReach::TopOnly,
+            (_, true) => ReadOnlyReach::Everything,
+            _ => ReadOnlyReach::BestEffort,
+        };
+    }
+    if let Some(volume) = &mount.volume_options {
+        spec.volume_no_copy = volume.no_copy;
+        spec.volume_labels = volume.labels.clone().unwrap_or_default();
+        spec.volume_subpath = Some(volume.subpath.clone()).filter(|path| !path.is_empty());
+        if let Some(driver) = &volume.driver_config {
+            spec.volume_driver = Some(driver.name.clone()).filter(|name| !name.is_empty());
+            spec.volume_driver_options = driver.options.clone().unwrap_or_default();
+        }
+    }
+    if let Some(image) = &mount.image_options {
+        spec.image_subpath = Some(image.subpath.clone()).filter(|path| !path.is_empty());
+    }
+    if let Some(tmpfs) = &mount.tmpfs_options {
+        spec.tmpfs_size = positive(tmpfs.size_bytes, "tmpfs size")?;
+        spec.tmpfs_mode = u32::try_from(tmpfs.mode).ok().filter(|mode| *mode != 0);
+        spec.tmpfs_options = tmpfs.options.iter().flatten().map(|pair| pair.join("=")).collect();
+    }
+    Ok(spec)
+}
+
+/// The network by mode; a network of the networking half counts when the mode leaves it open.
+fn network(config: &HostConfig, networking: &NetworkingConfig) -> NetworkMode {
+    match config.network_mode.as_str() {
+        "" | "default" => match networking.endpoints_config.iter().flatten().map(|(name, _)| name).next() {
+            Some(name) if name != "bridge" && name != "default" => NetworkMode::Named(name.clone()),
+            _ => NetworkMode::Default,
+        },
+        "none" => NetworkMode::None,
+        "host" => NetworkMode::Host,
+        mode => match mode.strip_prefix("container:") {
+            Some(container) => NetworkMode::Container(container.to_owned()),
+            None => NetworkMode::Named(mode.to_owned()),
+        },
+    }
+}
+
+fn publish(map: &PortMap) -> Result<Vec<PortBinding>, ApiError> {
+    let mut bindings = Vec::new();
+    for (text, wanted) in map {
+        let container: Port = text.parse()?;
+        for binding in wanted.iter().flatten() {
+            let host_ip = match binding.host_ip.as_str() {
+                "" => None,
+                text => Some(text.parse::<IpAddr>().map_err(|_| ApiError::invalid(format!("invalid IP address: {text}")))?),
+            };
+            let wrong = || ApiError::invalid(format!("invalid port specification: {:?}", binding.host_port));
+            let port = |text: &str| text.parse::<u16>().map_err(|_| wrong());
+            let (host_port, host_port_last) = match binding.host_port.split_once('-') {
+                Some((first, last)) => (Some(port(first)?), Some(port(last)?)),
+                None if binding.host_port.is_empty() => (None, None),
+                None => (Some(port(&binding.host_port)?).filter(|port| *port != 0), None),
+            };
+            if host_port_last.is_some() && host_port_last < host_port {
+                return Err(wrong());
+            }
+            bindings.push(PortBinding { host_ip, host_port, host_port_last, container });
+        }
+    }
+    Ok(bindings)
+}
+
+/// The values of `--security-opt`; `apparmor=` and `label=` speak of systems that are not in this kernel and change nothing.
+fn security(config: &HostConfig) -> Result<SecurityOptions, ApiError> {
+    let mut security = SecurityOptions {
+        // The docker client turns systempaths=unconfined into two empty lists.
+        unconfined_paths: config.masked_paths.as_ref().is_some_and(Vec::is_empty) && config.readonly_paths.as_ref().is_some_and(Vec::is_empty),
+        ..SecurityOptions::default()
+    };
+    for text in config.security_opt.iter().flatten() {
+        let (key, value) = text.split_once('=').or_else(|| text.split_once(':')).unwrap_or((text, ""));
+        match (key, value) {
+            ("no-new-privileges", "" | "true") => security.no_new_privileges = true,
+            ("no-new-privileges", "false") => security.no_new_privileges = false,
+            ("seccomp", "unconfined") => security.seccomp = SeccompOption::Unconfined,
+            ("seccomp", "builtin" | "") => security.seccomp = SeccompOption::Default,
+            ("seccomp", profile) => security.seccomp = SeccompOption::Profile(profile.to_owned()),
+            ("systempaths", "unconfined") => security.unconfined_paths = true,
+            ("writable-cgroups", value) => security.writable_cgroups = value == "true",
+            ("apparmor" | "label", _) => {}
+            _ => return Err(ApiError::invalid(format!("invalid --security-opt 2: {text:?}"))),
+        }
+    }
+    Ok(security)
+}
+
+fn limits(config: &HostConfig) -> Result<Limits, ApiError> {
+    Ok(Limits {
+        memory: positive(config.memory, "memory limit")?,
+        memory_swap: (config.memory_swap != 0).then_some(config.memory_swap),
+        memory_reservation: positive(config.memory_reservation, "memory reservation")?,
+        memory_swappiness: match config.memory_swappiness {
+            None | Some(-1) => None,
+            Some(value) => Some(
+                u8::try_from(value)
+                    .ok()
+                    .filter(|value| *value <= 100)
+                    .ok_or_else(|| ApiError::invalid(format!("Invalid value: {value}, valid memory swappiness range is 0-100")))?,
+            ),
+        },
+        nano_cpus: positive(config.nano_cpus, "CPU count")?,
+        cpu_shares: positive(config.cpu_shares, "CPU shares")?,
+        cpu_period: positive(config.cpu_period, "CPU cfs period")?,
+        cpu_quota: (config.cpu_quota != 0).then_some(config.cpu_quota),
+        cpuset_cpus: Some(config.cpuset_cpus.clone()).filter(|set| !set.is_empty()),
+        cpuset_mems: Some(config.cpuset_mems.clone()).filter(|set| !set.is_empty()),
+        pids: config.pids_limit.filter(|limit| *limit != 0),
+        blkio_weight: (config.blkio_weight != 0).then_some(config.blkio_weight),
+        oom_kill_disable: config.oom_kill_disable.filter(|disable| *disable),
+    })
+}
+
+/// Zero is "not limited"; negative numbers mean nothing.
+pub(crate) fn positive(value: i64, what: &str) -> Result<Option<u64>, ApiError> {
+    match u64::try_from(value) {
+        Ok(0) => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(_) => Err(ApiError::invalid(format!("invalid {what}: {value} is negative"))),
+    }
+}
+
+pub(crate) fn ulimits(limits: &[UlimitSpec]) -> Result<Vec<Ulimit>, ApiError> {
+    limits.iter().map(|limit| Ok(Ulimit::new(&limit.name, limit.soft, limit.hard)?)).collect()
+}
+
+fn restart(config: &HostConfig) -> Result<RestartPolicy, ApiError> {
+    let policy = &config.restart_policy;
+    let retries = u32::try_from(policy.maximum_retry_count).map_err(|_| ApiError::invalid("invalid restart policy: maximum retry count cannot be negative"))?;
+    if retries > 0 && !matches!(policy.name.as_str(), "on-failure") {
+        return Err(ApiError::invalid(format!("invalid restart policy: maximum retry count cannot be used with restart policy '{}'", policy.name)));
+    }
+    match policy.name.as_str() {
+        "" | "no" => Ok(RestartPolicy::No),
+        "always" => Ok(RestartPolicy::Always),
+        "unless-stopped" => Ok(RestartPolicy::UnlessStopped),
+        "on-failure" => Ok(RestartPolicy::OnFailure(retries)),
+        other => Err(ApiError::invalid(format!("invalid restart policy '{other}'"))),
+    }
+}
+
+fn log(config: &HostConfig) -> LogSpec {
+    let driver = match config.log_config.driver.as_str() {
+        "" => LogSpec::default().driver,
+        driver => driver.to_owned(),
+    };
+    LogSpec { driver, options: config.log_config.config.clone().unwrap_or_default() }
+}
+
+/// A signal in any of the forms people type, with Docker's words when it is none.
+pub(crate) fn signal(text: &str) -> Result<Signal, ApiError> {
+    text.parse::<Signal>().map_err(|error| {
+        let hint = shipway_model::Classified::hint(&error);
+        ApiError { hint, ..ApiError::invalid(format!("Invalid signal: {text}")) }
+    })
+}

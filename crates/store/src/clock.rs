@@ -1,0 +1,10 @@
+//! The wall clock, for the times written into records; nothing in this crate waits or expires by it.
+
+use std::time::SystemTime;
+
+use shipway_model::Timestamp;
+
+/// Now, as the system clock has it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_system(SystemTime::now())
+}

@@ -1,0 +1,157 @@
+//! The acknowledge point: what `publish` returned from survives a power cut.
+//!
+//! Order, and where a crash leaves us:
+//!
+//! ```text
+//! files written, renamed into place     crash: folders without rows, moved to the trash at the next start
+//!   `store.publish.begin`
+//! one syncfs, shared by all publishers  crash: the same
+//!   `store.publish.synced`
+//! one transaction: rows of everything   crash: all of it or nothing of it
+//! pending at entry, and the caller's
+//!   `store.publish.committed`           crash: everything is there, the caller just was not told
+//! ```
+//!
+//! Nothing is taken off the pending list before its row is durable, so two publishers may write the same row twice; the rows are the same.
+//! When the sync fails for lack of space the kernel may have dropped pages of any pending file, so all of them are discarded.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use shipway_state::WriteTxn;
+use shipway_sys::durable::fault;
+
+use crate::blobs::BLOBS;
+use crate::layers::LAYERS;
+use crate::memory::{PendingItem, Shared};
+use crate::open::{Inner, Store};
+use crate::snapshots::KEPT;
+use crate::{Error, Result};
+
+/// Background publishes are at least this far apart.
+const SOON: Duration = Duration::from_secs(2);
+
+impl Store {
+    /// Makes everything written so far durable, then runs `f` in the transaction that says so; after it returns all of that survives a power cut.
+    ///
+    /// # Errors
+    /// `f`'s own (pending work stays pending); `NoSpace` (pending work is discarded when it was the sync that failed); `Degraded` after an I/O error.
+    ///
+    /// # Cost
+    /// One syncfs when files were written since the last one, one fsync of the log when rows change; both shared among concurrent callers, both
+    /// absent when there is nothing to do.
+    pub fn publish<T: Send + 'static>(&self, f: impl FnOnce(&mut WriteTxn<'_>) -> Result<T> + Send + 'static) -> Result<T> {
+        let shared = self.shared();
+        let newest = shared.read().pending.newest();
+        fault::point("store.publish.begin");
+        self.sync(newest)?;
+        fault::point("store.publish.synced");
+        let rows = Arc::clone(shared);
+        let value = self.db().write(move |txn| {
+            write_pending(&rows, txn, newest)?;
+            f(txn)
+        })?;
+        fault::point("store.publish.committed");
+        Ok(value)
+    }
+
+    /// Publishes what is pending in the background, at most every two seconds. For work that is worth keeping but was promised to nobody.
+    pub fn publish_soon(&self) {
+        self.inner.publisher.send(());
+    }
+
+    /// Tells that files below the data root were written which the next publish must make durable; for folders the engine fills itself.
+    pub fn mark_dirty(&self) {
+        self.shared().mark_dirty();
+    }
+
+    fn sync(&self, newest: u64) -> Result<()> {
+        let shared = self.shared();
+        let Some(mark) = shared.unsynced() else { return Ok(()) };
+        match self.inner.barrier.wait() {
+            Ok(()) => {
+                shared.mark_synced(mark);
+                Ok(())
+            }
+            Err(error) if error.is_no_space() => {
+                discard_pending(shared, newest);
+                Err(Error::NoSpace { needed: None })
+            }
+            Err(error) => {
+                self.db().degrade(error.to_string());
+                Err(Error::Degraded { cause: error.to_string() })
+            }
+        }
+    }
+}
+
+/// Writes the rows of everything that was pending at `newest` and still is.
+fn write_pending(shared: &Arc<Shared>, txn: &mut WriteTxn<'_>, newest: u64) -> Result<()> {
+    let items = shared.read().pending.up_to(newest);
+    if items.is_empty() {
+        return Ok(());
+    }
+    let mut numbers = Vec::with_capacity(items.len());
+    for (number, item) in items {
+        numbers.push(number);
+        match item {
+            PendingItem::Layer(layer) => txn.put(&LAYERS, &layer.id, &layer.to_record())?,
+            PendingItem::Blob(digest, size) => txn.put(&BLOBS, &digest, &size)?,
+            PendingItem::Cache(record) => crate::cache::put_row(txn, &record)?,
+            PendingItem::Kept(id, kept) => {
+                txn.put(&KEPT, &id, &kept)?;
+            }
+        }
+    }
+    let shared = Arc::clone(shared);
+    txn.on_commit(move || {
+        let mut memory = shared.write();
+        for number in numbers {
+            memory.pending.items.remove(&number);
+        }
+    });
+    Ok(())
+}
+
+/// Forgets unpublished layers, blobs and cache records whose bytes may not have reached the disk.
+fn discard_pending(shared: &Shared, newest: u64) {
+    let mut memory = shared.write();
+    for (number, item) in memory.pending.up_to(newest) {
+        match item {
+            PendingItem::Layer(layer) => {
+                memory.remove_layer(&layer.id);
+                shared.trash.take_or_log(&shared.layout.layer(&layer.id));
+            }
+            PendingItem::Blob(digest, _) => {
+                memory.blobs.remove(&digest);
+                shared.trash.take_or_log(&shared.layout.blob(&digest));
+            }
+            PendingItem::Cache(record) => memory.cache.remove(&record.key),
+            // The snapshot of a container being created: its creator hears of the failure and discards it.
+            PendingItem::Kept(..) => {}
+        }
+        memory.pending.items.remove(&number);
+    }
+}
+
+/// The publishing thread: waits for a request, then for its time, publishes, and writes down which cache records were used.
+pub(crate) fn serve(queue: &Receiver<()>, store: &Weak<Inner>) {
+    let mut last: Option<Instant> = None;
+    while queue.recv().is_ok() {
+        let due = last.map_or_else(Instant::now, |last| last + SOON);
+        loop {
+            match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(()) => {}
+                Err(RecvTimeoutError::Timeout) => break,
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+        let Some(inner) = store.upgrade() else { return };
+        let store = Store { inner };
+        if let Err(error) = store.publish(|_| Ok(())).and_then(|()| store.cache().write_touches()) {
+            tracing::warn!(%error, "finished work could not be made durable in the background");
+        }
+        last = Some(Instant::now());
+    }
+}

@@ -1,0 +1,336 @@
+//! Writable snapshots: prepared on a stack of layers, then committed as a new layer, kept for a container, or discarded.
+//!
+//! `active/<id>/` holds `upper` and `work`, both on the file system of `layers/`, so that committing is renaming. Nothing is synced here; a commit is
+//! pending until the next publish. An uncommitted snapshot that is dropped goes to the trash, unless it was kept.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use serde::{Deserialize, Serialize};
+use shipway_archive::diff::{ScanOptions, commit_scan};
+use shipway_model::{LayerId, Timestamp};
+use shipway_state::{Table, WriteTxn};
+use shipway_sys::durable::fault;
+use shipway_sys::path::Root;
+
+use crate::error::Doing as _;
+use crate::layers::{Layer, LayerOrigin, TarSource};
+use crate::layout::create_dir;
+use crate::leases::Lease;
+use crate::memory::{PendingItem, Shared};
+use crate::open::Store;
+use crate::usage::folder_size;
+use crate::{Error, Result};
+
+/// Snapshots that survive a restart, by id.
+pub(crate) const KEPT: Table<String, KeptRecord> = Table::new("kept_snapshots");
+
+/// What the row of a kept snapshot says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct KeptRecord {
+    pub(crate) parents: Vec<LayerId>,
+}
+
+/// A snapshot kept for a container.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptSnapshot {
+    /// Its id, the container's.
+    pub id: String,
+    /// The layers below it, bottom first.
+    pub parents: Vec<LayerId>,
+}
+
+/// How to prepare a snapshot.
+#[derive(Debug, Clone, Default)]
+pub struct PrepareOptions {
+    /// Name of its folder; random when absent. A container's snapshot bears the container's id.
+    pub name: Option<String>,
+    /// Lease that the committed layer joins in the same step that makes it visible.
+    pub lease: Option<Lease>,
+}
+
+/// What to write down about a layer being committed.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitOptions {
+    /// When it was made; ignored when an equal layer exists already.
+    pub created: Timestamp,
+    /// Where it came from.
+    pub origin: LayerOrigin,
+    /// File times after this one count as this one (`SOURCE_DATE_EPOCH`); seconds since 1970.
+    pub newest: Option<i64>,
+}
+
+/// A writable snapshot. Dropping it discards it, unless it was committed or kept.
+pub struct ActiveSnapshot {
+    /// Name of its folder in `active/`.
+    pub id: String,
+    /// Where changes are written, in overlay form.
+    pub upper: PathBuf,
+    /// Overlayfs's own folder.
+    pub work: PathBuf,
+    /// The layers below it, bottom first.
+    pub parents: Vec<LayerId>,
+    shared: Arc<Shared>,
+    lease: Option<Lease>,
+    fate: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Discard,
+    Keep,
+    Gone,
+}
+
+impl Store {
+    /// Makes a writable snapshot on `parents`, bottom first. The top folder gets the mode and owner of the uppermost parent's. Nothing is synced.
+    ///
+    /// # Errors
+    /// `NotFound` or `Corrupt` when a parent is not usable; `Conflict` when the name is taken; `Invalid` when it cannot be a folder name.
+    pub fn prepare(&self, parents: &[LayerId], options: PrepareOptions) -> Result<ActiveSnapshot> {
+        for parent in parents {
+            self.need_layer(parent)?;
+        }
+        let shared = self.shared();
+        let id = match options.name {
+            Some(name) => checked_id(name)?,
+            None => LayerId::from_random(random()).to_string(),
+        };
+        let folder = shared.layout.active(&id);
+        if folder.exists() {
+            return Err(Error::Conflict { noun: "snapshot", name: id, reason: "exists already".to_owned() });
+        }
+        // From here on the parents are protected from the collector.
+        shared.write().open_snapshots.insert(id.clone(), parents.to_vec());
+        let snapshot = ActiveSnapshot {
+            upper: folder.join("upper"),
+            work: folder.join("work"),
+            parents: parents.to_vec(),
+            shared: Arc::clone(shared),
+            lease: options.lease,
+            fate: Fate::Discard,
+            id,
+        };
+        for parent in parents {
+            self.need_layer(parent)?;
+        }
+        create_dir(&folder, 0o700)?;
+        create_dir(&snapshot.upper, 0o755)?;
+        create_dir(&snapshot.work, 0o700)?;
+        if let Some(top) = parents.last() {
+            snapshot.take_after(&shared.layout.diff(top))?;
+        }
+        Ok(snapshot)
+    }
+
+    /// Opens the snapshot kept under `id`.
+    pub fn open_active(&self, id: &str) -> Result<ActiveSnapshot> {
+        let mut memory = self.shared().write();
+        let Some(kept) = memory.kept.get(id).cloned() else { return Err(Error::not_found("snapshot", id)) };
+        memory.open_snapshots.insert(id.to_owned(), kept.parents.clone());
+        let folder = self.shared().layout.active(id);
+        Ok(ActiveSnapshot {
+            id: id.to_owned(),
+            upper: folder.join("upper"),
+            work: folder.join("work"),
+            parents: kept.parents,
+            shared: Arc::clone(self.shared()),
+            lease: None,
+            fate: Fate::Keep,
+        })
+    }
+
+    /// Every kept snapshot; after a crash the engine compares this list with its containers.
+    pub fn list_active(&self) -> Vec<KeptSnapshot> {
+        let memory = self.shared().read();
+        let mut kept: Vec<_> = memory.kept.iter().map(|(id, kept)| KeptSnapshot { id: id.clone(), parents: kept.parents.clone() }).collect();
+        kept.sort_by(|one, other| one.id.cmp(&other.id));
+        kept
+    }
+
+    /// Forgets the kept snapshot `id` in `txn` and moves its folder to the trash after the commit. It must not be mounted.
+    pub fn forget_active(&self, txn: &mut WriteTxn<'_>, id: &str) -> Result<bool> {
+        let in_rows = txn.remove(&KEPT, &id.to_owned())?;
+        let known = self.shared().read().kept.contains_key(id);
+        let (shared, id) = (Arc::clone(self.shared()), id.to_owned());
+        txn.on_commit(move || {
+            let mut memory = shared.write();
+            memory.kept.remove(&id);
+            memory.open_snapshots.remove(&id);
+            memory.pending.items.retain(|_, item| !matches!(item, PendingItem::Kept(name, _) if *name == id));
+            drop(memory);
+            shared.trash.take_or_log(&shared.layout.active(&id));
+        });
+        Ok(in_rows || known)
+    }
+
+    /// Removes the kept snapshot `id`: its row durably, then its folder in the background; false when there was none.
+    pub fn remove_active(&self, id: &str) -> Result<bool> {
+        let (store, id) = (self.clone(), id.to_owned());
+        self.db().write(move |txn| store.forget_active(txn, &id))
+    }
+}
+
+impl ActiveSnapshot {
+    /// Freezes the snapshot as a layer. It must not be mounted any more.
+    ///
+    /// When a layer with the same uncompressed digest exists, that one is returned, with its own time, and this one is discarded.
+    ///
+    /// # Durability
+    /// Visible at once, pending until the next publish.
+    ///
+    /// # Cost
+    /// One read of every changed file, at the speed of SHA-256; one rename.
+    pub fn commit(mut self, options: CommitOptions) -> Result<Arc<Layer>> {
+        let root = Root::open(&self.upper).doing(|| format!("open {:?}", self.upper))?;
+        let scanned = commit_scan(&root, &ScanOptions { newest: options.newest })?;
+        fault::point("store.commit.scanned");
+        let index = scanned.index.encode();
+        let layer = Layer {
+            id: LayerId::from_random(random()),
+            diff_id: scanned.diff_id,
+            tar_size: scanned.tar_size,
+            content_size: scanned.content_size,
+            tree_digest: scanned.index.digest(),
+            created: options.created,
+            origin: options.origin,
+            tar: TarSource::Written,
+            newest: options.newest,
+            index_size: index.len() as u64,
+        };
+        let folder = self.shared.layout.active(&self.id);
+        install(&self.shared, &folder, "upper", &index, layer, self.lease.as_ref()).inspect(|_| self.fate = Fate::Gone)
+    }
+
+    /// Bytes and inodes of what was written so far.
+    pub fn usage(&self) -> Result<(u64, u64)> {
+        folder_size(&self.upper)
+    }
+
+    /// Keeps the folder beyond this handle: its row is written by the next publish, which is the one that makes the container visible.
+    pub fn keep(mut self) -> KeptSnapshot {
+        let kept = KeptRecord { parents: self.parents.clone() };
+        self.shared.mark_dirty();
+        let mut memory = self.shared.write();
+        memory.kept.insert(self.id.clone(), kept.clone());
+        memory.pending.push(PendingItem::Kept(self.id.clone(), kept));
+        drop(memory);
+        self.fate = Fate::Keep;
+        KeptSnapshot { id: self.id.clone(), parents: self.parents.clone() }
+    }
+
+    /// Throws everything written away. A kept snapshot is removed with [`Store::remove_active`] instead.
+    pub fn discard(self) {
+        drop(self);
+    }
+
+    /// Gives `upper` the mode and owner of `folder`: in a merged mount the upper folder's are those of `/`.
+    fn take_after(&self, folder: &std::path::Path) -> Result<()> {
+        let stat = rustix::fs::stat(folder).doing(|| format!("stat({folder:?})"))?;
+        if stat.st_uid != 0 || stat.st_gid != 0 {
+            let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
+            rustix::fs::chownat(rustix::fs::CWD, &self.upper, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .doing(|| format!("chown({:?})", self.upper))?;
+        }
+        if stat.st_mode & 0o7777 != 0o755 {
+            rustix::fs::chmod(&self.upper, Mode::from_raw_mode(stat.st_mode & 0o7777)).doing(|| format!("chmod({:?})", self.upper))?;
+        }
+        Ok(())
+    }
+}
+
+/// Turns `folder` (with its tree under `tree`) into the layer's folder and makes the layer visible, or answers with the equal one that exists and
+/// throws the folder away.
+pub(crate) fn install(
+    shared: &Arc<Shared>,
+    folder: &std::path::Path,
+    tree: &str,
+    index: &[u8],
+    layer: Layer,
+    lease: Option<&Lease>,
+) -> Result<Arc<Layer>> {
+    if let Some(existing) = reuse(shared, &layer, lease) {
+        shared.trash.take_or_log(folder);
+        return Ok(existing);
+    }
+    std::fs::write(folder.join("index"), index).doing(|| format!("write {:?}", folder.join("index")))?;
+    rustix::fs::rename(folder.join(tree), folder.join("diff")).doing(|| format!("rename {:?}", folder.join(tree)))?;
+    // Overlayfs leaves an empty folder inside `work`; neither may hide among the layers.
+    for leftover in ["work/work", "work/index", "work"] {
+        match rustix::fs::unlinkat(rustix::fs::CWD, folder.join(leftover), AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => shared.trash.take(&folder.join(leftover))?,
+            Err(errno) => return Err(errno).doing(|| format!("rmdir {:?}", folder.join(leftover))),
+        }
+    }
+    let target = shared.layout.layer(&layer.id);
+    rustix::fs::rename(folder, &target).doing(|| format!("rename({folder:?}, {target:?})"))?;
+    fault::point("store.commit.renamed");
+    shared.mark_dirty();
+    let mut memory = shared.write();
+    if let Some(existing) = memory.by_diff_id.get(&layer.diff_id).and_then(|id| memory.layers.get(id)).cloned()
+        && !memory.damaged.contains_key(&existing.id)
+    {
+        if let Some(lease) = lease {
+            memory.leases.entry(lease.number()).or_default().layers.insert(existing.id);
+        }
+        drop(memory);
+        shared.trash.take_or_log(&target);
+        return Ok(existing);
+    }
+    let layer = Arc::new(layer);
+    memory.add_layer(Arc::clone(&layer));
+    memory.pending.push(PendingItem::Layer(Arc::clone(&layer)));
+    if let Some(lease) = lease {
+        memory.leases.entry(lease.number()).or_default().layers.insert(layer.id);
+    }
+    Ok(layer)
+}
+
+fn reuse(shared: &Shared, layer: &Layer, lease: Option<&Lease>) -> Option<Arc<Layer>> {
+    let mut memory = shared.write();
+    let existing = memory.by_diff_id.get(&layer.diff_id).and_then(|id| memory.layers.get(id)).cloned()?;
+    if memory.damaged.contains_key(&existing.id) {
+        return None;
+    }
+    if let Some(lease) = lease {
+        memory.leases.entry(lease.number()).or_default().layers.insert(existing.id);
+    }
+    Some(existing)
+}
+
+impl Drop for ActiveSnapshot {
+    fn drop(&mut self) {
+        self.shared.write().open_snapshots.remove(&self.id);
+        if self.fate == Fate::Discard {
+            self.shared.trash.take_or_log(&self.shared.layout.active(&self.id));
+        }
+    }
+}
+
+impl std::fmt::Debug for ActiveSnapshot {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("ActiveSnapshot").field("id", &self.id).field("parents", &self.parents).field("fate", &self.fate).finish_non_exhaustive()
+    }
+}
+
+/// Bytes of the kernel's random generator; it cannot fail once the machine is up.
+pub(crate) fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    let mut filled = 0;
+    while filled < N {
+        match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+            Ok(count) => filled += count,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(errno) => unreachable!("getrandom(2) refused {N} bytes: {errno}"),
+        }
+    }
+    bytes
+}
+
+/// An id given from outside must be a plain folder name.
+fn checked_id(id: String) -> Result<String> {
+    let plain = !id.is_empty() && id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    if plain { Ok(id) } else { Err(Error::invalid(format!("snapshot id \"{id}\""), "only letters, digits, - and _ are allowed")) }
+}

@@ -1,0 +1,378 @@
+//! Flags of `run` and `create` into the body of `POST /containers/create`.
+//!
+//! What must stay true: what a flag's text means is decided by the model's parsers, so that a mistake is explained here, before anything is asked
+//! of a daemon; only keys that were given are sent, so that the daemon's defaults stay the daemon's.
+
+use super::flags::{ContainerFlags, restart_policy};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::human;
+use crate::cli::session::Session;
+use serde_json::{Map, Value, json};
+use shipway_model::limits::Ulimit;
+use shipway_model::mount::{parse_mount_flag, parse_tmpfs_flag, parse_volume_flag};
+use shipway_model::{Classified, Port, parse_publish};
+use std::str::FromStr as _;
+
+mod mounts;
+mod network;
+mod texts;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use texts::{environment, pairs};
+
+/// An object under construction.
+struct Keys(Map<String, Value>);
+
+impl Keys {
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.0.insert(key.to_owned(), value.into());
+    }
+
+    fn maybe<T: Into<Value>>(&mut self, key: &str, value: Option<T>) {
+        if let Some(value) = value {
+            self.put(key, value);
+        }
+    }
+
+    fn list(&mut self, key: &str, values: &[String]) {
+        if !values.is_empty() {
+            self.put(key, values.to_vec());
+        }
+    }
+
+    fn on(&mut self, key: &str, wanted: bool) {
+        if wanted {
+            self.put(key, true);
+        }
+    }
+
+    fn bytes(&mut self, key: &str, flag: &str, text: Option<&String>) -> Outcome {
+        match text.map(String::as_str) {
+            None => {}
+            Some("-1") if key == "MemorySwap" => self.put(key, -1),
+            Some(text) => {
+                let bytes = human::bytes(text).map_err(|failure| {
+                    let message = format!("invalid argument \"{text}\" for \"{flag}\" flag: {failure}");
+                    Failure { hints: failure.hints, ..Failure::usage(message) }
+                })?;
+                self.put(key, bytes);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The whole body.
+///
+/// # Errors
+/// The first flag whose text means nothing; exit code 125.
+pub(super) fn create_body(session: &Session, flags: &ContainerFlags, image: &str, command: &[String], detached: bool) -> Outcome<Value> {
+    check_conflicts(flags, detached)?;
+    let mut config = Keys(Map::new());
+    let given_streams = !flags.attach.is_empty();
+    for stream in &flags.attach {
+        if !["stdin", "stdout", "stderr"].contains(&stream.to_lowercase().as_str()) {
+            return Err(Failure::usage(format!("invalid argument \"{stream}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR")));
+        }
+    }
+    let attached = !detached;
+    let input = attached && flags.interactive && (!given_streams || flags.attaches("stdin"));
+    config.put("Image", image);
+    config.put("AttachStdin", input || (attached && flags.attaches("stdin")));
+    config.put("AttachStdout", attached && (!given_streams || flags.attaches("stdout")));
+    config.put("AttachStderr", attached && (!given_streams || flags.attaches("stderr")));
+    config.put("OpenStdin", flags.interactive);
+    config.put("StdinOnce", flags.interactive && attached && input);
+    config.put("Tty", flags.tty);
+    config.put("Env", environment(session, &flags.env_file, &flags.env)?);
+    config.put("Cmd", if command.is_empty() { Value::Null } else { Value::from(command.to_vec()) });
+    if let Some(entrypoint) = &flags.entrypoint {
+        // An empty text takes the image's entrypoint away; dockerd wants a list with one empty text for that.
+        config.put("Entrypoint", vec![entrypoint.clone()]);
+    }
+    config.maybe("Hostname", flags.hostname.clone());
+    config.maybe("Domainname", flags.domainname.clone());
+    config.maybe("User", flags.user.clone());
+    config.maybe("WorkingDir", flags.workdir.clone());
+    config.maybe("StopSignal", flags.stop_signal.clone());
+    config.maybe("StopTimeout", flags.stop_timeout);
+    config.maybe("MacAddress", flags.mac_address.clone());
+    config.put("Labels", pairs(&flags.label, &flags.label_file)?);
+    config.maybe("Healthcheck", healthcheck(flags)?);
+    let (host_config, volumes) = host_config(flags)?;
+    config.put("Volumes", volumes);
+    let (bindings, exposed) = ports(flags)?;
+    config.put("ExposedPorts", exposed);
+    let mut host_config = host_config;
+    host_config.put("PortBindings", bindings);
+    let (mode, endpoints) = network::networking(flags)?;
+    host_config.put("NetworkMode", mode);
+    config.put("HostConfig", host_config.0);
+    config.put("NetworkingConfig", json!({ "EndpointsConfig": endpoints }));
+    Ok(Value::Object(config.0))
+}
+
+fn check_conflicts(flags: &ContainerFlags, detached: bool) -> Outcome {
+    if flags.rm && flags.restart != "no" && !flags.restart.is_empty() {
+        return Err(Failure::usage("conflicting options: cannot specify both --restart and --rm"));
+    }
+    if detached && !flags.attach.is_empty() {
+        return Err(Failure::usage("conflicting options: cannot specify both --attach and --detach"));
+    }
+    if !["always", "missing", "never", ""].contains(&flags.pull.as_str()) {
+        return Err(Failure::usage(format!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull)));
+    }
+    if flags.no_healthcheck && (flags.health_cmd.is_some() || flags.health_interval.is_some() || flags.health_timeout.is_some()) {
+        return Err(Failure::usage("--no-healthcheck conflicts with --health-* options"));
+    }
+    Ok(())
+}
+
+/// HostConfig, and the anonymous volumes that belong into Config.
+fn host_config(flags: &ContainerFlags) -> Outcome<(Keys, Value)> {
+    let mut host = Keys(Map::new());
+    let (binds, volumes) = mounts::volumes(&flags.volume)?;
+    host.list("Binds", &binds);
+    if !flags.mount.is_empty() {
+        let mounts: Outcome<Vec<Value>> = flags.mount.iter().map(|text| mounts::mount_json(text)).collect();
+        host.put("Mounts", mounts?);
+    }
+    if !flags.tmpfs.is_empty() {
+        host.put("Tmpfs", mounts::tmpfs(&flags.tmpfs)?);
+    }
+    host.maybe("ContainerIDFile", flags.cidfile.clone());
+    if flags.log_driver.is_some() || !flags.log_opt.is_empty() {
+        let options = pairs(&flags.log_opt, &[])?;
+        if flags.log_driver.as_deref() == Some("none") && !flags.log_opt.is_empty() {
+            return Err(Failure::usage("invalid logging opts for driver none"));
+        }
+        host.put("LogConfig", json!({"Type": flags.log_driver.clone().unwrap_or_default(), "Config": options}));
+    }
+    host.put("RestartPolicy", restart_policy(if flags.restart.is_empty() { "no" } else { &flags.restart })?);
+    host.on("AutoRemove", flags.rm);
+    host.maybe("VolumeDriver", flags.volume_driver.clone());
+    host.list("VolumesFrom", &flags.volumes_from);
+    host.list("CapAdd", &flags.cap_add);
+    host.list("CapDrop", &flags.cap_drop);
+    check_capabilities(flags)?;
+    host.maybe("CgroupnsMode", flags.cgroupns.clone());
+    host.list("Dns", &flags.dns);
+    host.list("DnsOptions", &flags.dns_option);
+    host.list("DnsSearch", &flags.dns_search);
+    host.list("ExtraHosts", &network::extra_hosts(&flags.add_host)?);
+    host.list("GroupAdd", &flags.group_add);
+    host.maybe("IpcMode", flags.ipc.clone());
+    host.list("Links", &flags.link);
+    host.maybe("OomScoreAdj", flags.oom_score_adj);
+    host.maybe("PidMode", flags.pid.clone());
+    host.on("Privileged", flags.privileged);
+    host.on("PublishAllPorts", flags.publish_all);
+    host.on("ReadonlyRootfs", flags.read_only);
+    security(&mut host, &flags.security_opt)?;
+    host.maybe("UTSMode", flags.uts.clone());
+    host.maybe("UsernsMode", flags.userns.clone());
+    host.maybe("Runtime", flags.runtime.clone());
+    host.maybe("Isolation", flags.isolation.clone());
+    host.on("Init", flags.init);
+    for (key, given) in [("StorageOpt", &flags.storage_opt), ("Sysctls", &flags.sysctl), ("Annotations", &flags.annotation)] {
+        if !given.is_empty() {
+            host.put(key, pairs(given, &[])?);
+        }
+    }
+    resources(&mut host, flags)?;
+    Ok((host, volumes))
+}
+
+fn check_capabilities(flags: &ContainerFlags) -> Outcome {
+    shipway_model::capability::CapabilitySet::from_docker(&flags.cap_add, &flags.cap_drop)
+        .map(drop)
+        .map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })
+}
+
+fn resources(host: &mut Keys, flags: &ContainerFlags) -> Outcome {
+    host.bytes("Memory", "-m, --memory", flags.memory.as_ref())?;
+    host.bytes("MemoryReservation", "--memory-reservation", flags.memory_reservation.as_ref())?;
+    host.bytes("MemorySwap", "--memory-swap", flags.memory_swap.as_ref())?;
+    host.bytes("KernelMemory", "--kernel-memory", flags.kernel_memory.as_ref())?;
+    host.bytes("ShmSize", "--shm-size", flags.shm_size.as_ref())?;
+    host.maybe("MemorySwappiness", flags.memory_swappiness);
+    host.on("OomKillDisable", flags.oom_kill_disable);
+    host.maybe("CpuShares", flags.cpu_shares);
+    host.maybe("CpuPeriod", flags.cpu_period);
+    host.maybe("CpuQuota", flags.cpu_quota);
+    host.maybe("CpuRealtimePeriod", flags.cpu_rt_period);
+    host.maybe("CpuRealtimeRuntime", flags.cpu_rt_runtime);
+    host.maybe("NanoCpus", flags.cpus.map(|cpus| (cpus * 1e9).round() as i64));
+    host.maybe("CpusetCpus", flags.cpuset_cpus.clone());
+    host.maybe("CpusetMems", flags.cpuset_mems.clone());
+    host.maybe("CgroupParent", flags.cgroup_parent.clone());
+    host.maybe("PidsLimit", flags.pids_limit);
+    host.maybe("BlkioWeight", flags.blkio_weight);
+    let rates = [
+        ("BlkioWeightDevice", "Weight", &flags.blkio_weight_device),
+        ("BlkioDeviceReadBps", "Rate", &flags.device_read_bps),
+        ("BlkioDeviceReadIOps", "Rate", &flags.device_read_iops),
+        ("BlkioDeviceWriteBps", "Rate", &flags.device_write_bps),
+        ("BlkioDeviceWriteIOps", "Rate", &flags.device_write_iops),
+    ];
+    for (key, field, given) in rates {
+        if !given.is_empty() {
+            let parsed: Outcome<Vec<Value>> = given.iter().map(|text| device_rate(text, field, key.ends_with("Bps"))).collect();
+            host.put(key, parsed?);
+        }
+    }
+    if !flags.ulimit.is_empty() {
+        let mut ulimits = Vec::new();
+        for text in &flags.ulimit {
+            let ulimit = Ulimit::from_str(text).map_err(|error| Failure::argument(text, "--ulimit", &error))?;
+            ulimits.push(json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard}));
+        }
+        host.put("Ulimits", ulimits);
+    }
+    if !flags.device.is_empty() {
+        let devices: Outcome<Vec<Value>> = flags.device.iter().map(|text| device(text)).collect();
+        host.put("Devices", devices?);
+    }
+    host.list("DeviceCgroupRules", &flags.device_cgroup_rule);
+    if let Some(request) = &flags.gpus {
+        host.put("DeviceRequests", vec![gpus(request)?]);
+    }
+    Ok(())
+}
+
+fn device_rate(text: &str, field: &str, in_bytes: bool) -> Outcome<Value> {
+    let bad = || Failure::usage(format!("bad format for path: {text}")).hint("a device limit is written /dev/sda:VALUE");
+    let (path, value) = text.split_once(':').ok_or_else(bad)?;
+    let number = if in_bytes { human::bytes(value).map_err(|failure| failure.with_code(125))? } else { value.parse().map_err(|_| bad())? };
+    Ok(json!({"Path": path, field: number}))
+}
+
+/// `src[:dst[:rwm]]`.
+fn device(text: &str) -> Outcome<Value> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let is_mode = |part: &str| !part.is_empty() && part.len() <= 3 && part.chars().all(|letter| "rwm".contains(letter));
+    let (source, target, mode) = match parts.as_slice() {
+        [source] => (*source, *source, "rwm"),
+        [source, mode] if is_mode(mode) => (*source, *source, *mode),
+        [source, target] => (*source, *target, "rwm"),
+        [source, target, mode] if is_mode(mode) => (*source, *target, *mode),
+        _ => return Err(Failure::usage(format!("invalid device specification: {text}")).hint("a device is written /dev/HOST[:/dev/CONTAINER[:rwm]]")),
+    };
+    Ok(json!({"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": mode}))
+}
+
+fn gpus(text: &str) -> Outcome<Value> {
+    if text == "all" {
+        return Ok(json!({"Driver": "", "Count": -1, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}));
+    }
+    if let Ok(count) = text.parse::<i64>() {
+        return Ok(json!({"Driver": "", "Count": count, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}}));
+    }
+    let mut request = json!({"Driver": "", "Count": 0, "DeviceIDs": null, "Capabilities": [["gpu"]], "Options": {}});
+    for field in text.trim_matches('"').split(',') {
+        match field.split_once('=') {
+            Some(("device", ids)) => request["DeviceIDs"] = Value::from(ids.split(',').collect::<Vec<_>>()),
+            Some(("driver", name)) => request["Driver"] = Value::from(name),
+            Some(("count", "all")) => request["Count"] = Value::from(-1),
+            Some(("count", count)) => {
+                request["Count"] = Value::from(count.parse::<i64>().map_err(|_| Failure::usage(format!("invalid count ({count}): value must be either \"all\" or an integer")))?);
+            }
+            Some(("capabilities", name)) => request["Capabilities"] = json!([["gpu", name]]),
+            _ => return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--gpus\" flag: unexpected '{field}'"))),
+        }
+    }
+    Ok(request)
+}
+
+/// Security options; a seccomp profile is read here, because the daemon may live elsewhere.
+fn security(host: &mut Keys, options: &[String]) -> Outcome {
+    let mut passed = Vec::new();
+    for option in options {
+        let (name, value) = option.split_once('=').or_else(|| option.split_once(':')).unwrap_or((option, ""));
+        match (name, value) {
+            ("systempaths", "unconfined") => {
+                host.put("MaskedPaths", Value::Array(Vec::new()));
+                host.put("ReadonlyPaths", Value::Array(Vec::new()));
+            }
+            ("seccomp", value) if !matches!(value, "unconfined" | "builtin") => {
+                let text = std::fs::read_to_string(value).map_err(|error| Failure::usage(format!("opening seccomp profile ({value}) failed: {error}")))?;
+                let profile: Value = serde_json::from_str(&text).map_err(|error| Failure::usage(format!("compacting json for seccomp profile ({value}) failed: {error}")))?;
+                passed.push(format!("seccomp={profile}"));
+            }
+            ("label" | "apparmor" | "seccomp" | "no-new-privileges" | "writable-cgroups", _) => passed.push(option.clone()),
+            (name, _) => {
+                let failure = Failure::usage(format!("invalid --security-opt: \"{option}\""));
+                let known = ["label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"];
+                return Err(match shipway_model::suggest::nearest(name, known, 3) {
+                    Some(near) => failure.hint(format!("did you mean {near}?")),
+                    None => failure.hint(format!("options are {}", known.join(", "))),
+                });
+            }
+        }
+    }
+    host.list("SecurityOpt", &passed);
+    Ok(())
+}
+
+/// PortBindings and ExposedPorts.
+fn ports(flags: &ContainerFlags) -> Outcome<(Value, Value)> {
+    let mut bindings: Map<String, Value> = Map::new();
+    let mut exposed = Map::new();
+    for text in &flags.publish {
+        let parsed = parse_publish(text).map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })?;
+        for binding in parsed {
+            let port = binding.container.to_string();
+            let host_port = match (binding.host_port, binding.host_port_last) {
+                (Some(first), Some(last)) => format!("{first}-{last}"),
+                (Some(only), None) => only.to_string(),
+                (None, _) => String::new(),
+            };
+            exposed.insert(port.clone(), json!({}));
+            let entry = json!({"HostIp": binding.host_ip.map(|ip| ip.to_string()).unwrap_or_default(), "HostPort": host_port});
+            if let Some(list) = bindings.entry(port).or_insert_with(|| Value::Array(Vec::new())).as_array_mut() {
+                list.push(entry);
+            }
+        }
+    }
+    for text in &flags.expose {
+        if text.contains(':') {
+            return Err(Failure::usage(format!("invalid port format for --expose: {text}")).hint("to reach the port from the host, use --publish"));
+        }
+        for port in Port::parse_range(text).map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(format!("invalid range format for --expose: {text}, error: {error}")) })? {
+            exposed.insert(port.to_string(), json!({}));
+        }
+    }
+    Ok((Value::Object(bindings), Value::Object(exposed)))
+}
+
+fn healthcheck(flags: &ContainerFlags) -> Outcome<Option<Value>> {
+    if flags.no_healthcheck {
+        return Ok(Some(json!({"Test": ["NONE"]})));
+    }
+    let mut check = Map::new();
+    if let Some(command) = &flags.health_cmd {
+        check.insert("Test".to_owned(), json!(["CMD-SHELL", command]));
+    }
+    let times = [
+        ("Interval", "--health-interval", &flags.health_interval),
+        ("Timeout", "--health-timeout", &flags.health_timeout),
+        ("StartPeriod", "--health-start-period", &flags.health_start_period),
+        ("StartInterval", "--health-start-interval", &flags.health_start_interval),
+    ];
+    for (key, flag, given) in times {
+        if let Some(text) = given {
+            let nanoseconds = human::duration(text).map_err(|failure| {
+                Failure { hints: failure.hints.clone(), ..Failure::usage(format!("invalid argument \"{text}\" for \"{flag}\" flag: {failure}")) }
+            })?;
+            if nanoseconds < 0 {
+                return Err(Failure::usage(format!("{flag} cannot be negative")));
+            }
+            check.insert(key.to_owned(), Value::from(nanoseconds));
+        }
+    }
+    if let Some(retries) = flags.health_retries {
+        check.insert("Retries".to_owned(), Value::from(retries));
+    }
+    Ok((!check.is_empty()).then_some(Value::Object(check)))
+}

@@ -1,0 +1,110 @@
+//! `--network` in its short and long forms (C-03), with the addresses and names that belong to it.
+
+use super::*;
+
+/// NetworkMode, and endpoint settings by network.
+pub(super) fn networking(flags: &ContainerFlags) -> Outcome<(String, Value)> {
+    let mut endpoints = Map::new();
+    let mut mode = None;
+    for text in &flags.network {
+        let (name, settings) = one(text)?;
+        if mode.is_none() {
+            mode = Some(name.clone());
+        }
+        endpoints.insert(name, Value::Object(settings));
+    }
+    let mode = mode.unwrap_or_else(|| "default".to_owned());
+    let user_defined = !["default", "bridge", "host", "none"].contains(&mode.as_str()) && !mode.starts_with("container:");
+    let mut extra = Map::new();
+    if !flags.network_alias.is_empty() {
+        extra.insert("Aliases".to_owned(), json!(flags.network_alias));
+    }
+    if flags.ip.is_some() || flags.ip6.is_some() || !flags.link_local_ip.is_empty() {
+        extra.insert("IPAMConfig".to_owned(), json!({"IPv4Address": flags.ip.clone().unwrap_or_default(), "IPv6Address": flags.ip6.clone().unwrap_or_default(), "LinkLocalIPs": flags.link_local_ip}));
+    }
+    if user_defined && !flags.link.is_empty() {
+        extra.insert("Links".to_owned(), json!(flags.link));
+    }
+    if let Some(address) = &flags.mac_address {
+        extra.insert("MacAddress".to_owned(), Value::from(address.as_str()));
+    }
+    let extra_empty = extra.is_empty();
+    if !extra_empty || user_defined {
+        let slot = endpoints.entry(mode.clone()).or_insert_with(|| Value::Object(Map::new()));
+        if let Some(settings) = slot.as_object_mut() {
+            settings.extend(extra);
+        }
+    }
+    // Settings nobody asked for are not sent: older daemons refuse an endpoint for "host".
+    endpoints.retain(|name, settings| !(["default", "bridge", "host", "none"].contains(&name.as_str()) && settings.as_object().is_some_and(Map::is_empty)));
+    endpoints.retain(|name, _| !name.starts_with("container:"));
+    Ok((mode, Value::Object(endpoints)))
+}
+
+fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
+    let mut settings = Map::new();
+    if !text.contains('=') {
+        return Ok((text.to_owned(), settings));
+    }
+    let mut name = String::new();
+    let mut aliases: Vec<String> = Vec::new();
+    let mut addresses = Map::new();
+    let mut options = Map::new();
+    for field in text.split(',') {
+        let (key, value) = field.split_once('=').ok_or_else(|| Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: invalid field {field}")))?;
+        match key.trim().to_lowercase().as_str() {
+            "name" => name = value.to_owned(),
+            "alias" => aliases.push(value.to_owned()),
+            "ip" => drop(addresses.insert("IPv4Address".to_owned(), Value::from(value))),
+            "ip6" => drop(addresses.insert("IPv6Address".to_owned(), Value::from(value))),
+            "link-local-ip" => drop(addresses.insert("LinkLocalIPs".to_owned(), json!([value]))),
+            "mac-address" => drop(settings.insert("MacAddress".to_owned(), Value::from(value))),
+            "gw-priority" => {
+                let priority: i64 = value.parse().map_err(|_| Failure::usage(format!("invalid gw-priority: {value}")))?;
+                settings.insert("GwPriority".to_owned(), Value::from(priority));
+            }
+            "driver-opt" => {
+                let (option, value) = value.split_once('=').ok_or_else(|| Failure::usage("invalid key value pair format in driver options"))?;
+                options.insert(option.to_owned(), Value::from(value));
+            }
+            other => {
+                let failure = Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: unexpected key '{other}' in '{field}'"));
+                let known = ["name", "alias", "ip", "ip6", "link-local-ip", "mac-address", "gw-priority", "driver-opt"];
+                return Err(match shipway_model::suggest::nearest(other, known, 2) {
+                    Some(near) => failure.hint(format!("did you mean {near}=?")),
+                    None => failure,
+                });
+            }
+        }
+    }
+    if name.is_empty() {
+        return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: network name is required")));
+    }
+    if !aliases.is_empty() {
+        settings.insert("Aliases".to_owned(), json!(aliases));
+    }
+    if !addresses.is_empty() {
+        settings.insert("IPAMConfig".to_owned(), Value::Object(addresses));
+    }
+    if !options.is_empty() {
+        settings.insert("DriverOpts".to_owned(), Value::Object(options));
+    }
+    Ok((name, settings))
+}
+
+/// `host:ip` or `host=ip`, sent with a colon.
+pub(in crate::cli::commands) fn extra_hosts(given: &[String]) -> Outcome<Vec<String>> {
+    let mut hosts = Vec::new();
+    for text in given {
+        let parted = text.split_once('=').or_else(|| text.split_once(':'));
+        let Some((host, address)) = parted.filter(|(host, _)| !host.is_empty()) else {
+            return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--add-host\" flag: bad format for add-host: \"{text}\"")));
+        };
+        let bare = address.trim_start_matches('[').trim_end_matches(']');
+        if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
+            return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--add-host\" flag: invalid IP address in add-host: \"{address}\"")));
+        }
+        hosts.push(format!("{host}:{bare}"));
+    }
+    Ok(hosts)
+}
