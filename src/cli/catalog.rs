@@ -20,6 +20,8 @@ pub(crate) trait Verb: clap::Parser + 'static {
     const WORDS: Words;
     /// Flags end at the first word: the rest belongs to a program.
     const OPTIONS_END_AT_FIRST_WORD: bool = false;
+    /// A flag with which no words are needed.
+    const WORDS_UNLESS: Option<&'static str> = None;
 
     /// Does it.
     fn run(self, session: &Session) -> impl Future<Output = Outcome>;
@@ -44,6 +46,7 @@ pub(crate) struct Entry {
     usage: &'static str,
     words: Words,
     options_end_at_first_word: bool,
+    words_unless: Option<&'static str>,
     definition: fn() -> clap::Command,
     start: for<'a> fn(&'a Session, Scanned, &str) -> Pending<'a>,
 }
@@ -56,6 +59,7 @@ impl Entry {
             usage: V::USAGE,
             words: V::WORDS,
             options_end_at_first_word: V::OPTIONS_END_AT_FIRST_WORD,
+            words_unless: V::WORDS_UNLESS,
             definition: V::command,
             start: start::<V>,
         }
@@ -79,7 +83,10 @@ impl Entry {
         if scanned.help {
             return self.help(name);
         }
-        self.check_words(name, scanned.words.len())?;
+        let needless = self.words_unless.is_some_and(|flag| scanned.flags.iter().any(|given| given == flag));
+        if !(needless && scanned.words.is_empty()) {
+            self.check_words(name, scanned.words.len())?;
+        }
         (self.start)(session, scanned, name).await
     }
 

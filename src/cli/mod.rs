@@ -24,6 +24,7 @@ mod stream;
 mod table;
 mod template;
 mod terminal;
+mod tree_tar;
 mod upload;
 
 use exit::{Failure, Outcome};

@@ -104,7 +104,7 @@ impl Session {
             let host = self.contexts().host(&name)?;
             return Ok(Target { host: Host::parse(&host)?, may_start_daemon: false });
         }
-        Ok(Target { host: Host::Unix(default_socket()), may_start_daemon: true })
+        Ok(Target { host: default_host(), may_start_daemon: true })
     }
 
     /// The daemon.
@@ -128,6 +128,11 @@ pub(crate) fn variable(name: &str) -> Option<String> {
 /// All environment variables that are UTF-8, for `-e NAME*` and build arguments.
 pub(crate) fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// Where our daemon listens unless told otherwise.
+pub(crate) fn default_host() -> Host {
+    Host::Unix(default_socket())
 }
 
 /// Our socket: root's, or the user's own.

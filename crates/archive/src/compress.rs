@@ -54,8 +54,8 @@ pub fn detect(start: &[u8]) -> Format {
 /// Reading gives `Error::Limit` inside the `io::Error` when more than `limits.total_bytes` come out, or too many for what went in.
 pub fn decoder<'a>(reader: impl Read + Send + 'a, limits: &Limits) -> Result<(Format, Box<dyn Read + Send + 'a>), Error> {
     let taken = Arc::new(AtomicU64::new(0));
-    let mut buffered = BufReader::with_capacity(BUFFER, Counting { inner: reader, taken: Arc::clone(&taken) });
-    let start = peek(&mut buffered)?;
+    let buffered = BufReader::with_capacity(BUFFER, Counting { inner: reader, taken: Arc::clone(&taken) });
+    let start = peek(buffered)?;
     let format = detect(start.fill_buf_ref());
     let decoder: Box<dyn Read + Send + 'a> = match format {
         Format::Plain => Box::new(start),

@@ -5,9 +5,9 @@
 //! times are the same *and* those times are well before the moment it was hashed, because two writes within one tick of the clock look alike.
 
 mod remembered;
-mod walk;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -125,7 +125,8 @@ impl ContextScan {
 
     /// BLAKE3 of the content of one file of the context.
     pub fn digest_of(&self, path: &[u8], known: &mut ContextIndex) -> Result<ContentDigest, Error> {
-        let entry = self.lookup(path).filter(|entry| entry.kind == FileKind::Regular).ok_or_else(|| Error::NotFound { path: show(path) })?;
+        let entry =
+            self.lookup(path).filter(|entry| entry.kind == FileKind::Regular).ok_or_else(|| Error::NotFound { path: show(path) })?;
         self.digests(&[entry], known).map(|digests| digests[0])
     }
 
@@ -166,7 +167,7 @@ impl ContextScan {
             Ok(done)
         };
         let results: Vec<_> = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+            let helpers: Vec<_> = (1..threads).map(|_| scope.spawn(work)).collect();
             let mut results = vec![work()];
             results.extend(helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))));
             results
@@ -192,7 +193,9 @@ impl ContextScan {
                 Ok(0) => break,
                 Ok(count) => hasher.update(&buffer[..count]),
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => return Err(shipway_sys::Error::from_io(format!("read({path:?} beneath {:?})", self.root.label()), &error).into()),
+                Err(error) => {
+                    return Err(shipway_sys::Error::from_io(format!("read({path:?} beneath {:?})", self.root.label()), &error).into());
+                }
             };
         }
         // Looked at after reading: then no write before or during it can go unseen.

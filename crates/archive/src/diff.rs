@@ -24,8 +24,8 @@ use crate::tree::join;
 use crate::whiteout;
 use sink::HashingSink;
 
-/// Bytes read at once.
-const BUFFER: usize = 1 << 20;
+/// Bytes read at once; they stay in the cache for the two hashes and the copy.
+const BUFFER: usize = 128 * 1024;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, Default)]
@@ -270,6 +270,9 @@ fn attributes(fd: impl std::os::fd::AsFd, path: &[u8]) -> Result<Attributes, Err
         return unsupported("its data lies in a lower layer (metacopy)");
     }
     // Labels of the host's security modules belong to the host.
-    kept.retain(|name, _| !whiteout::is_overlay_xattr(name) && !matches!(name.as_slice(), b"security.selinux" | b"security.ima" | b"security.evm" | b"security.SMACK64"));
+    kept.retain(|name, _| {
+        !whiteout::is_overlay_xattr(name)
+            && !matches!(name.as_slice(), b"security.selinux" | b"security.ima" | b"security.evm" | b"security.SMACK64")
+    });
     Ok(Attributes { kept, opaque })
 }

@@ -111,7 +111,9 @@ impl Classified for Error {
             Error::Sys(_) => ErrorKind::Internal,
             Error::Read(error) | Error::Write(error) if error.kind() == io::ErrorKind::StorageFull => ErrorKind::Exhausted,
             Error::Write(_) => ErrorKind::Internal,
-            Error::Read(_) | Error::Malformed { .. } | Error::Limit { .. } | Error::Refused { .. } | Error::Pattern { .. } => ErrorKind::Invalid,
+            Error::Read(_) | Error::Malformed { .. } | Error::Limit { .. } | Error::Refused { .. } | Error::Pattern { .. } => {
+                ErrorKind::Invalid
+            }
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Changed { .. } => ErrorKind::Conflict,
             Error::Unsupported { .. } => ErrorKind::Unsupported,

@@ -119,7 +119,11 @@ impl IgnoreFile {
             return true;
         }
         let below = [path, b"/"].concat();
-        !self.rules.iter().zip(&verdict.matched).any(|(rule, matched)| rule.exception && (*matched || rule.pattern.could_match_below(&below)))
+        !self
+            .rules
+            .iter()
+            .zip(&verdict.matched)
+            .any(|(rule, matched)| rule.exception && (*matched || rule.pattern.could_match_below(&below)))
     }
 }
 
@@ -225,7 +229,9 @@ mod tests {
 
     #[test]
     fn clean_is_gos() {
-        for (path, expected) in [("", "."), ("a//b/./c/..", "a/b"), ("/../a", "/a"), ("../a/../..", "../.."), ("/", "/"), ("a/", "a"), ("./", ".")] {
+        for (path, expected) in
+            [("", "."), ("a//b/./c/..", "a/b"), ("/../a", "/a"), ("../a/../..", "../.."), ("/", "/"), ("a/", "a"), ("./", ".")]
+        {
             assert_eq!(clean(path.as_bytes()), expected.as_bytes(), "{path}");
         }
     }

@@ -137,7 +137,10 @@ impl LayerIndex {
     }
 
     pub(crate) fn from_sorted(entries: Vec<IndexEntry>) -> Result<LayerIndex, Error> {
-        let corrupt = |path: &[u8], problem: &str| Error::Corrupt { what: "layer index", problem: format!("{problem}: \"{}\"", crate::error::show(path)) };
+        let corrupt = |path: &[u8], problem: &str| Error::Corrupt {
+            what: "layer index",
+            problem: format!("{problem}: \"{}\"", crate::error::show(path)),
+        };
         let mut folders: Vec<&[u8]> = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             if at == 0 {

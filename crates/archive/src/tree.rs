@@ -156,7 +156,7 @@ pub(crate) trait Names {
     /// Names in a folder, and whether each is a folder.
     fn names(&self, folder: &[u8]) -> Vec<(Vec<u8>, bool)>;
     /// The real path of one without wildcards, if it is there.
-    fn locate(&self, path: &[u8]) -> Option<Vec<u8>>;
+    fn locate(&self, path: &[u8], last: Last) -> Option<Vec<u8>>;
 }
 
 struct TreeNames<'a>(&'a Tree);
@@ -166,8 +166,8 @@ impl Names for TreeNames<'_> {
         self.0.children(folder).into_iter().map(|entry| (entry.name().to_vec(), entry.is_dir())).collect()
     }
 
-    fn locate(&self, path: &[u8]) -> Option<Vec<u8>> {
-        self.0.resolve(path, Last::Keep).ok()
+    fn locate(&self, path: &[u8], last: Last) -> Option<Vec<u8>> {
+        self.0.resolve(path, last).ok()
     }
 }
 
@@ -176,9 +176,15 @@ pub(crate) fn expand(pattern: &[u8], names: &dyn Names) -> Result<Vec<Vec<u8>>, 
     let whole = Pattern::parse(pattern)?;
     let cleaned = crate::ignore::clean(&[b"/", pattern].concat());
     let parts: Vec<&[u8]> = cleaned.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).collect();
-    let wild = if whole.is_literal() { parts.len() } else { parts.iter().position(|part| part.iter().any(|b| b"*?[".contains(b))).unwrap_or(parts.len()) };
+    let wild = if whole.is_literal() {
+        parts.len()
+    } else {
+        parts.iter().position(|part| part.iter().any(|b| b"*?[".contains(b))).unwrap_or(parts.len())
+    };
     let plain: Vec<Vec<u8>> = parts[..wild].iter().map(|part| unescape(part)).collect();
-    let Some(start) = names.locate(&plain.join(&b'/')) else { return Ok(Vec::new()) };
+    // What a wildcard is looked for in must be a folder, so a symlink to one is followed; a path that stands alone means the symlink.
+    let last = if wild == parts.len() { Last::Keep } else { Last::Follow };
+    let Some(start) = names.locate(&plain.join(&b'/'), last) else { return Ok(Vec::new()) };
     let mut found = vec![start];
     for (number, part) in parts.iter().enumerate().skip(wild) {
         let matcher = Pattern::parse(part)?;

@@ -3,6 +3,7 @@
 use shipway_model::Timestamp;
 
 /// The time of day, now.
+#[allow(clippy::disallowed_methods)]
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_system(std::time::SystemTime::now())
 }

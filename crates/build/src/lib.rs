@@ -10,10 +10,12 @@
 //! **Start reading at**: `request.rs`, then `build.rs` (the journey as a list of steps), `graph.rs`, `key.rs`, `solver/mod.rs`.
 
 mod build;
+mod checks;
 mod clock;
 mod context;
 mod errors;
 mod export;
+mod failure;
 mod graph;
 mod key;
 mod lower;

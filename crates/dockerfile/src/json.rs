@@ -29,15 +29,15 @@ pub(crate) fn parse(text: &str) -> JsonForm {
     }
 }
 
-/// Whether plain text was probably meant as a JSON array: brackets around something quoted, as in `['a', "b",]`.
+/// Whether plain text was probably meant as a JSON array: a bracket and a quote at once, or quoted words parted by commas in brackets.
+/// `[ "$a" = b ]` and `[[ … ]]` are shell tests and have neither.
 pub(crate) fn looks_intended(text: &str) -> bool {
-    let text = text.trim();
-    let Some(inner) = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else {
-        return text.starts_with("[\"") || text.starts_with("['");
+    const QUOTES: [char; 6] = ['"', '\'', '“', '”', '‘', '’'];
+    let Some(rest) = text.trim().strip_prefix('[') else {
+        return false;
     };
-    // `[ -f x ]` and `[[ … ]]` are shell tests: a blank or a second bracket follows the first.
-    let inner = inner.trim_start();
-    inner.starts_with(['"', '\'', '“', '”', '‘', '’'])
+    let closed = rest.ends_with(']') && rest.contains(',');
+    rest.starts_with(QUOTES) || (closed && rest.trim_start().starts_with(QUOTES))
 }
 
 /// Writes the array the author probably meant, if quotes and a trailing comma were all that was wrong.
@@ -47,4 +47,28 @@ pub(crate) fn repaired(text: &str) -> Option<String> {
     let inner = plain.strip_prefix('[')?.strip_suffix(']')?.trim_end().trim_end_matches(',');
     let candidate = format!("[{inner}]");
     matches!(parse(&candidate), JsonForm::Strings(_)).then_some(candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_tests_are_not_taken_for_json() {
+        for (text, wanted) in [
+            ("['a', 'b']", true),
+            ("[\"a\", \"b\",]", true),
+            ("[ 'a', 'b' ]", true),
+            ("[“a”]", true),
+            ("[\"a\" \"b\"", true),
+            ("[ \"$a\" = \"b\" ]", false),
+            ("[ -f x ]", false),
+            ("[[ a ]]", false),
+            ("echo [a]", false),
+        ] {
+            assert_eq!(looks_intended(text), wanted, "{text}");
+        }
+        assert_eq!(repaired("[“a”, 'b',]").as_deref(), Some("[\"a\", \"b\"]"));
+        assert_eq!(repaired("[a b]"), None);
+    }
 }

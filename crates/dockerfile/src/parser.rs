@@ -116,6 +116,7 @@ fn read_instructions(
     // When a FROM could not be read, what follows it belongs to a stage we do not have: it is parsed for its errors only.
     let mut lost_stage = false;
     let mut saw_from = false;
+    let mut guesses = 32;
     let mut shells = Shells { by_stage: HashMap::new(), default: escape == '\\', current: escape == '\\' };
     while let Some(line) = reader.next_logical() {
         let mut context = LineContext::new(&line, index, escape, sink, findings);
@@ -134,11 +135,21 @@ fn read_instructions(
                 match dockerfile.stages.last_mut() {
                     Some(stage) if !lost_stage => stage.instructions.push(*instruction),
                     None if matches!(instruction.kind, InstructionKind::Arg(_)) => dockerfile.global_args.push(*instruction),
-                    None if !lost_stage => report_before_from(&mut context, &instruction),
+                    None if !lost_stage => {
+                        // Said once: it is one mistake, however many lines follow.
+                        lost_stage = true;
+                        report_before_from(&mut context, &instruction);
+                    }
                     _ => {}
                 }
             }
-            Parsing::Nothing => lost_stage |= context.is_keyword("FROM"),
+            Parsing::Nothing if context.is_keyword("FROM") => lost_stage = true,
+            Parsing::Nothing if dockerfile.stages.is_empty() && guesses > 0 => {
+                // A mistyped first FROM; a file of garbage is not compared line by line.
+                guesses -= 1;
+                lost_stage |= context.is_almost_keyword("FROM");
+            }
+            Parsing::Nothing => {}
         }
     }
     saw_from

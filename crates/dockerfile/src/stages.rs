@@ -75,6 +75,16 @@ impl Dockerfile {
         }
     }
 
+    /// Every image the file names without variables, with its place: what a mistyped name elsewhere may have meant.
+    pub fn image_names(&self) -> Vec<&Word> {
+        let names = Names::new(self);
+        let is_image = |stage: &Stage| {
+            let text = stage.from.image.text.as_str();
+            text != "scratch" && !text.contains('$') && names.before(stage.index, text).is_none()
+        };
+        self.stages.iter().filter(|stage| is_image(stage)).map(|stage| &stage.from.image).collect()
+    }
+
     /// The stage name nearest to a mistyped one.
     pub fn nearest_stage(&self, name: &str) -> Option<&str> {
         nearest(name, self.stages.iter().filter_map(Stage::name))

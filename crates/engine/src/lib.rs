@@ -32,6 +32,12 @@ pub use error::Error;
 pub use events::{Event, Events, Subject};
 pub use filters::Filters;
 
+/// Values of lower floors that appear in the verbs' signatures, so that `server` needs no arrow to them.
+pub mod values {
+    pub use shipway_build::{BuildOptions, ExtraHost, ExtraHostAddress, Flavour, LogStream, PlannedStep, ProgressEvent, ProgressSink, RunNetwork, VertexId};
+    pub use shipway_store::{Finding, FindingKind, FsckOptions, FsckReport, Volume};
+}
+
 /// The result of every verb.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -61,13 +67,11 @@ impl Engine {
     /// The store's `Locked` when another daemon owns this data root; anything that makes the data unreadable.
     pub async fn start(config: EngineConfig) -> Result<Self> {
         let root = config.data_root.clone();
-        let store = blocking::files(move || Ok(Store::open(StoreConfig::new(root))?)).await?;
-        let runtime = Runtime::start(RuntimeConfig {
-            exec_root: config.exec_root.clone(),
-            cgroup_root_name: system::cgroup_root_name(&config),
-            pool_size: config.pool_size,
-        })
-        .map_err(|error| Error::Internal { what: format!("cannot start the runtime: {error}") })?;
+        let store = blocking::files(move || Ok(Store::open(StoreConfig { root })?)).await?;
+        let mut hands = RuntimeConfig::new(config.exec_root.clone(), system::cgroup_root_name(&config));
+        hands.pool_size = config.pool_size;
+        hands.stubs = Some(config.data_root.join("stubs"));
+        let runtime = Runtime::start(hands).map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
         let engine = Self {
             inner: Arc::new(Inner {
                 config,
@@ -108,6 +112,18 @@ impl Engine {
     /// True when nothing runs and nobody is being served: an on-demand daemon may leave.
     pub fn is_idle(&self) -> bool {
         self.inner.active.load(Ordering::Acquire) == 0 && !self.inner.containers.any_alive()
+    }
+
+    /// Stops: parked monitors end, containers go on (or stop, without live restore), everything pending is made durable.
+    pub async fn shutdown(&self) {
+        if !self.inner.config.live_restore {
+            self.stop_all().await;
+        }
+        let store = self.inner.store.clone();
+        let flushed = blocking::files(move || Ok(store.flush()?)).await;
+        if let Err(error) = flushed {
+            tracing::warn!(%error, "cannot make the last results durable; they will be made again");
+        }
     }
 
     /// Marks a request as being served until the guard is dropped.

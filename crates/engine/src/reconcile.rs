@@ -3,7 +3,7 @@
 //! A container recorded as running is re-adopted with its logs and exit code when its monitor lives; when the monitor is gone (a power
 //! cut, a reboot) it is recorded as ended. Half-done starts and removals are finished or taken back. Folders nobody names are deleted.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shipway_runtime::Adopted;
@@ -26,8 +26,11 @@ impl Engine {
             Ok(rows.0)
         })
         .await?;
-        let known: HashSet<_> = records.iter().map(|(id, _)| *id).collect();
-        self.inner.runtime.sweep(&known).await;
+        let known: BTreeSet<_> = records.iter().map(|(id, _)| *id).collect();
+        let swept = self.inner.runtime.sweep(&known);
+        if !swept.is_empty() {
+            tracing::info!(count = swept.len(), "ended processes that no record knows");
+        }
         for (_, record) in records {
             let container = Arc::new(Container::new(record));
             if let Err(owner) = self.inner.containers.insert(Arc::clone(&container)) {
@@ -51,11 +54,14 @@ impl Engine {
             }
             ContainerState::Removing | ContainerState::Dead { .. } => return self.finish_removal(container),
         }
-        match self.inner.runtime.adopt(record.id, self.state_dir(record.id)).await {
+        match self.inner.runtime.adopt(record.id, &self.state_dir(record.id)).await {
             Ok(Adopted::Running(running)) => {
                 tracing::info!(container = %record.id, pid = running.pid, "re-adopted a running container");
                 container.set_handle(Some(running.handle.clone()));
-                let state = if running.paused { ContainerState::Paused { pid: running.pid, started: running.started_at } } else { ContainerState::Running { pid: running.pid, started: running.started_at } };
+                let state = match record.state {
+                    ContainerState::Paused { .. } => ContainerState::Paused { pid: running.pid, started: running.started_at },
+                    _ => ContainerState::Running { pid: running.pid, started: running.started_at },
+                };
                 self.save_lazily(container.change(|record| {
                     record.state = state;
                     record.started_at = Some(running.started_at);
@@ -110,8 +116,8 @@ impl Engine {
     }
 
     /// Writable layers and folders whose container is gone: a crash between the record and the folders.
-    async fn discard_unknown_layers(&self, known: &HashSet<shipway_model::ContainerId>) -> Result<()> {
-        let (store, known) = (self.inner.store.clone(), known.iter().map(ToString::to_string).collect::<HashSet<_>>());
+    async fn discard_unknown_layers(&self, known: &BTreeSet<shipway_model::ContainerId>) -> Result<()> {
+        let (store, known) = (self.inner.store.clone(), known.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
         let containers = self.inner.config.data_root.join("containers");
         blocking::files(move || {
             for kept in store.list_active() {

@@ -4,7 +4,7 @@ use crate::{Engine, Error, Result};
 
 impl Engine {
     /// The volumes that exist.
-    pub fn list_volumes(&self) -> Vec<shipway_store::Volume> {
+    pub fn list_volumes(&self) -> Vec<std::sync::Arc<shipway_store::Volume>> {
         self.inner.store.volumes().list()
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::time::Timestamp;
-use crate::{Classified, Digest, DiffId, ErrorKind, ImageId, port::Port};
+use crate::{Classified, DiffId, Digest, ErrorKind, ImageId, port::Port};
 
 /// Larger documents are refused unread (S-503).
 pub const CONFIG_LIMIT: usize = 8 << 20;

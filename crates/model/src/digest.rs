@@ -38,6 +38,12 @@ impl Algorithm {
     }
 }
 
+impl fmt::Display for Algorithm {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
 /// The hash of some bytes together with how it was computed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Digest {
@@ -281,7 +287,17 @@ mod tests {
     fn the_text_of_a_digest_is_strict() {
         let good = format!("sha256:{}", "0a".repeat(32));
         assert_eq!(good.parse::<Digest>().unwrap().to_string(), good);
-        for bad in ["", "sha256:", "sha256:../../x", "SHA256:aa", "md5:00", "sha256:0A", &"a".repeat(64), &format!("sha256:{}", "0A".repeat(32)), &format!("sha512:{}", "0a".repeat(32))] {
+        for bad in [
+            "",
+            "sha256:",
+            "sha256:../../x",
+            "SHA256:aa",
+            "md5:00",
+            "sha256:0A",
+            &"a".repeat(64),
+            &format!("sha256:{}", "0A".repeat(32)),
+            &format!("sha512:{}", "0a".repeat(32)),
+        ] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -119,7 +119,11 @@ impl ManifestDocument {
         {
             return Err(ManifestError::MediaType { inside: inside.to_string(), declared: declared.to_string() });
         }
-        Ok(if is_index { Self::Index(serde_json::from_slice(bytes).map_err(json)?) } else { Self::Manifest(serde_json::from_slice(bytes).map_err(json)?) })
+        Ok(if is_index {
+            Self::Index(serde_json::from_slice(bytes).map_err(json)?)
+        } else {
+            Self::Manifest(serde_json::from_slice(bytes).map_err(json)?)
+        })
     }
 }
 
@@ -145,7 +149,10 @@ mod tests {
 
     #[test]
     fn what_it_was_sent_as_must_be_what_it_says() {
-        let text = format!(r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":null}}"#, descriptor());
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":null}}"#,
+            descriptor()
+        );
         assert!(matches!(ManifestDocument::parse(text.as_bytes(), None), Ok(ManifestDocument::Manifest(_))));
         assert!(matches!(ManifestDocument::parse(text.as_bytes(), Some(&MediaType::DockerManifest)), Err(ManifestError::MediaType { .. })));
         assert!(matches!(ManifestDocument::parse(b"{\"schemaVersion\":1}", None), Err(ManifestError::Version { version: 1 })));

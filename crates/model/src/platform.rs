@@ -66,7 +66,8 @@ impl Platform {
         if self.os != host.os || self.architecture != host.architecture {
             return None;
         }
-        let level = |platform: &Self| platform.variant.as_deref().and_then(|text| text.trim_start_matches('v').parse::<u32>().ok()).unwrap_or(0);
+        let level =
+            |platform: &Self| platform.variant.as_deref().and_then(|text| text.trim_start_matches('v').parse::<u32>().ok()).unwrap_or(0);
         let (own, most) = (level(self), level(host));
         (own <= most || most == 0).then(|| most.saturating_sub(own))
     }
@@ -106,7 +107,8 @@ impl FromStr for Platform {
     fn from_str(text: &str) -> Result<Self, PlatformError> {
         let wrong = || PlatformError { text: text.chars().take(100).collect() };
         let parts: Vec<&str> = text.split('/').collect();
-        let is_word = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
+        let is_word =
+            |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-'));
         if parts.len() > 3 || !parts.iter().all(is_word) {
             return Err(wrong());
         }

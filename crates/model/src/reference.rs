@@ -225,7 +225,9 @@ fn check_tag(tag: &str) -> Result<(), ReferenceError> {
 /// Splits the registry off. The first part is a registry when it has a dot, a colon or an upper-case letter, or is `localhost`.
 fn split_domain(name: &str) -> (&str, String) {
     if let Some((first, rest)) = name.split_once('/') {
-        let is_domain = first.contains(['.', ':']) || first == "localhost" || first.to_lowercase() != first && rest.to_lowercase() == rest && is_host(first);
+        let is_domain = first.contains(['.', ':'])
+            || first == "localhost"
+            || first.to_lowercase() != first && rest.to_lowercase() == rest && is_host(first);
         if is_domain {
             let domain = if first == "index.docker.io" { DEFAULT_DOMAIN } else { first };
             let path = if domain == DEFAULT_DOMAIN && !rest.contains('/') { format!("{OFFICIAL}{rest}") } else { rest.to_owned() };
@@ -269,7 +271,9 @@ fn check_path(text: &str, domain: &str, path: &str) -> Result<(), ReferenceError
     }
     for component in path.split('/') {
         if !is_component(component) {
-            let bad = text.char_indices().position(|(_, letter)| !(letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._-/:@[]".contains(letter)));
+            let bad = text
+                .char_indices()
+                .position(|(_, letter)| !(letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._-/:@[]".contains(letter)));
             let position = bad.unwrap_or_else(|| text.find(component).map_or(0, |at| text[..at].chars().count()));
             return Err(ReferenceError::Grammar { text: text.chars().take(300).collect(), position });
         }

@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn distances() {
-        for (one, other, expected) in [("", "", 0), ("a", "", 1), ("EVN", "ENV", 1), ("iage", "image", 1), ("diamlo", "diamol", 1), ("abc", "xyz", 3)] {
+        for (one, other, expected) in
+            [("", "", 0), ("a", "", 1), ("EVN", "ENV", 1), ("iage", "image", 1), ("diamlo", "diamol", 1), ("abc", "xyz", 3)]
+        {
             assert_eq!(distance(one, other), expected, "{one} {other}");
         }
     }

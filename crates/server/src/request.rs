@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::BoxFuture;
@@ -23,6 +24,9 @@ pub const JSON_LIMIT: usize = 8 << 20;
 
 /// Bytes of an unread body that are read and thrown away so that the client gets to see its error; more than that and the connection is closed on it.
 const DRAIN_LIMIT: usize = 64 << 20;
+
+/// How long that may take: a client that never finishes must not wait for its answer for ever.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What takes a connection over once hyper has let go of it.
 pub(crate) type Takeover = Box<dyn FnOnce(Hijacked) -> BoxFuture<'static, ()> + Send>;
@@ -122,18 +126,22 @@ impl Request {
     /// Reads and forgets what is left of the body. A client that is still sending would otherwise see a broken pipe instead of its error.
     pub(crate) async fn drain(&mut self) {
         let Some(mut body) = self.body.take() else { return };
-        let mut left = DRAIN_LIMIT;
-        while let Some(Ok(frame)) = body.frame().await {
-            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-            if left == 0 {
-                return;
+        let reading = async {
+            let mut left = DRAIN_LIMIT;
+            while let Some(Ok(frame)) = body.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+                if left == 0 {
+                    return;
+                }
             }
-        }
+        };
+        // What is left after that is cut off with the connection.
+        let _ = tokio::time::timeout(DRAIN_PATIENCE, reading).await;
     }
 
     /// Leaves HTTP: hyper lets go of the connection and `then` gets it, with any bytes that came after the request.
     /// The body must have been read. Does not return while the connection lives.
-    pub(crate) async fn take_over<F>(&self, then: F) -> ApiResult
+    pub async fn take_over<F>(&self, then: F) -> ApiResult
     where
         F: FnOnce(Hijacked) -> BoxFuture<'static, ()> + Send + 'static,
     {

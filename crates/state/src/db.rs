@@ -112,7 +112,11 @@ impl Db {
         self.inner.writer.submit(f, Durability::Durable, Company::Alone)
     }
 
-    /// As [`Db::write`], but returns once the change is visible; it becomes durable with the next durable commit. No fsync.
+    /// As [`Db::write`], but returns once the change is visible; it becomes durable with the next durable commit.
+    ///
+    /// # Cost
+    /// No fsync, except for the first one after the log was begun anew (at start and after a checkpoint): SQLite then syncs the head of the log, without
+    /// which frames of the old log could be taken for new ones after a power cut.
     pub fn write_lazy<T, E>(&self, f: impl FnOnce(&mut WriteTxn<'_>) -> Result<T, E> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,

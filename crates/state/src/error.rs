@@ -115,7 +115,11 @@ impl From<rusqlite::Error> for Error {
 impl Error {
     /// True when the disk itself failed, so that what it says it has written can no longer be believed.
     pub(crate) fn is_disk_failure(&self) -> bool {
+        use rusqlite::ffi;
         let Self::Sql { source } = self else { return false };
-        source.sqlite_error_code() == Some(rusqlite::ffi::ErrorCode::SystemIoFailure)
+        let rusqlite::Error::SqliteFailure(failure, _) = source.as_ref() else { return false };
+        // Other I/O errors (no memory, no room to map the index of the log) say nothing about bytes already written.
+        let lost_writes = [ffi::SQLITE_IOERR_WRITE, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_IOERR_DIR_FSYNC, ffi::SQLITE_IOERR_TRUNCATE];
+        lost_writes.contains(&failure.extended_code)
     }
 }

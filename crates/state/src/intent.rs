@@ -8,9 +8,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Result;
 use crate::table::Table;
 use crate::txn::{ReadTxn, WriteTxn};
-use crate::Result;
 
 const INTENTS: Table<IntentId, IntentRecord> = Table::new("intents");
 const COUNTERS: Table<String, u64> = Table::new("counters");
@@ -77,6 +77,9 @@ impl IntentLog {
     /// Every open intent, oldest first.
     pub fn pending(txn: &ReadTxn<'_>) -> Result<Vec<Intent>> {
         let rows = txn.scan(&INTENTS)?;
-        Ok(rows.into_iter().map(|(id, record)| Intent { id, kind: record.kind, subject: record.subject, payload: record.payload }).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(id, record)| Intent { id, kind: record.kind, subject: record.subject, payload: record.payload })
+            .collect())
     }
 }

@@ -57,7 +57,8 @@ pub(crate) fn migrate(connection: &Connection, path: &Path, target: u32, steps: 
     }
     while version < target {
         let next = version + 1;
-        let step = steps.iter().find(|step| step.to == next).ok_or_else(|| Error::Corrupt { what: format!("no step leads to format {next}") })?;
+        let step =
+            steps.iter().find(|step| step.to == next).ok_or_else(|| Error::Corrupt { what: format!("no step leads to format {next}") })?;
         connection.execute_batch("BEGIN IMMEDIATE")?;
         let done = (step.run)(&mut WriteTxn::new(connection)).and_then(|()| write_version(connection, next));
         if let Err(error) = done {
@@ -77,14 +78,17 @@ fn keep_copy(connection: &Connection, path: &Path, version: u32) -> Result<()> {
     if Path::new(&copy).exists() {
         return Ok(());
     }
-    let text = copy.to_str().ok_or_else(|| Error::Open { path: path.to_owned(), source: Arc::new(rusqlite::Error::InvalidPath(path.to_owned())) })?;
+    let text = copy
+        .to_str()
+        .ok_or_else(|| Error::Open { path: path.to_owned(), source: Arc::new(rusqlite::Error::InvalidPath(path.to_owned())) })?;
     connection.execute("VACUUM INTO ?1", params![text])?;
     Ok(())
 }
 
 fn read_version(connection: &Connection) -> rusqlite::Result<Option<u32>> {
     let known: bool =
-        connection.query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'", [], |row| row.get(0))?;
+        connection
+            .query_row("SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'schema_version'", [], |row| row.get(0))?;
     if !known {
         return Ok(None);
     }

@@ -75,7 +75,11 @@ impl<K: Key, V> Table<K, V> {
     }
 
     pub(crate) fn decode_key(&self, key: &str) -> Result<K> {
-        K::from_text(key).ok_or_else(|| Error::Unreadable { table: self.name, key: key.to_owned(), reason: "not a key of this table".to_owned() })
+        K::from_text(key).ok_or_else(|| Error::Unreadable {
+            table: self.name,
+            key: key.to_owned(),
+            reason: "not a key of this table".to_owned(),
+        })
     }
 }
 

@@ -88,12 +88,16 @@ impl ReadTxn<'_> {
         let sql = format!("SELECT key, value FROM \"{}\" WHERE key >= ?1 ORDER BY key", table.name);
         let Some(mut statement) = absent_is_none(self.connection.prepare_cached(&sql).map(Some))? else { return Ok(()) };
         let mut rows = statement.query(params![prefix])?;
-        while let Some(row) = rows.next()? {
-            let key = row.get_ref(0)?.as_str().map_err(|_| Error::Corrupt { what: format!("a key of table \"{}\" is not text", table.name) })?;
+        while let Some(row) = absent_is_none(rows.next())? {
+            let key =
+                row.get_ref(0)?.as_str().map_err(|_| Error::Corrupt { what: format!("a key of table \"{}\" is not text", table.name) })?;
             if !key.starts_with(prefix) {
                 break;
             }
-            let bytes = row.get_ref(1)?.as_bytes().map_err(|_| Error::Corrupt { what: format!("a value of table \"{}\" is not bytes", table.name) })?;
+            let bytes = row
+                .get_ref(1)?
+                .as_bytes()
+                .map_err(|_| Error::Corrupt { what: format!("a value of table \"{}\" is not bytes", table.name) })?;
             each(table.decode_key(key).and_then(|typed| Ok((typed, table.decode(key, bytes)?))))?;
         }
         Ok(())
@@ -101,8 +105,8 @@ impl ReadTxn<'_> {
 
     fn get_bytes(&self, table: &str, key: &str) -> Result<Option<Vec<u8>>> {
         let sql = format!("SELECT value FROM \"{table}\" WHERE key = ?1");
-        let Some(mut statement) = absent_is_none(self.connection.prepare_cached(&sql).map(Some))? else { return Ok(None) };
-        Ok(statement.query_row(params![key], |row| row.get(0)).optional()?)
+        let select = || self.connection.prepare_cached(&sql)?.query_row(params![key], |row| row.get(0)).optional();
+        absent_is_none(select())
     }
 }
 
@@ -115,13 +119,13 @@ impl<'a> WriteTxn<'a> {
     pub fn put<K: Key, V>(&mut self, table: &Table<K, V>, key: &K, value: &V) -> Result<()> {
         let bytes = table.encode(key, value)?;
         let key = key.to_text();
-        let sql = format!("INSERT INTO \"{}\"(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value", table.name);
-        let Some(mut statement) = absent_is_none(self.connection.prepare_cached(&sql).map(Some))? else {
+        let sql =
+            format!("INSERT INTO \"{}\"(key, value) VALUES (?1, ?2) ON CONFLICT(key) DO UPDATE SET value = excluded.value", table.name);
+        let insert = || self.connection.prepare_cached(&sql)?.execute(params![key, bytes]).map(Some);
+        if absent_is_none(insert())?.is_none() {
             self.create_table(table.name)?;
-            self.connection.execute(&sql, params![key, bytes])?;
-            return Ok(());
-        };
-        statement.execute(params![key, bytes])?;
+            insert()?;
+        }
         Ok(())
     }
 
@@ -133,8 +137,8 @@ impl<'a> WriteTxn<'a> {
     /// Removes a row by the text of its key, also one whose key cannot be read as the table's type; for repairs.
     pub fn remove_text(&mut self, table: &str, key: &str) -> Result<bool> {
         let sql = format!("DELETE FROM \"{table}\" WHERE key = ?1");
-        let Some(mut statement) = absent_is_none(self.connection.prepare_cached(&sql).map(Some))? else { return Ok(false) };
-        Ok(statement.execute(params![key])? > 0)
+        let delete = || self.connection.prepare_cached(&sql)?.execute(params![key]).map(Some);
+        Ok(absent_is_none(delete())?.unwrap_or(0) > 0)
     }
 
     /// Runs `f` on the writer thread once this transaction has been committed, in commit order and before `Db::write` returns; never if it is
@@ -161,7 +165,8 @@ impl<'a> Deref for WriteTxn<'a> {
     }
 }
 
-/// Turns "no such table" into `None`. SQLite has no code of its own for it, only this text, which its documentation has kept for twenty years.
+/// Turns "no such table" into `None`: the table was never written, or its creation was rolled back (a cached statement then says so only when it
+/// runs). SQLite has no code of its own for it, only this text, which its documentation has kept for twenty years.
 fn absent_is_none<T>(answer: rusqlite::Result<Option<T>>) -> Result<Option<T>> {
     match answer {
         Err(error) if error.to_string().starts_with("no such table") => Ok(None),

@@ -61,7 +61,9 @@ impl Blobs<'_> {
         }
         let path = self.shared.layout.blob(digest);
         match File::open(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(Error::corrupt(format!("blob {digest}"), "its file is missing")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Err(Error::corrupt(format!("blob {digest}"), "its file is missing"))
+            }
             other => other.doing(|| format!("open {path:?}")),
         }
     }
@@ -139,13 +141,13 @@ impl Ingest {
         // The name and the memory of it change under one lock: the collector moves files away under the same one.
         let shared = Arc::clone(&self.shared);
         let mut memory = shared.write();
-        if !memory.blobs.contains_key(&digest) {
+        if let std::collections::hash_map::Entry::Vacant(place) = memory.blobs.entry(digest) {
             // A file already there has no row: a leftover whose bytes nobody vouches for. Ours replace it.
             rustix::fs::rename(&self.path, &target).doing(|| format!("rename blob {digest}"))?;
             self.file = None;
             fault::point("store.blob.renamed");
             shared.mark_dirty();
-            memory.blobs.insert(digest, self.size);
+            place.insert(self.size);
             memory.pending.push(PendingItem::Blob(digest, self.size));
         }
         if let Some(lease) = &self.lease {
@@ -173,7 +175,7 @@ impl Drop for Ingest {
     fn drop(&mut self) {
         if self.file.is_some() {
             // A leftover in tmp/ is swept at the next start.
-            drop(rustix::fs::unlink(&self.path));
+            let _ = rustix::fs::unlink(&self.path);
         }
     }
 }

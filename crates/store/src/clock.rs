@@ -5,6 +5,7 @@ use std::time::SystemTime;
 use shipway_model::Timestamp;
 
 /// Now, as the system clock has it.
+#[allow(clippy::disallowed_methods)]
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }

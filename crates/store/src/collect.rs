@@ -10,11 +10,11 @@ use std::sync::Arc;
 use shipway_model::{Digest, LayerId};
 use shipway_sys::durable::fault;
 
+use crate::Result;
 use crate::blobs::BLOBS;
 use crate::layers::{LAYERS, Layer};
 use crate::memory::{Memory, Shared};
 use crate::open::Store;
-use crate::Result;
 
 /// What a collection freed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

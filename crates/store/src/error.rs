@@ -168,7 +168,9 @@ impl Classified for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoSpace { .. } => Some("free space with `shipway system prune`; removing works on a full disk".to_owned()),
-            Self::Corrupt { .. } => Some("`shipway system fsck --strict` looks at everything, `--repair` removes what cannot be saved".to_owned()),
+            Self::Corrupt { .. } => {
+                Some("`shipway system fsck --strict` looks at everything, `--repair` removes what cannot be saved".to_owned())
+            }
             Self::Locked { .. } => Some("stop that process or use another --data-root".to_owned()),
             Self::Degraded { .. } => Some("check the disk, then restart the daemon".to_owned()),
             Self::Archive(error) => error.hint(),

@@ -8,8 +8,8 @@ mod bytes;
 mod repair;
 mod rows;
 
-use crate::open::Store;
 use crate::Result;
+use crate::open::Store;
 
 /// What to check.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -95,7 +95,8 @@ impl Store {
 
 impl Image {
     pub(crate) fn from_record(id: ImageId, record: ImageRecord, config_bytes: &[u8]) -> Result<Self> {
-        let config = ImageConfig::parse(config_bytes).map_err(|error| Error::corrupt(format!("config of image {id}"), error.to_string()))?;
+        let config =
+            ImageConfig::parse(config_bytes).map_err(|error| Error::corrupt(format!("config of image {id}"), error.to_string()))?;
         Ok(Self {
             id,
             config,

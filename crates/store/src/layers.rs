@@ -137,11 +137,7 @@ impl Store {
 
     /// As [`Store::layer`], with the reason when there is none.
     pub(crate) fn need_layer(&self, id: &LayerId) -> Result<Arc<Layer>> {
-        let memory = self.shared().read();
-        if let Some(reason) = memory.damaged.get(id) {
-            return Err(Error::corrupt(format!("layer {id}"), reason.clone()));
-        }
-        memory.layers.get(id).cloned().ok_or_else(|| Error::not_found("layer", id))
+        self.shared().read().need_layer(id).cloned()
     }
 
     /// The content index of a layer; read from its file the first time, then from memory.
@@ -162,7 +158,8 @@ impl Store {
     pub(crate) fn layer_index_from_disk(&self, layer: &Layer) -> Result<LayerIndex> {
         let path = self.shared().layout.index(&layer.id);
         let bytes = std::fs::read(&path).doing(|| format!("read {path:?}"))?;
-        let index = LayerIndex::decode(&bytes).map_err(|error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string()))?;
+        let index =
+            LayerIndex::decode(&bytes).map_err(|error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string()))?;
         if index.digest() != layer.tree_digest {
             return Err(Error::corrupt(format!("index of layer {}", layer.id), "its tree digest is another one"));
         }

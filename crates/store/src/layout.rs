@@ -44,8 +44,9 @@ impl Layout {
         Self { root, session }
     }
 
-    /// Makes every folder that is not there yet.
-    pub(crate) fn create(&self) -> Result<()> {
+    /// Makes every folder that is not there yet; true when the root is new.
+    pub(crate) fn create(&self) -> Result<bool> {
+        let new = !self.layers().is_dir();
         create_dir(&self.root, 0o710)?;
         create_dir(&self.root.join("blobs"), 0o700)?;
         for name in ["blobs/sha256", "layers", "active", "trash", "tmp", "builds"] {
@@ -55,7 +56,7 @@ impl Layout {
         for name in ["containers", "volumes"] {
             create_dir(&self.root.join(name), 0o711)?;
         }
-        Ok(())
+        Ok(new)
     }
 
     pub(crate) fn root(&self) -> &Path {

@@ -19,6 +19,7 @@ use crate::leases::LeaseContents;
 use crate::snapshots::KeptRecord;
 use crate::trash::Trash;
 use crate::volumes::Volume;
+use crate::{Error, Result};
 
 /// What the handles, the background threads and the commit callbacks of one store share.
 pub(crate) struct Shared {
@@ -107,6 +108,14 @@ impl Shared {
 }
 
 impl Memory {
+    /// The layer, or why it cannot be used.
+    pub(crate) fn need_layer(&self, id: &LayerId) -> Result<&Arc<Layer>> {
+        if let Some(reason) = self.damaged.get(id) {
+            return Err(Error::corrupt(format!("layer {id}"), reason.clone()));
+        }
+        self.layers.get(id).ok_or_else(|| Error::not_found("layer", id))
+    }
+
     pub(crate) fn add_layer(&mut self, layer: Arc<Layer>) {
         self.by_diff_id.insert(layer.diff_id, layer.id);
         self.layers.insert(layer.id, layer);

@@ -67,8 +67,9 @@ impl Store {
     pub fn open(config: StoreConfig) -> Result<Self> {
         let session = LayerId::from_random(random()).to_string();
         let layout = Layout::new(config.root, session);
-        layout.create()?;
+        let new = layout.create()?;
         let lock = take_lock(&layout)?;
+        refuse_lost_database(&layout)?;
         let db = Db::open(&layout.database())?;
         let (mut memory, complaints) = load(&db)?;
         let trash = Trash::open(layout.clone())?;
@@ -80,6 +81,10 @@ impl Store {
         let root = File::open(layout.root()).doing(|| format!("open {:?}", layout.root()))?;
         let barrier = Barrier::new(&root).doing(|| "prepare syncing".to_owned())?;
         let shared = Arc::new(Shared::new(layout, trash, memory));
+        if new {
+            shared.mark_dirty();
+        }
+        crate::volumes::finish_removals(&db, &shared)?;
         // The publisher needs the store and the store owns the publisher; it gets a weak handle, so that it keeps nothing alive.
         let (sender, receiver) = std::sync::mpsc::channel::<std::sync::Weak<Inner>>();
         let publisher = Worker::start("store-publish", move |queue| {
@@ -129,8 +134,8 @@ impl Store {
 
     /// Publishes what is pending, for an orderly end. Other clones stay usable.
     pub fn flush(&self) -> Result<()> {
-        self.cache().write_touches()?;
-        self.publish(|_| Ok(()))
+        let shared = Arc::clone(self.shared());
+        self.publish(move |txn| crate::cache::put_touches(&shared, txn))
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -164,6 +169,25 @@ fn take_lock(layout: &Layout) -> Result<File> {
     // On a full disk the text may not fit; the lock holds all the same.
     drop(write!(file, "{} shipway {}", std::process::id(), env!("CARGO_PKG_VERSION")));
     Ok(file)
+}
+
+/// Refuses a root whose database was lost. The sweep below would take a new, empty one at its word and delete every layer there is.
+fn refuse_lost_database(layout: &Layout) -> Result<()> {
+    let path = layout.database();
+    // An existing database is never empty: its first page is synced before anything else is written below the root.
+    if std::fs::metadata(&path).is_ok_and(|metadata| metadata.len() > 0) {
+        return Ok(());
+    }
+    for folder in [layout.layers(), layout.volumes(), layout.containers()] {
+        let count = names_in(&folder)?.len();
+        if count > 0 {
+            return Err(Error::corrupt(
+                format!("the database {path:?}"),
+                format!("it is missing or empty, although {folder:?} has {count} entries"),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Reads every row. Rows that cannot be read are left out and told, so that one bad record does not hide all the others.

@@ -104,6 +104,8 @@ fn write_pending(shared: &Arc<Shared>, txn: &mut WriteTxn<'_>, newest: u64) -> R
             }
         }
     }
+    // A commit that syncs anyway takes the hits noted since the last one along; for themselves they are not worth a sync.
+    crate::cache::put_touches(shared, txn)?;
     let shared = Arc::clone(shared);
     txn.on_commit(move || {
         let mut memory = shared.write();
@@ -135,7 +137,7 @@ fn discard_pending(shared: &Shared, newest: u64) {
     }
 }
 
-/// The publishing thread: waits for a request, then for its time, publishes, and writes down which cache records were used.
+/// The publishing thread: waits for a request, then for its time, and publishes.
 pub(crate) fn serve(queue: &Receiver<()>, store: &Weak<Inner>) {
     let mut last: Option<Instant> = None;
     while queue.recv().is_ok() {
@@ -149,7 +151,7 @@ pub(crate) fn serve(queue: &Receiver<()>, store: &Weak<Inner>) {
         }
         let Some(inner) = store.upgrade() else { return };
         let store = Store { inner };
-        if let Err(error) = store.publish(|_| Ok(())).and_then(|()| store.cache().write_touches()) {
+        if let Err(error) = store.publish(|_| Ok(())) {
             tracing::warn!(%error, "finished work could not be made durable in the background");
         }
         last = Some(Instant::now());

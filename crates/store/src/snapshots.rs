@@ -12,7 +12,7 @@ use shipway_archive::diff::{ScanOptions, commit_scan};
 use shipway_model::{LayerId, Timestamp};
 use shipway_state::{Table, WriteTxn};
 use shipway_sys::durable::fault;
-use shipway_sys::path::Root;
+use shipway_sys::path::{Root, Time, set_times};
 
 use crate::error::Doing as _;
 use crate::layers::{Layer, LayerOrigin, TarSource};
@@ -89,20 +89,13 @@ impl Store {
     /// # Errors
     /// `NotFound` or `Corrupt` when a parent is not usable; `Conflict` when the name is taken; `Invalid` when it cannot be a folder name.
     pub fn prepare(&self, parents: &[LayerId], options: PrepareOptions) -> Result<ActiveSnapshot> {
-        for parent in parents {
-            self.need_layer(parent)?;
-        }
         let shared = self.shared();
         let id = match options.name {
             Some(name) => checked_id(name)?,
             None => LayerId::from_random(random()).to_string(),
         };
+        claim(shared, &id, parents)?;
         let folder = shared.layout.active(&id);
-        if folder.exists() {
-            return Err(Error::Conflict { noun: "snapshot", name: id, reason: "exists already".to_owned() });
-        }
-        // From here on the parents are protected from the collector.
-        shared.write().open_snapshots.insert(id.clone(), parents.to_vec());
         let snapshot = ActiveSnapshot {
             upper: folder.join("upper"),
             work: folder.join("work"),
@@ -112,9 +105,6 @@ impl Store {
             fate: Fate::Discard,
             id,
         };
-        for parent in parents {
-            self.need_layer(parent)?;
-        }
         create_dir(&folder, 0o700)?;
         create_dir(&snapshot.upper, 0o755)?;
         create_dir(&snapshot.work, 0o700)?;
@@ -122,6 +112,16 @@ impl Store {
             snapshot.take_after(&shared.layout.diff(top))?;
         }
         Ok(snapshot)
+    }
+
+    /// The layer that changes nothing, for steps that must give a layer all the same; made when first asked for, pending until the next publish.
+    pub fn empty_layer(&self, lease: Option<&Lease>) -> Result<Arc<Layer>> {
+        let snapshot = self.prepare(&[], PrepareOptions { name: None, lease: lease.cloned() })?;
+        // Its only entry is the top folder, whose time is part of the tar: the same for everyone, so that there is one such layer.
+        let epoch = Time { seconds: 0, nanoseconds: 0 };
+        let top = std::fs::File::open(&snapshot.upper).doing(|| format!("open {:?}", snapshot.upper))?;
+        set_times(&top, epoch).doing(|| format!("set the time of {:?}", snapshot.upper))?;
+        snapshot.commit(CommitOptions { created: Timestamp::default(), origin: LayerOrigin::Built, newest: None })
     }
 
     /// Opens the snapshot kept under `id`.
@@ -144,7 +144,8 @@ impl Store {
     /// Every kept snapshot; after a crash the engine compares this list with its containers.
     pub fn list_active(&self) -> Vec<KeptSnapshot> {
         let memory = self.shared().read();
-        let mut kept: Vec<_> = memory.kept.iter().map(|(id, kept)| KeptSnapshot { id: id.clone(), parents: kept.parents.clone() }).collect();
+        let mut kept: Vec<_> =
+            memory.kept.iter().map(|(id, kept)| KeptSnapshot { id: id.clone(), parents: kept.parents.clone() }).collect();
         kept.sort_by(|one, other| one.id.cmp(&other.id));
         kept
     }
@@ -311,7 +312,11 @@ impl Drop for ActiveSnapshot {
 
 impl std::fmt::Debug for ActiveSnapshot {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.debug_struct("ActiveSnapshot").field("id", &self.id).field("parents", &self.parents).field("fate", &self.fate).finish_non_exhaustive()
+        out.debug_struct("ActiveSnapshot")
+            .field("id", &self.id)
+            .field("parents", &self.parents)
+            .field("fate", &self.fate)
+            .finish_non_exhaustive()
     }
 }
 
@@ -327,6 +332,20 @@ pub(crate) fn random<const N: usize>() -> [u8; N] {
         }
     }
     bytes
+}
+
+/// Takes the name and protects the parents from the collector, in one step; or says why not.
+fn claim(shared: &Shared, id: &str, parents: &[LayerId]) -> Result<()> {
+    let mut memory = shared.write();
+    for parent in parents {
+        memory.need_layer(parent)?;
+    }
+    let taken = memory.open_snapshots.contains_key(id) || memory.kept.contains_key(id) || shared.layout.active(id).exists();
+    if taken {
+        return Err(Error::Conflict { noun: "snapshot", name: id.to_owned(), reason: "exists already".to_owned() });
+    }
+    memory.open_snapshots.insert(id.to_owned(), parents.to_vec());
+    Ok(())
 }
 
 /// An id given from outside must be a plain folder name.

@@ -66,7 +66,7 @@ impl Trash {
     pub(crate) fn wait(&self) {
         let (sender, receiver) = channel();
         self.worker.send(Message::Tell(sender));
-        drop(receiver.recv());
+        let _ = receiver.recv();
     }
 }
 

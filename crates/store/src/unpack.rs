@@ -12,8 +12,8 @@ use std::io::Read;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
-use shipway_archive::{Limits, compress};
 use shipway_archive::unpack::{Lower, NoLower, Options, unpack_layer};
+use shipway_archive::{Limits, compress};
 use shipway_model::{DiffId, Digest, LayerId, Sha256Hasher, Timestamp};
 use shipway_sys::durable::fault;
 use shipway_sys::path::Root;
@@ -95,7 +95,8 @@ impl Store {
         };
         let (sender, receiver) = sync_channel(PIECES);
         let (hashed, unpacked) = std::thread::scope(|scope| {
-            let hashing = std::thread::Builder::new().name("store-hash".to_owned()).spawn_scoped(scope, move || hash_stream(stream, &sender));
+            let hashing =
+                std::thread::Builder::new().name("store-hash".to_owned()).spawn_scoped(scope, move || hash_stream(stream, &sender));
             let mut tap = RecipeTap::new(Pieces { receiver, current: Vec::new(), at: 0 });
             let unpacked = unpack_layer(&mut tap, &root, lower, &Options::default());
             // The digest is of the whole stream, so the rest is read even when the archive ended before.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use shipway_model::{Timestamp, VolumeName};
-use shipway_state::Table;
+use shipway_state::{Db, IntentLog, Table};
 use shipway_sys::durable::fault;
 
 use crate::clock;
 use crate::layout::create_dir;
+use crate::memory::Shared;
 use crate::open::Store;
 use crate::usage::folder_size;
 use crate::{Error, Result};
@@ -19,6 +20,9 @@ pub(crate) const VOLUMES: Table<String, VolumeRecord> = Table::new("volumes");
 
 /// The only driver of this version.
 const LOCAL: &str = "local";
+
+/// Kind of the intent that stands while the folder of a removed volume is on its way to the trash.
+const REMOVING: &str = "store.remove-volume";
 
 /// A volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,15 +128,22 @@ impl Volumes<'_> {
     /// Removes a volume: the record durably, the bytes in the background; false when there is none. Whether it is in use the caller knows.
     pub fn remove(&self, name: &VolumeName) -> Result<bool> {
         let (shared, key) = (Arc::clone(self.store.shared()), name.to_string());
-        self.store.db().write(move |txn| {
-            let found = txn.remove(&VOLUMES, &key)?;
+        let intent = self.store.db().write(move |txn| -> Result<_> {
+            if !txn.remove(&VOLUMES, &key)? {
+                return Ok(None);
+            }
+            // A volume's folder without a row is otherwise never touched; this says that this one is meant to go.
+            let intent = IntentLog::open(txn, REMOVING, &key, serde_json::Value::Null)?;
             txn.on_commit(move || {
                 shared.write().volumes.remove(&key);
                 fault::point("store.volume.removed");
                 shared.trash.take_or_log(&shared.layout.volume(&key));
             });
-            Ok(found)
-        })
+            Ok(Some(intent))
+        })?;
+        let Some(intent) = intent else { return Ok(false) };
+        self.store.db().write_lazy(move |txn| IntentLog::close(txn, intent))?;
+        Ok(true)
     }
 
     /// The folder that is mounted into containers.
@@ -144,6 +155,20 @@ impl Volumes<'_> {
     pub fn usage(&self, name: &VolumeName) -> Result<(u64, u64)> {
         folder_size(&self.path(name))
     }
+}
+
+/// At start: the folders of volumes whose removal was interrupted go to the trash.
+pub(crate) fn finish_removals(db: &Db, shared: &Shared) -> Result<()> {
+    for intent in db.read(IntentLog::pending)? {
+        if intent.kind != REMOVING {
+            continue;
+        }
+        if !shared.read().volumes.contains_key(&intent.subject) {
+            shared.trash.take(&shared.layout.volume(&intent.subject))?;
+        }
+        db.write_lazy(move |txn| IntentLog::close(txn, intent.id))?;
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Volumes<'_> {

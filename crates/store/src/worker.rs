@@ -17,7 +17,10 @@ impl<M: Send + 'static> Worker<M> {
     /// Starts thread `name`; `serve` must return soon after its receiver says that the owner is gone.
     pub(crate) fn start(name: &str, serve: impl FnOnce(Receiver<M>) + Send + 'static) -> Result<Self> {
         let (queue, receiver) = channel();
-        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || serve(receiver)).doing(|| format!("start thread \"{name}\""))?;
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(move || serve(receiver))
+            .doing(|| format!("start thread \"{name}\""))?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
     }
 

@@ -86,7 +86,15 @@ impl<W: Write> GzipBlocks<W> {
             // Without a single thread to be had the caller's own does the work.
             jobs = (!workers.is_empty()).then_some(sender);
         }
-        GzipBlocks { out, block: Vec::with_capacity(BLOCK), any: false, jobs, results: VecDeque::new(), workers, compressor: Compressor::new(level) }
+        GzipBlocks {
+            out,
+            block: Vec::with_capacity(BLOCK),
+            any: false,
+            jobs,
+            results: VecDeque::new(),
+            workers,
+            compressor: Compressor::new(level),
+        }
     }
 
     /// Writes the rest and gives the output back, not flushed. An empty input becomes one empty member.

@@ -98,7 +98,14 @@ impl Model {
     }
 
     /// Decodes one chunk of `length` bytes onto the end of `window`; `position` bytes came since the window was reset.
-    pub(super) fn chunk(&mut self, data: &[u8], length: usize, window: &mut Vec<u8>, position: u64, dictionary: usize) -> Result<(), Broken> {
+    pub(super) fn chunk(
+        &mut self,
+        data: &[u8],
+        length: usize,
+        window: &mut Vec<u8>,
+        position: u64,
+        dictionary: usize,
+    ) -> Result<(), Broken> {
         let mut range = Range::new(data)?;
         let (begin, end) = (window.len(), window.len() + length);
         while window.len() < end {
@@ -110,7 +117,11 @@ impl Model {
             }
             let length = self.match_length(&mut range, place)?;
             let distance = self.distances[0] + 1;
-            if distance as u64 > (position + (window.len() - begin) as u64) || distance > dictionary || distance > window.len() || length > end - window.len() {
+            if distance as u64 > (position + (window.len() - begin) as u64)
+                || distance > dictionary
+                || distance > window.len()
+                || length > end - window.len()
+            {
                 return Err(Broken);
             }
             copy_back(window, distance, length);

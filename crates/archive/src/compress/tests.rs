@@ -14,7 +14,8 @@ fn sample(length: usize) -> Vec<u8> {
 
 /// Runs a compressor of the system.
 fn through(program: &str, arguments: &[&str], input: &[u8]) -> Option<Vec<u8>> {
-    let mut child = Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
+    let mut child =
+        Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().ok()?;
     let mut stdin = child.stdin.take().expect("stdin");
     std::thread::scope(|scope| {
         scope.spawn(move || stdin.write_all(input));
@@ -73,7 +74,9 @@ fn xz_of_every_kind_is_decoded() {
 #[test]
 fn damaged_xz_is_an_error_and_never_a_panic() {
     let content = sample(20_000);
-    let compressed = through("python3", &["-c", "import lzma,sys;sys.stdout.buffer.write(lzma.compress(sys.stdin.buffer.read()))"], &content).expect("python3");
+    let compressed =
+        through("python3", &["-c", "import lzma,sys;sys.stdout.buffer.write(lzma.compress(sys.stdin.buffer.read()))"], &content)
+            .expect("python3");
     for at in 0..compressed.len() {
         let mut damaged = compressed.clone();
         damaged[at] ^= 0x10;

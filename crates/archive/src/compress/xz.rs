@@ -35,7 +35,7 @@ enum Check {
     None,
     Crc32(u32),
     Crc64(u64),
-    Sha256(ring::digest::Context),
+    Sha256(Box<ring::digest::Context>),
 }
 
 /// Reads the content of xz streams.
@@ -160,7 +160,7 @@ impl<R: BufRead> XzReader<R> {
             CheckKind::None => Check::None,
             CheckKind::Crc32 => Check::Crc32(0),
             CheckKind::Crc64 => Check::Crc64(0),
-            CheckKind::Sha256 => Check::Sha256(ring::digest::Context::new(&ring::digest::SHA256)),
+            CheckKind::Sha256 => Check::Sha256(Box::new(ring::digest::Context::new(&ring::digest::SHA256))),
         };
         self.place = Place::Chunk;
         Ok(())

@@ -1,8 +1,9 @@
 //! Tar as container layers use it: ustar with PAX, GNU names, numbers and sparse maps understood when reading.
 //!
-//! `header` is one block, `pax` the extended records, `sparse` the maps of holes, `read` and `write` the streams.
+//! `header` is one block, `pax` the extended records, `overrides` what they change, `sparse` the maps of holes, `read` and `write` the streams.
 
 pub mod header;
+mod overrides;
 pub mod pax;
 pub mod read;
 pub(crate) mod sparse;

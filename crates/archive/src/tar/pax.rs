@@ -10,8 +10,11 @@ use shipway_sys::path::Time;
 /// Prefix of the keys that carry extended attributes as they are.
 pub const XATTR: &[u8] = b"SCHILY.xattr.";
 
+/// Key and value.
+pub type Record<'a> = (&'a [u8], &'a [u8]);
+
 /// Splits a header into its records, in order.
-pub fn records(mut bytes: &[u8]) -> Result<Vec<(&[u8], &[u8])>, String> {
+pub fn records(mut bytes: &[u8]) -> Result<Vec<Record<'_>>, String> {
     let mut records = Vec::new();
     while !bytes.is_empty() {
         let space = bytes.iter().take(10).position(|byte| *byte == b' ').ok_or("a PAX record has no length")?;
@@ -92,7 +95,19 @@ mod tests {
 
     #[test]
     fn malformed_records_are_errors() {
-        for bytes in [&b"5 a=b\n"[..], b"7 a=b\n", b"6 a=bx", b"x a=b\n", b" 6 a=b\n", b"6\ta=b\n", b"5 =b\n", b"6 a=b\n\0", b"4 a\n", b"-6 a=b\n", b"0 a=b\n"] {
+        for bytes in [
+            &b"5 a=b\n"[..],
+            b"7 a=b\n",
+            b"6 a=bx",
+            b"x a=b\n",
+            b" 6 a=b\n",
+            b"6\ta=b\n",
+            b"5 =b\n",
+            b"6 a=b\n\0",
+            b"4 a\n",
+            b"-6 a=b\n",
+            b"0 a=b\n",
+        ] {
             assert!(records(bytes).is_err(), "{:?}", String::from_utf8_lossy(bytes));
         }
     }

@@ -58,7 +58,7 @@ impl<W: Write> TarWriter<W> {
         let mut entry = entry.clone();
         entry.size = body.len() as u64;
         self.start(&entry)?;
-        self.write_all(body).map_err(Error::reading)
+        self.write_all(body).map_err(Error::Write)
     }
 
     /// Ends the archive with its two blocks of zeros and gives the output back, not flushed.
@@ -175,7 +175,10 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
         return Some((b"", path));
     }
     // The name must not be empty, so a trailing slash is no place to split.
-    (path.len() - 101..path.len().min(156)).filter(|at| path[*at] == b'/' && *at + 1 < path.len() && *at > 0).map(|at| (&path[..at], &path[at + 1..])).next()
+    (path.len() - 101..path.len().min(156))
+        .filter(|at| path[*at] == b'/' && *at + 1 < path.len() && *at > 0)
+        .map(|at| (&path[..at], &path[at + 1..]))
+        .next()
 }
 
 /// A name for the PAX header that old tars will extract as a file: short, inside a folder that says what it is.
@@ -190,10 +193,7 @@ fn time_text(entry: &Entry) -> String {
     if nanoseconds == 0 {
         return seconds.to_string();
     }
-    let text = if seconds < 0 {
-        format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanoseconds)
-    } else {
-        format!("{seconds}.{nanoseconds:09}")
-    };
+    let text =
+        if seconds < 0 { format!("-{}.{:09}", -(seconds + 1), 1_000_000_000 - nanoseconds) } else { format!("{seconds}.{nanoseconds:09}") };
     text.trim_end_matches('0').to_owned()
 }

@@ -8,7 +8,7 @@ fn layer(lines: &[&str]) -> Arc<LayerIndex> {
             "dir" => Node::Directory { opaque: false },
             "opaque" => Node::Directory { opaque: true },
             "gone" => Node::Whiteout,
-            text if text.starts_with("-> ") => Node::Symlink { target: text[3..].as_bytes().to_vec() },
+            text if text.starts_with("-> ") => Node::Symlink { target: text.as_bytes()[3..].to_vec() },
             text => Node::File { size: text.len() as u64, content: *blake3::hash(text.as_bytes()).as_bytes(), hardlink: None },
         };
         entries.push(IndexEntry::new(path, node, 0o755));
@@ -38,9 +38,22 @@ fn the_upper_layer_wins_and_marks_hide() {
 
 #[test]
 fn symlinks_are_resolved_inside() {
-    let tree = Tree::new(vec![layer(&["usr dir", "usr/bin dir", "usr/bin/sh x", "bin -> usr/bin", "up -> ../../usr", "abs -> /bin/../bin", "loop -> loop", "bad -> nowhere"])]);
+    let tree = Tree::new(vec![layer(&[
+        "usr dir",
+        "usr/bin dir",
+        "usr/bin/sh x",
+        "bin -> usr/bin",
+        "up -> ../../usr",
+        "abs -> /bin/../bin",
+        "loop -> loop",
+        "bad -> nowhere",
+    ])]);
     let check = |path: &str, last, expected: Option<&str>| {
-        assert_eq!(tree.resolve(path.as_bytes(), last).ok().map(|p| String::from_utf8_lossy(&p).into_owned()).as_deref(), expected, "{path}");
+        assert_eq!(
+            tree.resolve(path.as_bytes(), last).ok().map(|p| String::from_utf8_lossy(&p).into_owned()).as_deref(),
+            expected,
+            "{path}"
+        );
     };
     check("/bin/sh", Last::Follow, Some("usr/bin/sh"));
     check("bin", Last::Keep, Some("bin"));
@@ -74,7 +87,11 @@ fn patterns_find_paths() {
 #[test]
 fn the_digest_does_not_depend_on_how_the_tree_is_layered() {
     let flat = Tree::new(vec![layer(&["a dir", "a/x one", "a/y two"])]);
-    let stacked = Tree::new(vec![layer(&["a dir", "a/x old", "a/z old", "q old"]), layer(&["a opaque", "a/x one", "q gone"]), layer(&["a dir", "a/y two"])]);
+    let stacked = Tree::new(vec![
+        layer(&["a dir", "a/x old", "a/z old", "q old"]),
+        layer(&["a opaque", "a/x one", "q gone"]),
+        layer(&["a dir", "a/y two"]),
+    ]);
     assert_eq!(flat.digest(b""), stacked.digest(b""));
     assert_eq!(flat.digest(b"a"), stacked.digest(b"a"));
     assert_ne!(flat.digest(b"a"), flat.digest(b"a/x"));

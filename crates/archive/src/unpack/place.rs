@@ -1,17 +1,19 @@
-//! Placing one entry: clearing the way, making it, giving it owner, mode, attributes and times by its own handle, and noting it in the index.
+//! Placing one entry: clearing the way, making it, and noting it in the index. `metadata` gives it owner, mode, attributes and times; `link` makes
+//! hard links.
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use rustix::io::Errno;
 use shipway_sys::path::{FileKind, Root, Time, set_mode, set_owner, set_times};
-use shipway_sys::{copy, xattr};
+use shipway_sys::xattr;
 
+use super::metadata::{Xattrs, check_xattrs, umask};
 use super::walk::{Folder, Folders};
 use super::{Lower, Ownership, UnpackSummary, Whiteouts};
 use crate::Error;
@@ -29,27 +31,27 @@ pub(super) struct Placing<'a> {
     pub(super) root: Rc<Folder>,
     pub(super) lower: &'a dyn Lower,
     pub(super) whiteouts: Whiteouts,
-    ownership: Ownership,
+    pub(super) ownership: Ownership,
     pub(super) euid: u32,
     pub(super) egid: u32,
-    umask: u32,
+    pub(super) umask: u32,
     pub(super) folders: Folders,
     /// By path in plain byte order; a subtree is then still one range.
     pub(super) index: BTreeMap<Vec<u8>, IndexEntry>,
     /// Names of one inode, by group number.
-    links: HashMap<Vec<u8>, u64>,
-    groups: u64,
+    pub(super) links: HashMap<Vec<u8>, u64>,
+    pub(super) groups: u64,
     /// Set at the end, because making things in a folder changes its time.
     folder_times: BTreeMap<Vec<u8>, Time>,
     buffer: Vec<u8>,
-    bytes: u64,
+    pub(super) bytes: u64,
     entries: u64,
-    skipped_xattrs: u64,
+    pub(super) skipped_xattrs: u64,
 }
 
 /// What stood in the way of a new thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+pub(super) enum Found {
     /// A folder, left there because a folder is to come.
     FolderKept,
     /// A whiteout or something else that hid the layers below and is now removed.
@@ -255,7 +257,14 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
-    fn place_file<R: Read>(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>, tar: &mut TarReader<R>) -> Result<(), Error> {
+    fn place_file<R: Read>(
+        &mut self,
+        entry: &Entry,
+        folder: &Folder,
+        name: &OsStr,
+        path: Vec<u8>,
+        tar: &mut TarReader<R>,
+    ) -> Result<(), Error> {
         let mut file = match folder.dir.create_file(name, entry.mode & 0o777) {
             Ok(file) => file,
             Err(error) => {
@@ -323,7 +332,9 @@ impl<'a> Placing<'a> {
     fn place_node(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
         let (major, minor) = entry.device;
         let (kind, node) = match entry.kind {
-            EntryKind::CharDevice if entry.device == (0, 0) => return Err(Error::refused(&entry.path, "device 0:0 would act as a whiteout")),
+            EntryKind::CharDevice if entry.device == (0, 0) => {
+                return Err(Error::refused(&entry.path, "device 0:0 would act as a whiteout"));
+            }
             EntryKind::CharDevice => (FileKind::CharDevice, Node::CharDevice(major, minor)),
             EntryKind::BlockDevice => (FileKind::BlockDevice, Node::BlockDevice(major, minor)),
             _ => (FileKind::Fifo, Node::Fifo),
@@ -339,64 +350,15 @@ impl<'a> Placing<'a> {
         Ok(())
     }
 
-    /// A further name of something unpacked before or, in a layer, of a file of the layers below, which then is copied up.
-    fn place_hardlink(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
-        let Some((target_parent, target_name)) = clean(&entry.link) else { return Err(Error::refused(&entry.path, "a hard link to the root")) };
-        let target_folder = self.folder(&target_parent)?;
-        let target_path = join(&target_folder.path, &target_name);
-        if target_path == path {
-            return Err(Error::refused(&entry.path, "a hard link to itself"));
-        }
-        let target_os = OsStr::from_bytes(&target_name);
-        let found = target_folder.dir.stat_if_there(target_os)?.filter(|found| self.whiteouts == Whiteouts::Plain || !whiteout::is_overlay_whiteout(found));
-        match found {
-            Some(found) if found.kind == FileKind::Directory => return Err(Error::refused(&entry.path, "a hard link to a folder")),
-            Some(_) => {}
-            None => self.copy_up(entry, &target_folder, target_os, &target_path)?,
-        }
-        if let Err(error) = folder.dir.create_hardlink(name, &target_folder.dir, target_os) {
-            self.clear_way(error, folder, name, &path, entry.kind)?;
-            folder.dir.create_hardlink(name, &target_folder.dir, target_os)?;
-        }
-        let Some(mut noted) = self.index.get(&target_path).cloned() else {
-            // Plain archives may link to what was there before them; that is not theirs to index.
-            return Ok(());
-        };
-        if matches!(noted.node, Node::File { .. }) {
-            let fresh = self.groups;
-            let group = *self.links.entry(target_path).or_insert(fresh);
-            self.groups += u64::from(group == fresh);
-            self.links.insert(path.clone(), group);
-        }
-        noted.path.clone_from(&path);
-        self.index.insert(path, noted);
-        Ok(())
-    }
-
-    fn copy_up(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: &[u8]) -> Result<(), Error> {
-        let missing = || Error::refused(&entry.path, format!("its hard link target \"{}\" is not there", crate::error::show(&entry.link)));
-        // A whiteout of this very layer means that the file is gone for everybody.
-        if folder.dir.stat_if_there(name)?.is_some() {
-            return Err(missing());
-        }
-        let below = self.lower.lookup(path).ok_or_else(missing)?;
-        let Node::File { size, .. } = below.node else { return Err(missing()) };
-        let source = self.lower.open(path)?.ok_or_else(missing)?;
-        let file = folder.dir.create_file(name, 0o600)?;
-        copy::copy_file(&source, &file, size)?;
-        set_owner(&file, below.uid, below.gid)?;
-        set_mode(&file, below.mode)?;
-        for (key, value) in &below.xattrs {
-            xattr::set(&file, key, value)?;
-        }
-        set_times(&file, shipway_sys::path::metadata(&source)?.mtime)?;
-        self.bytes += size;
-        self.index.insert(path.to_vec(), IndexEntry { path: path.to_vec(), ..below });
-        Ok(())
-    }
-
     /// Called when making something failed: removes what is in the way if that was the reason.
-    fn clear_way(&mut self, error: shipway_sys::Error, folder: &Folder, name: &OsStr, path: &[u8], coming: EntryKind) -> Result<Found, Error> {
+    pub(super) fn clear_way(
+        &mut self,
+        error: shipway_sys::Error,
+        folder: &Folder,
+        name: &OsStr,
+        path: &[u8],
+        coming: EntryKind,
+    ) -> Result<Found, Error> {
         if error.errno != Errno::EXIST {
             return Err(error.into());
         }
@@ -417,65 +379,14 @@ impl<'a> Placing<'a> {
         Ok(Found::Removed)
     }
 
-    fn owner(&self, entry: &Entry) -> (u32, u32) {
-        match self.ownership {
-            Ownership::FromArchive => (entry.uid, entry.gid),
-            Ownership::Fixed(uid, gid) => (uid, gid),
-        }
-    }
-
-    /// Owner first, because it takes setuid bits and capabilities away; times last, because everything else changes them.
-    fn set_metadata(&mut self, fd: BorrowedFd<'_>, entry: &Entry, folder: &Folder, made_with: u32) -> Result<Xattrs, Error> {
-        let (uid, gid) = self.owner(entry);
-        if (uid, gid) != (self.euid, folder.gid) {
-            set_owner(fd, uid, gid)?;
-        }
-        if entry.mode != made_with & !self.umask {
-            set_mode(fd, entry.mode)?;
-        }
-        let xattrs = self.set_xattrs(fd, entry)?;
-        set_times(fd, entry.mtime)?;
-        Ok(xattrs)
-    }
-
-    /// Sets the attributes and gives those that took. What the host's security modules own may be refused; capabilities may not.
-    fn set_xattrs(&mut self, fd: BorrowedFd<'_>, entry: &Entry) -> Result<Xattrs, Error> {
-        let mut kept = Xattrs::new();
-        for (name, value) in &entry.xattrs {
-            match xattr::set(fd, name, value) {
-                Ok(()) => {
-                    kept.insert(name.clone(), value.clone());
-                }
-                Err(error) if error.errno == Errno::OPNOTSUPP && name != b"security.capability" => self.skipped_xattrs += 1,
-                Err(error) if name.starts_with(b"security.") && name != b"security.capability" => {
-                    debug_assert!(error.errno != Errno::BADF);
-                    self.skipped_xattrs += 1;
-                }
-                // User attributes exist on files and folders only.
-                Err(error) if error.errno == Errno::PERM && name.starts_with(b"user.") => self.skipped_xattrs += 1,
-                Err(error) => return Err(error.into()),
-            }
-        }
-        Ok(kept)
-    }
-
-    fn note(&mut self, path: Vec<u8>, node: Node, entry: &Entry, xattrs: Xattrs) {
+    pub(super) fn note(&mut self, path: Vec<u8>, node: Node, entry: &Entry, xattrs: Xattrs) {
         let (uid, gid) = self.owner(entry);
         self.index.insert(path.clone(), IndexEntry { path, node, mode: entry.mode, uid, gid, xattrs });
     }
 }
 
-type Xattrs = BTreeMap<Vec<u8>, Vec<u8>>;
-
-fn check_xattrs(entry: &Entry) -> Result<(), Error> {
-    match entry.xattrs.keys().find(|name| whiteout::is_overlay_xattr(name)) {
-        Some(name) => Err(Error::refused(&entry.path, format!("attribute \"{}\" would steer overlayfs", crate::error::show(name)))),
-        None => Ok(()),
-    }
-}
-
 /// Folder and name of an archive path, `..` and dots taken out as text and never above the root; none for the root itself.
-fn clean(path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+pub(super) fn clean(path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let mut kept: Vec<Vec<u8>> = Vec::new();
     for name in components(path) {
         if name == b".." {
@@ -489,18 +400,10 @@ fn clean(path: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
 }
 
 fn hash_zeros(hasher: &mut blake3::Hasher, mut length: u64) {
-    const ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
+    static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     while length > 0 {
         let step = length.min(ZEROS.len() as u64);
         hasher.update(&ZEROS[..step as usize]);
         length -= step;
     }
-}
-
-/// The mask of this process, which can only be read there without changing it.
-fn umask() -> Result<u32, Error> {
-    let status = shipway_sys::fd::read_host_file("/proc/self/status", 64 * 1024)?;
-    let status = String::from_utf8_lossy(&status);
-    let text = status.lines().find_map(|line| line.strip_prefix("Umask:")).unwrap_or("0777");
-    Ok(u32::from_str_radix(text.trim(), 8).unwrap_or(0o777))
 }

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use shipway_dockerfile::scope::{GlobalScope, PlatformNames};
-use shipway_dockerfile::{Diagnostic, Dockerfile, Severity, SourceText, Span};
+use shipway_dockerfile::{Diagnostic, Dockerfile, Severity, Span};
 use shipway_model::{Platform, Reference};
 
 use crate::graph::{BuildGraph, Face, Op, VertexIndex};
@@ -29,7 +29,6 @@ pub(crate) use stages::StageState;
 /// What lowering is given.
 pub(crate) struct Recipe<'a> {
     pub(crate) dockerfile: &'a Dockerfile,
-    pub(crate) text: &'a SourceText,
     pub(crate) options: &'a BuildOptions,
     pub(crate) platform: &'a Platform,
     /// Images known by now, by canonical name.

@@ -140,17 +140,22 @@ pub(crate) async fn make(
     controls: &Controls,
     weak: [u8; 32],
 ) -> Result<Made, OpFailure> {
+    let flights = around.ports.flights.clone();
+    let snapshot = {
+        let (around, below, lease) = (around.clone(), below.clone(), lease.clone());
+        flights.blocking(move || layer::prepare(&around.store, &below, &lease)).await?
+    };
     let mut downloads = HashMap::new();
-    for source in &selection.sources {
+    for (number, source) in selection.sources.iter().enumerate() {
         if let SelectedFrom::Url { url } = &source.origin {
-            downloads.insert(url.clone(), add::download(around, url, op.checksum.as_deref(), &controls.cancel).await?);
+            // The work folder of a snapshot is unused as long as nothing is mounted, and goes when the layer is committed.
+            let into = snapshot.work.join(format!("download-{number}"));
+            downloads.insert(url.clone(), add::download(around, url, into, op.checksum.as_deref(), &controls.cancel).await?);
         }
     }
     let (around, op, below, lease, cancel) = (around.clone(), op.clone(), below.clone(), lease.clone(), controls.cancel.clone());
-    let flights = around.ports.flights.clone();
     flights
         .blocking(move || {
-            let snapshot = layer::prepare(&around.store, &below, &lease)?;
             let view = View::of(&around.store, &below)?;
             let read = |path: &Path| view.read_small(path);
             let owner = op.owner.as_deref().map(|owner| owner::resolve(owner, &read)).transpose()?;
@@ -173,7 +178,7 @@ pub(crate) async fn make(
                 copier.source(&around, source, pattern, &downloads)?;
             }
             writer.finish()?;
-            layer::commit(snapshot, &lease)
+            layer::commit(&around, snapshot, &lease)
         })
         .await
 }

@@ -151,9 +151,10 @@ pub(crate) fn root(snapshot: &ActiveSnapshot) -> Result<Root, OpFailure> {
 }
 
 /// Freezes a filled layer. One pass over what is in it.
-pub(crate) fn commit(snapshot: ActiveSnapshot, lease: &Lease) -> Result<Made, OpFailure> {
-    let layer = snapshot.commit(CommitOptions { created: clock::now(), origin: LayerOrigin::Built })?;
-    Ok(Made { layer: layer.id, tree_digest: layer.tree_digest, created: layer.created, lease: lease.clone() })
+pub(crate) fn commit(around: &Around, snapshot: ActiveSnapshot, lease: &Lease) -> Result<Made, OpFailure> {
+    let newest = around.options.source_date_epoch().map(|epoch| epoch.nanoseconds().div_euclid(1_000_000_000));
+    let layer = snapshot.commit(CommitOptions { created: clock::now(), origin: LayerOrigin::Built, newest })?;
+    Ok(Made { layer: layer.id, tree_digest: layer.tree_digest, lease: lease.clone() })
 }
 
 /// The time of folders and files that come from nowhere: SOURCE_DATE_EPOCH where given, else now.

@@ -16,7 +16,7 @@ pub(crate) mod writer;
 
 use std::sync::Arc;
 
-use shipway_model::{Classified, ErrorKind, LayerId, Timestamp};
+use shipway_model::{Classified, ErrorKind, LayerId};
 use shipway_store::{Lease, Store};
 
 use crate::key::ContentKey;
@@ -59,7 +59,6 @@ impl Stack {
 pub(crate) struct Made {
     pub(crate) layer: LayerId,
     pub(crate) tree_digest: [u8; 32],
-    pub(crate) created: Timestamp,
     /// Keeps the layer from the collector until everybody who waits has it in a lease of their own.
     #[allow(dead_code)]
     pub(crate) lease: Lease,

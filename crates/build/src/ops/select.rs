@@ -148,6 +148,9 @@ impl Excludes {
     }
 }
 
+/// Is shown a name relative to where the walk began, the path in the tree, and what is there.
+pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8], &SourceNode) -> Result<(), OpFailure> + 'a;
+
 /// Calls `visit` for everything below the folder `root` that is not left out, folders before what is in them, with the name relative to `root`.
 ///
 /// A folder that is left out is still visited when something in it is not.
@@ -155,7 +158,7 @@ pub(crate) fn walk(
     tree: &dyn SourceTree,
     root: &[u8],
     excludes: &Excludes,
-    visit: &mut dyn FnMut(&[u8], &[u8], &SourceNode) -> Result<(), OpFailure>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), OpFailure> {
     walk_below(tree, root, b"", excludes, &Verdict::default(), &mut Vec::new(), visit)
 }
@@ -170,7 +173,7 @@ fn walk_below(
     excludes: &Excludes,
     verdict: &Verdict,
     waiting: &mut Waiting,
-    visit: &mut dyn FnMut(&[u8], &[u8], &SourceNode) -> Result<(), OpFailure>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), OpFailure> {
     for name in tree.names(folder)? {
         let (path, below) = (join(folder, &name), join(relative, &name));

@@ -246,14 +246,7 @@ impl<'a> TreeWriter<'a> {
             let (file, found) = folder.open_regular(old).map_err(OpFailure::sys(doing()))?;
             return self.put_file(path, &Content::File { file: &file, size: found.size }, looks);
         }
-        let file = match parent.create_file(name, 0o600) {
-            Err(error) if error.errno == Errno::EXIST => {
-                self.make_way_for(&parent, name, path)?;
-                parent.create_file(name, 0o600)
-            }
-            other => other,
-        }
-        .map_err(OpFailure::sys(doing()))?;
+        let file = self.create(&parent, name, path)?;
         match content {
             Content::File { file: source, size } => {
                 copy::copy_file(source, &file, *size).map_err(OpFailure::sys(doing()))?;
@@ -261,17 +254,36 @@ impl<'a> TreeWriter<'a> {
             Content::Bytes(bytes) => std::io::Write::write_all(&mut &file, bytes).map_err(OpFailure::io(doing()))?,
             Content::Link { .. } => {}
         }
-        let (uid, gid) = caller();
-        if (looks.uid, looks.gid) != (uid, gid) {
-            set_owner(&file, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
+        finish_file(&file, looks, path)
+    }
+
+    fn create(&mut self, parent: &Dir, name: &OsStr, path: &Path) -> Result<File, OpFailure> {
+        match parent.create_file(name, 0o600) {
+            Err(error) if error.errno == Errno::EXIST => {
+                self.make_way_for(parent, name, path)?;
+                parent.create_file(name, 0o600)
+            }
+            other => other,
         }
-        if looks.mode != 0o600 || (looks.uid, looks.gid) != (uid, gid) {
-            set_mode(&file, looks.mode).map_err(OpFailure::sys(doing()))?;
-        }
-        for (key, value) in &looks.xattrs {
-            xattr::set(&file, key, value).map_err(OpFailure::sys(doing()))?;
-        }
-        set_times(&file, looks.mtime).map_err(OpFailure::sys(doing()))
+        .map_err(OpFailure::sys(format!("write \"/{}\"", path.display())))
+    }
+
+    /// Puts a file whose bytes `fill` writes.
+    pub(crate) fn put_stream(
+        &mut self,
+        path: &Path,
+        looks: &Looks,
+        fill: &mut dyn FnMut(&File) -> Result<(), OpFailure>,
+    ) -> Result<(), OpFailure> {
+        let (parent, name) = self.place(path)?;
+        let file = self.create(&parent, name, path)?;
+        fill(&file)?;
+        finish_file(&file, looks, path)
+    }
+
+    /// Whether folders and other things replace one another from now on.
+    pub(crate) fn replacing(&mut self, replace: bool) {
+        self.clash = if replace { Clash::Replace } else { Clash::Refuse };
     }
 
     /// Puts one more name of a file this writer put before.
@@ -402,6 +414,22 @@ impl<'a> TreeWriter<'a> {
         self.open.insert(path.to_owned(), dir.clone());
         dir
     }
+}
+
+/// Gives a file just written its looks. The owner comes first: changing it takes set-id bits and capabilities away.
+fn finish_file(file: &File, looks: &Looks, path: &Path) -> Result<(), OpFailure> {
+    let doing = || format!("write \"/{}\"", path.display());
+    let foreign = (looks.uid, looks.gid) != caller();
+    if foreign {
+        set_owner(file, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
+    }
+    if foreign || looks.mode != 0o600 {
+        set_mode(file, looks.mode).map_err(OpFailure::sys(doing()))?;
+    }
+    for (key, value) in &looks.xattrs {
+        xattr::set(file, key, value).map_err(OpFailure::sys(doing()))?;
+    }
+    set_times(file, looks.mtime).map_err(OpFailure::sys(doing()))
 }
 
 /// Makes an existing folder look as wanted.

@@ -112,7 +112,7 @@ fn known(store: &Store, key: &CacheKey, lease: &Lease) -> Option<Made> {
     }
     let layer = store.layer(&id)?;
     store.cache().touch(key);
-    Some(Made { layer: id, tree_digest: layer.tree_digest, created: layer.created, lease: lease.clone() })
+    Some(Made { layer: id, tree_digest: layer.tree_digest, lease: lease.clone() })
 }
 
 async fn make(around: Arc<Around>, index: VertexIndex, step: Step, below: Stack, controls: Controls) -> Result<Made, OpFailure> {

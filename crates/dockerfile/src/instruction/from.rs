@@ -53,6 +53,7 @@ fn report_shape(line: &mut LineContext<'_>, request: &Request<'_>, words: &[Word
     let hint = match words {
         [] => "name an image: FROM image, or FROM scratch to begin with nothing".to_owned(),
         [image, second] if second.text.eq_ignore_ascii_case("as") => format!("give the stage a name: FROM {} AS name", image.text),
+        [_, second, ..] if second.text.starts_with('#') => "a comment stands on a line of its own".to_owned(),
         [image, name] => format!("to name the stage, write FROM {} AS {}", image.text, name.text),
         _ => "write FROM image, or FROM image AS name".to_owned(),
     };

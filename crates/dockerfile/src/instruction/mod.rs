@@ -104,6 +104,13 @@ impl<'a> LineContext<'a> {
     pub(crate) fn is_keyword(&self, keyword: &str) -> bool {
         split_keyword(&self.line.text, 0).0.text.eq_ignore_ascii_case(keyword)
     }
+
+    /// Whether the first word is the keyword or an unknown word that was probably meant as it.
+    pub(crate) fn is_almost_keyword(&self, keyword: &str) -> bool {
+        let (first, _) = split_keyword(&self.line.text, 0);
+        let is_known = |word: &str| KEYWORDS.iter().any(|known| known.eq_ignore_ascii_case(word));
+        first.text.eq_ignore_ascii_case(keyword) || (!is_known(&first.text) && nearest(&first.text, KEYWORDS) == Some(keyword))
+    }
 }
 
 /// A line taken apart as far as all instructions have in common.

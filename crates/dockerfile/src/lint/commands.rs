@@ -4,7 +4,7 @@ use super::{
     EXPOSE_INVALID_FORMAT, EXPOSE_PROTO_CASING, Findings, JSON_ARGS_RECOMMENDED, MAINTAINER_DEPRECATED, MULTIPLE_INSTRUCTIONS_DISALLOWED,
     SECRETS_USED_IN_ARG_OR_ENV, WORKDIR_RELATIVE_PATH, parents,
 };
-use crate::ast::{CommandForm, Dockerfile, Healthcheck, Instruction, InstructionKind, Stage, Word};
+use crate::ast::{CommandForm, Dockerfile, Instruction, InstructionKind, Stage, Word};
 use crate::diagnostic::Diagnostic;
 use crate::source::Span;
 use std::collections::HashMap;
@@ -36,7 +36,6 @@ fn check_stage(stage: &Stage, inherited: &mut Inherited, findings: &mut Findings
             InstructionKind::Shell(_) => inherited.has_shell = true,
             InstructionKind::Workdir(path) => check_workdir(path, inherited, findings),
             InstructionKind::Cmd(form) | InstructionKind::Entrypoint(form) => check_form(instruction, form, inherited.has_shell, findings),
-            InstructionKind::Healthcheck(Healthcheck::None | Healthcheck::Check(_)) => {}
             InstructionKind::Maintainer(author) => findings.add(&MAINTAINER_DEPRECATED, || {
                 Diagnostic::warning("", instruction.span, "Maintainer instruction is deprecated in favor of using label")
                     .hint(format!("write LABEL org.opencontainers.image.authors={:?}", author.text))

@@ -3,6 +3,7 @@
 mod corpus;
 mod expansion;
 mod promises;
+mod refusals;
 mod robustness;
 mod scoping;
 

@@ -16,7 +16,9 @@ fn global(dockerfile: &Dockerfile, build_args: &[(&str, &str)]) -> GlobalScope {
 fn run_stage(dockerfile: &Dockerfile, global: &GlobalScope, stage: usize, mut scope: StageScope) -> StageScope {
     for instruction in &dockerfile.stages[stage].instructions {
         match &instruction.kind {
-            InstructionKind::Arg(arguments) => arguments.iter().for_each(|argument| scope.declare_arg(global, argument, '\\').expect("the default expands")),
+            InstructionKind::Arg(arguments) => {
+                arguments.iter().for_each(|argument| scope.declare_arg(global, argument, '\\').expect("the default expands"))
+            }
             InstructionKind::Env(pairs) => {
                 scope.apply_env(pairs, '\\').expect("the values expand");
             }

@@ -1,6 +1,6 @@
 //! The files to build from: checked and opened in place, or unpacked from what was sent.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use shipway_archive::compress;
@@ -85,7 +85,7 @@ impl Engine {
         std::fs::create_dir_all(&path).map_err(Error::io(format!("create {}", path.display())))?;
         let keep = Unpacked { store, path: path.clone() };
         let root = Root::open(&path).map_err(Error::sys("open the unpacked build context"))?;
-        shipway_archive::unpack_context(start.as_slice().chain(reader), &root).map_err(|error| Error::InvalidWithHint {
+        unpack(start, reader, &root).map_err(|error| Error::InvalidWithHint {
             reason: format!("cannot unpack the build context: {error}"),
             hint: "send a tar archive, plain or compressed with gzip, bzip2, xz or zstd".to_owned(),
         })?;
@@ -101,6 +101,14 @@ impl Engine {
         }
         without_context(DockerfileSource::Inline { name: "Dockerfile".to_owned(), text: text_of(start)?, ignore: None })
     }
+}
+
+/// Unpacks an archive, whatever it is compressed with. `start` is what was read of it already.
+fn unpack(start: Vec<u8>, reader: ChannelReader, root: &Root) -> std::result::Result<(), shipway_archive::Error> {
+    let options = shipway_archive::unpack::Options::default();
+    let (_, plain) = compress::decoder(Cursor::new(start).chain(reader), &options.limits)?;
+    shipway_archive::unpack::unpack_plain(plain, root, &options)?;
+    Ok(())
 }
 
 fn without_context(dockerfile: DockerfileSource) -> Result<Prepared> {

@@ -22,10 +22,9 @@ impl Engine {
         let until = options.filters.values("until").iter().chain(options.filters.values("unused-for")).map(|text| crate::images::parse_until(text)).collect::<Result<Vec<_>>>()?;
         let store = self.inner.store.clone();
         let pruned = blocking::files(move || {
-            let options = PruneOptions { all: options.all, until: until.into_iter().min(), keep_bytes: options.keep_bytes, ..PruneOptions::default() };
+            let options = PruneOptions { all: options.all, until: until.into_iter().min(), keep_storage: options.keep_bytes, ..PruneOptions::default() };
             let pruned = store.cache().prune(&options)?;
-            let collected = store.collect()?;
-            Ok(Pruned { ids: pruned.keys.iter().map(ToString::to_string).collect(), bytes: collected.bytes })
+            Ok(Pruned { ids: pruned.keys.iter().map(ToString::to_string).collect(), bytes: pruned.reclaimed })
         })
         .await?;
         Ok(pruned)

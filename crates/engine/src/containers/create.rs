@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shipway_store::PrepareOptions;
 use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, env};
 
 use super::spec::{CreateSpec, Created, NetworkMode};
@@ -74,11 +75,9 @@ impl Engine {
         let store = self.inner.store.clone();
         blocking::files(move || {
             let lease = store.lease();
-            for layer in &record.layers {
-                lease.add_layer(*layer);
-            }
-            let active_name = record.id.to_string();
-            store.create_container_layer(&active_name, &record.layers)?;
+            lease.add_image(&record.image);
+            let name = record.id.to_string();
+            store.prepare(&record.layers, PrepareOptions { name: Some(name.clone()), lease: None })?.keep();
             let (held, id) = (store.clone(), record.id);
             let stored = store.publish(move |txn| {
                 held.hold(txn, &hold_name(id), &record.layers, Some(record.image))?;
@@ -86,7 +85,7 @@ impl Engine {
                 Ok(())
             });
             if stored.is_err() {
-                store.remove_active(&active_name)?;
+                store.remove_active(&name)?;
             }
             Ok(stored?)
         })

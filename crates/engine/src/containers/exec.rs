@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shipway_model::{ContainerId, ExecId, env};
-use shipway_runtime::{ExecHandle, LaunchError, ProcessSpec};
+use shipway_runtime::{ExecHandle, LaunchError, ProcessSpec, StreamKind};
 use tokio::sync::mpsc;
 
 use super::attach::{Attachment, FRAMES, Input};
@@ -55,7 +55,7 @@ struct Exec {
 enum Life {
     Created,
     Starting,
-    Running(ExecHandle),
+    Running(Arc<ExecHandle>),
     Ended { code: i32, pid: i32 },
 }
 
@@ -137,13 +137,13 @@ impl Engine {
                 return Err(error);
             }
         };
-        *exec.life() = Life::Running(handle.clone());
+        *exec.life() = Life::Running(Arc::clone(&handle));
         let attributes = BTreeMap::from([("execID".to_owned(), exec.id.to_string())]);
         self.publish_container(&exec.container, &format!("exec_start: {}", exec.spec.args.join(" ")), attributes);
         let engine = self.clone();
         tokio::spawn(async move {
             let exit = handle.wait().await;
-            *exec.life() = Life::Ended { code: exit.code, pid: handle.pid() };
+            *exec.life() = Life::Ended { code: exit.code, pid: handle.pid };
             engine.forget(&exec);
             let attributes = BTreeMap::from([("execID".to_owned(), exec.id.to_string()), ("exitCode".to_owned(), exit.code.to_string())]);
             engine.publish_container(&exec.container, "exec_die", attributes);
@@ -151,20 +151,27 @@ impl Engine {
         Ok(attachment)
     }
 
-    async fn launch_exec(&self, exec: &Arc<Exec>, detach: bool) -> Result<(ExecHandle, Option<Attachment>)> {
+    async fn launch_exec(&self, exec: &Arc<Exec>, detach: bool) -> Result<(Arc<ExecHandle>, Option<Attachment>)> {
         let handle = exec.container.handle().ok_or_else(|| not_running(&exec.container, "exec"))?;
         let process = self.exec_process(exec).await?;
-        let stdin = exec.spec.attach_stdin && !detach;
-        let started = handle.exec(shipway_runtime::ExecSpec { process, stdin, discard_output: detach }).await.map_err(explain)?;
-        if detach {
-            return Ok((started.handle, None));
-        }
+        let spec = &exec.spec;
+        let (stdout, stderr, tty) = (spec.attach_stdout, spec.attach_stderr, spec.tty);
+        let attach = if detach {
+            shipway_runtime::AttachOptions::NONE
+        } else {
+            shipway_runtime::AttachOptions { stdin: spec.attach_stdin, stdout: stdout || tty, stderr }
+        };
+        let wanted = shipway_runtime::ExecSpec { id: exec.id, process, attach, privileged: spec.privileged };
+        let mut started = handle.exec(wanted).await.map_err(explain)?;
+        let Some(attachment) = started.attachment.take() else {
+            let attached = (!detach).then(|| Attachment { tty, output: mpsc::channel(1).1, input: None });
+            return Ok((Arc::new(started), attached));
+        };
         let (sender, output) = mpsc::channel(FRAMES);
-        let mut frames = started.output;
-        let (stdout, stderr, tty) = (exec.spec.attach_stdout, exec.spec.attach_stderr, exec.spec.tty);
+        let mut frames = attachment.output;
         tokio::spawn(async move {
             while let Some(frame) = frames.recv().await {
-                let wanted = tty || if frame.stream.is_stderr() { stderr } else { stdout };
+                let wanted = tty || if frame.stream == StreamKind::Stderr { stderr } else { stdout };
                 if wanted && sender.send(frame).await.is_err() {
                     // The client left: keep reading so that the process is not blocked for ever.
                     while frames.recv().await.is_some() {}
@@ -172,8 +179,7 @@ impl Engine {
                 }
             }
         });
-        let input = started.input.map(|handle| Input { handle });
-        Ok((started.handle, Some(Attachment { tty, output, input })))
+        Ok((Arc::new(started), Some(Attachment { tty, output, input: attachment.input.map(Input::new) })))
     }
 
     /// The process that an exec means: the container's settings, overridden by the exec's.
@@ -206,7 +212,7 @@ impl Engine {
         let (running, exit_code, pid) = match &*exec.life() {
             Life::Created => (false, None, 0),
             Life::Starting => (true, None, 0),
-            Life::Running(handle) => (true, None, handle.pid()),
+            Life::Running(handle) => (true, None, handle.pid),
             Life::Ended { code, pid } => (false, Some(*code), *pid),
         };
         Ok(ExecView { id: exec.id, container: exec.container.id, spec: exec.spec.clone(), running, exit_code, pid })
@@ -216,10 +222,10 @@ impl Engine {
     pub async fn resize_exec(&self, id: &str, rows: u16, columns: u16) -> Result<()> {
         let exec = self.exec(id)?;
         let handle = match &*exec.life() {
-            Life::Running(handle) => handle.clone(),
+            Life::Running(handle) => Arc::clone(handle),
             _ => return Err(Error::Conflict { reason: format!("exec instance {} is not running", exec.id.short()), hint: None }),
         };
-        handle.resize(rows, columns).await.map_err(|source| Error::Runtime { doing: "resize the terminal".to_owned(), source })
+        handle.resize(rows, columns).await.map_err(|error| Error::internal(format!("resize the terminal: {error}")))
     }
 
     fn exec(&self, id: &str) -> Result<Arc<Exec>> {

@@ -1,6 +1,5 @@
 //! `inspect`, and the copy that list shows too.
 
-use std::path::Path;
 use std::sync::PoisonError;
 
 use super::{Container, ContainerSize, ContainerState, ContainerView};
@@ -45,10 +44,15 @@ impl Engine {
     }
 
     async fn measure(&self, record: &super::ContainerRecord) -> Result<ContainerSize> {
-        let below: u64 = record.layers.iter().filter_map(|id| self.inner.store.layer(*id)).map(|layer| layer.content_size).sum();
-        let (store, id) = (self.inner.store.clone(), record.id);
-        let writable = blocking::files(move || Ok(store.active_usage(&id.to_string())?)).await?;
+        let below: u64 = record.layers.iter().filter_map(|id| self.inner.store.layer(id)).map(|layer| layer.content_size).sum();
+        let writable = self.writable_size(record.id).await?;
         Ok(ContainerSize { writable, root: below + writable })
+    }
+
+    /// Bytes in a container's writable layer.
+    pub(crate) async fn writable_size(&self, id: shipway_model::ContainerId) -> Result<u64> {
+        let store = self.inner.store.clone();
+        blocking::files(move || Ok(store.open_active(&id.to_string())?.usage()?.0)).await
     }
 
     /// Where the log of a container is.
@@ -58,7 +62,6 @@ impl Engine {
 
     /// Where the monitor of a container keeps its socket and its exit.
     pub(crate) fn state_dir(&self, id: shipway_model::ContainerId) -> std::path::PathBuf {
-        // Sockets have short paths (108 bytes): the short id is enough, it is unique below one exec root in practice and checked by the monitor.
-        Path::new(&self.inner.config.exec_root).join("c").join(id.short())
+        self.inner.config.exec_root.join("containers").join(id.to_string())
     }
 }

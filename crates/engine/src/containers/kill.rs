@@ -33,7 +33,10 @@ impl Engine {
 
     /// Sends a signal and publishes that it was sent. A process that ended meanwhile is no error.
     pub(super) async fn signal(&self, container: &Container, handle: &Handle, signal: Signal) -> Result<()> {
-        handle.signal(signal).await.map_err(|source| Error::Runtime { doing: format!("signal container {}", container.name()), source })?;
+        match handle.signal(signal).await {
+            Ok(()) | Err(shipway_runtime::Error::NotRunning) => {}
+            Err(error) => return Err(Error::internal(format!("cannot signal container {}: {error}", container.name()))),
+        }
         self.publish_container(container, "kill", BTreeMap::from([("signal".to_owned(), signal.number().to_string())]));
         Ok(())
     }
@@ -42,7 +45,7 @@ impl Engine {
     pub async fn resize(&self, name: &str, rows: u16, columns: u16) -> Result<()> {
         let container = self.container(name)?;
         let handle = container.handle().ok_or_else(|| not_running(&container, "resize"))?;
-        handle.resize(rows, columns).await.map_err(|source| Error::Runtime { doing: "resize the terminal".to_owned(), source })
+        handle.resize(rows, columns).await.map_err(|error| Error::internal(format!("resize the terminal: {error}")))
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! Nothing here touches the kernel; everything that can be refused is refused here, before a process exists.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use shipway_model::{Capability, MountKind, MountSpec};
+use shipway_model::{ByteSize, MountKind, MountSpec, mount};
 use shipway_runtime::{
-    ContainerSpec, Device, GeneratedFile, LogConfig, LogDriver, Mount, Namespaces, NetNs, ProcessSpec, RootFs, SeccompChoice, Stdio, TerminalSize, profile,
+    BindSource, ContainerSpec, DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, Device, FileSource, GeneratedFile, LogConfig, Mount, Namespaces, NetNs, ProcessSpec,
+    Propagation, RootFs, SeccompChoice, Stdio, TerminalSize,
 };
 
 use super::files::{self, NameSettings};
@@ -16,9 +17,6 @@ use super::spec::{HostOptions, NetworkMode, SeccompOption};
 use super::{Container, ContainerRecord};
 use crate::{Engine, Error, Result, blocking};
 
-/// Logs rotate by default: five files of 20 MB (decision D13, W-08).
-const LOG_SIZE: u64 = 20_000_000;
-const LOG_FILES: u32 = 5;
 /// Processes a container may have unless it says otherwise (security.md section 6).
 const PIDS: i64 = 4096;
 
@@ -37,51 +35,52 @@ impl Engine {
         let generated = self.generated_files(record.id);
         let settings = NameSettings::of(&record.process.hostname, record.spec.domainname.as_deref(), host);
         files::write(&generated, &settings)?;
-        let active = self.inner.store.active_paths(&record.id.to_string());
-        let privileged = host.privileged;
-        let unmasked = privileged || host.security.unconfined_paths;
-        let mut limits = host.limits.clone();
-        if limits.pids.is_none() {
-            limits.pids = Some(PIDS);
+        let folder = self.active_dir(record.id);
+        let root = RootFs {
+            lowers: self.inner.store.mount_of(&record.layers),
+            upper: Some((folder.join("upper"), folder.join("work"))),
+            volatile: host.auto_remove,
+            plain: None,
+        };
+        let mut spec = ContainerSpec::new(record.id, root, process, self.state_dir(record.id));
+        spec.hostname.clone_from(&record.process.hostname);
+        spec.domainname.clone_from(&record.spec.domainname);
+        spec.mounts = host.mounts.iter().map(mount_of).collect::<Result<_>>()?;
+        spec.files = [("/etc/resolv.conf", generated.resolv_conf), ("/etc/hostname", generated.hostname), ("/etc/hosts", generated.hosts)]
+            .into_iter()
+            .map(|(target, path)| GeneratedFile { target: target.to_owned(), source: FileSource::Path(path), read_only: false })
+            .collect();
+        spec.namespaces = self.namespaces_of(host)?;
+        spec.limits = host.limits.clone();
+        spec.limits.pids = Some(host.limits.pids.unwrap_or(PIDS));
+        spec.devices = devices_of(host);
+        if host.privileged || host.security.unconfined_paths {
+            spec.masked_paths = Vec::new();
+            spec.readonly_paths = Vec::new();
+        } else {
+            spec.masked_paths = host.masked_paths.clone().unwrap_or(spec.masked_paths);
+            spec.readonly_paths = host.readonly_paths.clone().unwrap_or(spec.readonly_paths);
         }
-        Ok(ContainerSpec {
-            id: record.id,
-            hostname: record.process.hostname.clone(),
-            domainname: record.spec.domainname.clone(),
-            root: RootFs {
-                lowers: self.inner.store.mount_of(&record.layers),
-                upper: Some((active.upper, active.work)),
-                volatile: host.auto_remove,
-            },
-            process,
-            mounts: self.mounts_of(host)?,
-            files: vec![
-                GeneratedFile::new("/etc/resolv.conf", generated.resolv_conf),
-                GeneratedFile::new("/etc/hostname", generated.hostname),
-                GeneratedFile::new("/etc/hosts", generated.hosts),
-            ],
-            namespaces: self.namespaces_of(host)?,
-            limits,
-            devices: devices_of(host)?,
-            masked_paths: if unmasked { Vec::new() } else { host.masked_paths.clone().unwrap_or_else(profile::default_masked_paths) },
-            readonly_paths: if unmasked { Vec::new() } else { host.readonly_paths.clone().unwrap_or_else(profile::default_readonly_paths) },
-            read_only_root: host.read_only_root,
-            privileged,
-            sysctls: host.sysctls.clone(),
-            shm_size: host.shm_size.unwrap_or(self.inner.config.default_shm_size),
-            init: host.init.unwrap_or(self.inner.config.init),
-            stdio: Stdio { open_stdin: record.spec.open_stdin, stdin_once: record.spec.stdin_once },
-            log: self.log_config(&record)?,
-            state_dir: self.state_dir(record.id),
-            cgroup_parent: host.cgroup_parent.clone(),
-        })
+        spec.read_only_root = host.read_only_root;
+        spec.privileged = host.privileged;
+        spec.sysctls.clone_from(&host.sysctls);
+        spec.shm_size = host.shm_size.unwrap_or(self.inner.config.default_shm_size);
+        spec.init = host.init.unwrap_or(self.inner.config.init);
+        spec.stdio = Stdio { open_stdin: record.spec.open_stdin, stdin_once: record.spec.stdin_once };
+        spec.log = self.log_config(&record)?;
+        spec.cgroup_parent.clone_from(&host.cgroup_parent);
+        Ok(spec)
+    }
+
+    /// Folder of a container's writable layer.
+    pub(crate) fn active_dir(&self, id: shipway_model::ContainerId) -> PathBuf {
+        self.inner.store.root().join("active").join(id.to_string())
     }
 
     /// The account files of a container: its own changes on top of its image.
     pub(super) fn accounts_of(&self, record: &ContainerRecord) -> Result<Accounts> {
-        let upper = self.inner.store.active_paths(&record.id.to_string()).upper;
-        let upper = shipway_sys::path::Root::open(&upper).ok();
-        Ok(Accounts::read(&self.inner.store.tree(&record.layers), upper.as_ref()))
+        let upper = shipway_sys::path::Root::open(self.active_dir(record.id).join("upper")).ok();
+        Ok(Accounts::read(&self.inner.store.tree(&record.layers)?, upper.as_ref()))
     }
 
     /// The process of a container as a finished value; exec starts from the same.
@@ -96,7 +95,7 @@ impl Engine {
         if record.spec.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {
             env.push("TERM=xterm".to_owned());
         }
-        let capabilities = if host.privileged { Capability::all() } else { super::spec::capabilities_of(host)? };
+        let capabilities = super::spec::capabilities_of(host)?;
         let seccomp = match &host.security.seccomp {
             _ if host.privileged => SeccompChoice::Unconfined,
             SeccompOption::Default => SeccompChoice::Default,
@@ -120,10 +119,6 @@ impl Engine {
             rlimits,
             oom_score_adj: host.oom_score_adj,
         })
-    }
-
-    fn mounts_of(&self, host: &HostOptions) -> Result<Vec<Mount>> {
-        host.mounts.iter().map(mount_of).collect()
     }
 
     fn namespaces_of(&self, host: &HostOptions) -> Result<Namespaces> {
@@ -164,36 +159,33 @@ impl Engine {
     fn log_config(&self, record: &ContainerRecord) -> Result<LogConfig> {
         let log = &record.spec.host.log;
         let option = |name: &str| log.options.get(name).or_else(|| self.inner.config.log_options.get(name)).map(String::as_str);
-        let driver = match log.driver.as_str() {
-            "" if self.inner.config.log_driver == "none" => LogDriver::None,
-            "none" => LogDriver::None,
-            _ => {
-                let max_size = match option("max-size") {
-                    Some("-1") => None,
-                    Some(text) => Some(text.parse::<shipway_model::ByteSize>().map_err(|error| Error::invalid(format!("invalid log option max-size: {error}")))?.0),
-                    None => Some(LOG_SIZE),
-                };
-                let max_files = match option("max-file") {
-                    Some(text) => text.parse().ok().filter(|count| *count > 0).ok_or_else(|| Error::invalid(format!("max-file cannot be \"{text}\"")))?,
-                    None => LOG_FILES,
-                };
-                LogDriver::JsonFile { max_size, max_files }
-            }
+        let driver = if log.driver.is_empty() { &self.inner.config.log_driver } else { &log.driver };
+        if driver == "none" {
+            return Ok(LogConfig::None);
+        }
+        let max_size = match option("max-size") {
+            Some("-1") => 0,
+            Some(text) => ByteSize::parse_decimal(text).map_err(|error| Error::invalid(format!("invalid log option max-size: {error}")))?.0,
+            None => DEFAULT_LOG_SIZE,
         };
-        Ok(LogConfig { driver, path: self.log_path(record.id) })
+        let max_files = match option("max-file") {
+            Some(text) => text.parse().ok().filter(|count| *count > 0).ok_or_else(|| Error::invalid(format!("max-file cannot be \"{text}\"")))?,
+            None => DEFAULT_LOG_FILES,
+        };
+        Ok(LogConfig::JsonFile { path: self.log_path(record.id), max_size, max_files })
     }
 }
 
 /// A mount as the hands take it. A missing bind source is an error for `--mount` and a new folder for `-v`, as with dockerd.
-fn mount_of(mount: &MountSpec) -> Result<Mount> {
-    match mount.kind {
+fn mount_of(spec: &MountSpec) -> Result<Mount> {
+    match spec.kind {
         MountKind::Bind => {
-            let source = PathBuf::from(mount.source.as_deref().unwrap_or_default());
+            let source = PathBuf::from(spec.source.as_deref().unwrap_or_default());
             if !source.is_absolute() {
                 return Err(Error::invalid(format!("invalid mount path: '{}' mount path must be absolute", source.display())));
             }
             if !source.exists() {
-                if !mount.create_source {
+                if !spec.create_source {
                     return Err(Error::InvalidWithHint {
                         reason: format!("invalid mount config for type \"bind\": bind source path does not exist: {}", source.display()),
                         hint: format!("create it first: mkdir -p {}", source.display()),
@@ -201,28 +193,32 @@ fn mount_of(mount: &MountSpec) -> Result<Mount> {
                 }
                 std::fs::create_dir_all(&source).map_err(Error::io(format!("create {}", source.display())))?;
             }
-            Ok(Mount::Bind {
-                source,
-                target: mount.target.clone(),
-                read_only: mount.read_only,
-                recursive: mount.recursive,
-                propagation: mount.propagation,
-            })
+            let propagation = match spec.propagation {
+                mount::Propagation::Private | mount::Propagation::RecursivePrivate => Propagation::Private,
+                mount::Propagation::Slave | mount::Propagation::RecursiveSlave => Propagation::Slave,
+                mount::Propagation::Shared | mount::Propagation::RecursiveShared => Propagation::Shared,
+            };
+            let source = BindSource::Path(source);
+            Ok(Mount::Bind { source, target: spec.target.clone(), read_only: spec.read_only, propagation, recursive: spec.recursive })
         }
-        MountKind::Tmpfs => Ok(Mount::Tmpfs { target: mount.target.clone(), size: mount.tmpfs_size, mode: mount.tmpfs_mode, options: mount.tmpfs_options.clone() }),
-        other => Err(Error::NotSupportedYet { what: format!("a {other} mount on {}", mount.target) }),
+        MountKind::Tmpfs => {
+            let mut options = spec.tmpfs_options.clone();
+            options.extend(spec.tmpfs_size.map(|size| format!("size={size}")));
+            options.extend(spec.tmpfs_mode.map(|mode| format!("mode={mode:o}")));
+            if spec.read_only {
+                options.push("ro".to_owned());
+            }
+            Ok(Mount::Tmpfs { target: spec.target.clone(), options })
+        }
+        other => Err(Error::NotSupportedYet { what: format!("a {other} mount on {}", spec.target) }),
     }
 }
 
-fn devices_of(host: &HostOptions) -> Result<Vec<Device>> {
-    host.devices
-        .iter()
-        .map(|(source, target, permissions)| {
-            let source = Path::new(source);
-            Device::from_host(source, target, permissions).map_err(|error| Error::InvalidWithHint {
-                reason: format!("error gathering device information while adding custom device \"{}\": {error}", source.display()),
-                hint: format!("ls -l {}", source.display()),
-            })
-        })
-        .collect()
+fn devices_of(host: &HostOptions) -> Vec<Device> {
+    let device = |(host_path, container_path, permissions): &(String, String, String)| Device {
+        host_path: host_path.into(),
+        container_path: container_path.clone(),
+        permissions: permissions.clone(),
+    };
+    host.devices.iter().map(device).collect()
 }

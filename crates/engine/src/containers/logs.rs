@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde::Deserialize;
 use shipway_model::Timestamp;
-use shipway_runtime::Stream;
+use shipway_runtime::StreamKind;
 use tokio::sync::mpsc;
 
 use super::Container;
@@ -41,7 +41,7 @@ pub struct LogOptions {
 #[derive(Debug, Clone)]
 pub struct LogLine {
     pub at: Timestamp,
-    pub stream: Stream,
+    pub stream: StreamKind,
     /// With its newline, when it had one.
     pub bytes: Bytes,
 }
@@ -77,7 +77,8 @@ impl Engine {
         let (sender, lines) = mpsc::channel(BACKLOG);
         let path = self.log_path(record.id);
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = Reader { path, options, sender, container }.run() {
+            let reader = Reader { path, options, sender, container };
+            if let Err(error) = reader.run() {
                 tracing::warn!(%error, "cannot read a log");
             }
         });
@@ -139,8 +140,8 @@ impl Reader {
 
     fn wanted(&self, text: &[u8]) -> Option<LogLine> {
         let stored: Stored = serde_json::from_slice(text).ok()?;
-        let stream = if stored.stream == "stderr" { Stream::Stderr } else { Stream::Stdout };
-        let kept = if stream.is_stderr() { self.options.stderr } else { self.options.stdout }
+        let stream = if stored.stream == "stderr" { StreamKind::Stderr } else { StreamKind::Stdout };
+        let kept = if stream == StreamKind::Stderr { self.options.stderr } else { self.options.stdout }
             && self.options.since.is_none_or(|since| stored.time >= since)
             && self.options.until.is_none_or(|until| stored.time <= until);
         kept.then(|| LogLine { at: stored.time, stream, bytes: Bytes::from(stored.log.into_bytes()) })

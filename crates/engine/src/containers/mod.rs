@@ -33,6 +33,8 @@ use shipway_state::Table;
 use tokio::sync::watch;
 
 pub use attach::{AttachOptions, Attachment, Input};
+pub(crate) use files::NameSettings;
+pub(crate) use resolve::Accounts;
 pub use exec::{ExecSpec, ExecView};
 pub use list::ContainerFilter;
 pub use logs::{LogLine, LogOptions, LogStream};
@@ -54,6 +56,10 @@ pub(crate) struct Container {
     record: Mutex<ContainerRecord>,
     /// The monitor of the running process, while there is one.
     handle: Mutex<Option<Handle>>,
+    /// The monitor of the process that ended last, until its root is unmounted.
+    ended: Mutex<Option<Handle>>,
+    /// Clients that attached before the start.
+    lobby: attach::Lobby,
     /// Exec instances, for inspect.
     pub(crate) execs: Mutex<Vec<ExecId>>,
     /// Held by whoever changes its life.
@@ -79,6 +85,8 @@ impl Container {
             id: record.id,
             record: Mutex::new(record),
             handle: Mutex::new(None),
+            ended: Mutex::default(),
+            lobby: Mutex::default(),
             execs: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             milestones: watch::Sender::new(Milestones { exits: 0, last, removed: false }),
@@ -108,7 +116,15 @@ impl Container {
     }
 
     pub(crate) fn set_handle(&self, handle: Option<Handle>) {
-        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = handle;
+        let before = std::mem::replace(&mut *self.handle.lock().unwrap_or_else(PoisonError::into_inner), handle);
+        if before.is_some() {
+            *self.ended.lock().unwrap_or_else(PoisonError::into_inner) = before;
+        }
+    }
+
+    /// The process before the present one; its root may still be mounted.
+    pub(crate) fn ended_handle(&self) -> Option<Handle> {
+        self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Changes the record in memory and answers the copy to store.

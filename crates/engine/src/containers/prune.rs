@@ -20,7 +20,7 @@ impl Engine {
             if kept {
                 continue;
             }
-            let bytes = self.inner.store.active_usage(&record.id.to_string()).unwrap_or(0);
+            let bytes = self.writable_size(record.id).await.unwrap_or(0);
             let _turn = container.turn.lock().await;
             match self.remove_in_turn(&container, RemoveOptions::default()).await {
                 Ok(()) => {

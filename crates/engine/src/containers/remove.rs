@@ -83,22 +83,31 @@ impl Engine {
     }
 
     /// Deletes the folders of a container whose record is gone; a crash here leaves folders that no record names, which boot deletes.
-    fn delete_leftovers(&self, container: &Container) {
-        let (store, id, dir) = (self.inner.store.clone(), container.id, self.container_dir(container.id));
-        let state_dir = self.state_dir(id);
-        tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.remove_active(&id.to_string()) {
-                tracing::warn!(container = %id, %error, "cannot delete the writable layer of a removed container; boot will try again");
+    fn delete_leftovers(&self, container: &Arc<Container>) {
+        let (engine, container) = (self.clone(), Arc::clone(container));
+        tokio::spawn(async move {
+            if let Some(handle) = container.ended_handle() {
+                handle.gone().await;
             }
-            for dir in [dir, state_dir] {
-                match std::fs::remove_dir_all(&dir) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-                    Err(error) => tracing::warn!(container = %id, dir = %dir.display(), %error, "cannot delete a folder of a removed container"),
-                }
+            let deleted = blocking::files(move || engine.delete_folders(container.id)).await;
+            if let Err(error) = deleted {
+                tracing::warn!(%error, "cannot delete what a removed container left; boot will try again");
             }
-            store.collect_soon();
         });
+    }
+
+    fn delete_folders(&self, id: shipway_model::ContainerId) -> Result<()> {
+        self.inner.store.remove_active(&id.to_string())?;
+        for dir in [self.container_dir(id), self.state_dir(id)] {
+            match std::fs::remove_dir_all(&dir) {
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(Error::Io { doing: format!("delete {}", dir.display()), source }),
+                _ => {}
+            }
+        }
+        if let Err(error) = self.inner.store.collect() {
+            tracing::warn!(%error, "cannot free what nothing needs any more; the next removal will try again");
+        }
+        Ok(())
     }
 }
 

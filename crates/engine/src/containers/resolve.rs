@@ -3,6 +3,7 @@
 //! The files come from the image or from a process that wrote them, so they are read as hostile bytes: regular files only, inside the
 //! root, bounded (S-115, S-116, S-117).
 
+use std::io::Read;
 use std::path::Path;
 
 use shipway_model::UserSpec;
@@ -21,6 +22,14 @@ pub(crate) struct Accounts {
     group: String,
 }
 
+/// A file of the image; nothing when it is missing, no regular file, or too large.
+fn read_below(tree: &Tree, path: &str) -> Option<Vec<u8>> {
+    let file = tree.open(Path::new(path)).ok()?;
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT as u64).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
+
 /// A user as found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ResolvedUser {
@@ -34,7 +43,7 @@ impl Accounts {
     pub(crate) fn read(tree: &Tree, upper: Option<&Root>) -> Self {
         let read = |path: &str| {
             let own = upper.and_then(|root| root.read_limited(Path::new(path), FILE_LIMIT).ok());
-            let bytes = own.or_else(|| tree.read_limited(Path::new(path), FILE_LIMIT).ok()).unwrap_or_default();
+            let bytes = own.or_else(|| read_below(tree, path)).unwrap_or_default();
             String::from_utf8_lossy(&bytes).into_owned()
         };
         Self { passwd: read("/etc/passwd"), group: read("/etc/group") }

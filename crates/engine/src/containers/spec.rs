@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shipway_model::{Capability, ContainerId, ContainerName, Healthcheck, Limits, MountSpec, Platform, Port, PortBinding, Signal, Ulimit};
+use shipway_model::{Capability, CapabilitySet, ContainerId, ContainerName, Healthcheck, Limits, MountSpec, Platform, Port, PortBinding, Signal, Ulimit};
 
 /// A container as asked for. `None` and empty mean "what the image says", then "what the engine defaults to".
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -220,10 +220,13 @@ pub struct Created {
     pub warnings: Vec<String>,
 }
 
-/// A set of capabilities worked out from the default set, additions and removals.
-pub fn capabilities_of(host: &HostOptions) -> Result<shipway_model::CapabilitySet, crate::Error> {
+/// The capabilities that the default set, additions and removals leave.
+///
+/// # Errors
+/// `Invalid` for a name that is no capability.
+pub(crate) fn capabilities_of(host: &HostOptions) -> crate::Result<CapabilitySet> {
     if host.privileged {
         return Ok(Capability::all());
     }
-    shipway_model::CapabilitySet::from_docker(&host.cap_add, &host.cap_drop).map_err(|error| crate::Error::Invalid { reason: error.to_string() })
+    CapabilitySet::from_docker(&host.cap_add, &host.cap_drop).map_err(|error| crate::Error::Invalid { reason: error.to_string() })
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shipway_model::{Classified, ErrorKind};
 use shipway_runtime::LaunchError;
 
-use super::{Container, ContainerState, StartFailure};
+use super::{Container, ContainerState, StartFailure, attach};
 use crate::{Engine, Error, Result, clock};
 
 impl Engine {
@@ -49,8 +49,17 @@ impl Engine {
 
     /// Launches the process and records it as running.
     async fn launch(&self, container: &Arc<Container>) -> Result<()> {
-        let spec = self.container_spec(container).await?;
+        // The root of the process before must be unmounted: two mounts of one upper folder are undefined (overlayfs.rst).
+        if let Some(before) = container.ended_handle() {
+            before.gone().await;
+        }
+        let mut spec = self.container_spec(container).await?;
+        let (wish, waiting) = attach::open_lobby(container);
+        spec.attach = wish;
         let running = self.inner.runtime.launch(spec).await.map_err(|error| explain(container, error))?;
+        if let Some(attachment) = running.attachment {
+            attach::let_in(attachment, waiting);
+        }
         let started = running.started_at;
         container.set_handle(Some(running.handle.clone()));
         let record = container.change(|record| {

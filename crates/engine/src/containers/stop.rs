@@ -68,7 +68,7 @@ impl Engine {
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;
         if matches!(record.state, ContainerState::Paused { .. }) {
-            handle.resume().await.map_err(|source| Error::Runtime { doing: format!("resume container {}", record.name), source })?;
+            handle.resume().await.map_err(|error| Error::internal(format!("cannot resume container {}: {error}", record.name)))?;
         }
         self.signal(container, &handle, signal).await?;
         if tokio::time::timeout(grace, ended.wait_for(|now| now.exits > before)).await.is_err() {
@@ -81,5 +81,16 @@ impl Engine {
         }
         self.publish_container(container, "stop", BTreeMap::new());
         Ok(())
+    }
+
+    /// Stops every container within the configured time, all at once.
+    pub(crate) async fn stop_all(&self) {
+        let stops = self.inner.containers.all().into_iter().filter(|container| container.state().is_alive()).map(|container| async move {
+            let options = StopOptions { signal: None, timeout: Some(self.inner.config.shutdown_timeout) };
+            if let Err(error) = self.stop(&container, options).await {
+                tracing::warn!(container = %container.id, %error, "cannot stop a container at shutdown");
+            }
+        });
+        futures_util::future::join_all(stops).await;
     }
 }

@@ -11,6 +11,9 @@ pub struct ProcessTable {
     pub rows: Vec<Vec<String>>,
 }
 
+/// Times in /proc are counted in these, on every architecture (proc_pid_stat(5), USER_HZ).
+const TICKS_PER_SECOND: u64 = 100;
+
 /// A column that ps(1) knows: its name in `-o`, its title, and how to read it.
 struct Column {
     key: &'static str,
@@ -32,8 +35,8 @@ const COLUMNS: &[Column] = &[
     Column { key: "command", title: "COMMAND", read: |process| process.command.clone() },
     Column { key: "comm", title: "COMMAND", read: |process| process.name.clone() },
     Column { key: "stat", title: "STAT", read: |process| process.state.clone() },
-    Column { key: "vsz", title: "VSZ", read: |process| (process.virtual_bytes / 1024).to_string() },
-    Column { key: "rss", title: "RSS", read: |process| (process.resident_bytes / 1024).to_string() },
+    Column { key: "vsz", title: "VSZ", read: |process| process.virtual_kilobytes.to_string() },
+    Column { key: "rss", title: "RSS", read: |process| process.resident_kilobytes.to_string() },
     Column { key: "%cpu", title: "%CPU", read: |_| "0.0".to_owned() },
     Column { key: "%mem", title: "%MEM", read: |_| "0.0".to_owned() },
 ];
@@ -88,8 +91,8 @@ struct Process {
     terminal: String,
     started: String,
     cpu_time: String,
-    virtual_bytes: u64,
-    resident_bytes: u64,
+    virtual_kilobytes: u64,
+    resident_kilobytes: u64,
 }
 
 impl Process {
@@ -105,7 +108,8 @@ impl Process {
         let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.to_owned();
-        let ticks = rustix::param::clock_ticks_per_second().max(1);
+        let kilobytes = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+        let ticks = TICKS_PER_SECOND;
         let seconds = (number(11) + number(12)) / ticks;
         Some(Self {
             pid,
@@ -117,8 +121,8 @@ impl Process {
             terminal: if number(4) == 0 { "?".to_owned() } else { format!("pts/{}", number(4) & 0xff) },
             started: started_at(number(19) / ticks),
             cpu_time: format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
-            virtual_bytes: number(20),
-            resident_bytes: number(21) * u64::try_from(rustix::param::page_size()).unwrap_or(4096),
+            virtual_kilobytes: kilobytes("VmSize:"),
+            resident_kilobytes: kilobytes("VmRSS:"),
         })
     }
 }

@@ -25,7 +25,7 @@ impl Engine {
         let mut lines: Vec<HistoryLine> = Vec::with_capacity(view.image.config.history.len());
         for step in &view.image.config.history {
             let layer = if step.empty_layer { None } else { layers.next() };
-            let size = layer.and_then(|id| self.inner.store.layer(*id)).map_or(0, |layer| layer.content_size);
+            let size = layer.and_then(|id| self.inner.store.layer(id)).map_or(0, |layer| layer.content_size);
             lines.push(HistoryLine {
                 id: None,
                 created: step.created,
@@ -37,7 +37,7 @@ impl Engine {
         }
         // Layers that no step speaks of still take space: they are told as steps without words.
         for layer in layers {
-            let layer = self.inner.store.layer(*layer);
+            let layer = self.inner.store.layer(layer);
             lines.push(HistoryLine {
                 id: None,
                 created: layer.as_ref().map(|layer| layer.created),

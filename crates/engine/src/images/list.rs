@@ -1,6 +1,6 @@
 //! `image ls`: which images are shown, in which order.
 
-use shipway_archive::glob;
+use shipway_archive::glob::Pattern;
 use shipway_model::{Reference, Timestamp};
 
 use super::ImageView;
@@ -33,6 +33,9 @@ impl Engine {
         let since = self.time_of_each(filters, "since")?;
         let until = filters.values("until").iter().map(|text| parse_until(text)).collect::<Result<Vec<_>>>()?;
         let patterns = filters.values("reference");
+        if let Some(bad) = patterns.iter().find(|text| Pattern::parse(text.as_bytes()).is_err()) {
+            return Err(Error::invalid(format!("invalid reference filter \"{bad}\": syntax error in pattern")));
+        }
         let mut views = Vec::new();
         for image in self.inner.store.images().list() {
             let mut view = self.view_image(&image.id)?;
@@ -82,7 +85,7 @@ pub(crate) fn parse_until(text: &str) -> Result<Timestamp> {
 
 /// Docker's rule: the pattern is matched against `repository`, `repository:tag` and each trailing part, in the familiar form.
 fn matches_any(name: &Reference, patterns: &[String]) -> bool {
-    let familiar = name.familiar();
-    let repository = name.familiar_repository();
-    patterns.iter().any(|pattern| [familiar.as_str(), repository.as_str()].iter().any(|text| glob::matches(pattern, text)))
+    let (familiar, repository) = (name.familiar(), name.familiar_repository());
+    let matches = |pattern: &String, text: &str| Pattern::parse(pattern.as_bytes()).is_ok_and(|pattern| pattern.matches(text.as_bytes()));
+    patterns.iter().any(|pattern| matches(pattern, &familiar) || matches(pattern, &repository))
 }

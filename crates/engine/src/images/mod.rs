@@ -15,6 +15,7 @@ use shipway_store::{Image, ResolveError};
 
 pub use history::HistoryLine;
 pub use list::ImageListOptions;
+pub(crate) use list::parse_until;
 pub use portable::{ImportOptions, Loaded};
 pub use remove::{ImageRemoveOptions, ImageRemoved};
 
@@ -37,8 +38,8 @@ impl Engine {
     /// The image that `name` means: a reference, an id, or a prefix of an id.
     pub(crate) fn resolve_image(&self, name: &str) -> Result<ImageId> {
         self.inner.store.images().resolve(name).map_err(|error| match error {
-            ResolveError::Ambiguous { prefix } => Error::AmbiguousPrefix { prefix },
-            ResolveError::NotFound { nearest } => Error::NoSuchImage { name: name.to_owned(), nearest },
+            ResolveError::Ambiguous(prefix) => Error::AmbiguousPrefix { prefix },
+            ResolveError::NotFound { nearest, .. } => Error::NoSuchImage { name: name.to_owned(), nearest },
         })
     }
 

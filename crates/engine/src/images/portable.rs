@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use shipway_model::{ImageId, Platform, Reference};
+use shipway_store::SaveItem;
 use tokio::sync::mpsc;
 
 use crate::blocking::{self, ChannelReader};
@@ -50,9 +51,9 @@ impl Engine {
                 None => Vec::new(),
             };
             if references.is_empty() {
-                wanted.push((None, id));
+                wanted.push(SaveItem { id, references: Vec::new() });
             }
-            wanted.extend(references.into_iter().map(|(reference, id)| (Some(reference), id)));
+            wanted.extend(references.into_iter().map(|(reference, id)| SaveItem { id, references: vec![reference] }));
         }
         let (mut writer, receiver) = blocking::stream_out();
         let store = self.inner.store.clone();
@@ -76,7 +77,7 @@ impl Engine {
     /// All images and names of the archive appear in one transaction, verified; nothing of a bad archive does.
     pub async fn load_images(&self, reader: ChannelReader) -> Result<Vec<Loaded>> {
         let store = self.inner.store.clone();
-        let loaded = blocking::files(move || Ok(store.load(reader)?)).await?;
+        let loaded = blocking::files(move || Ok(store.load(reader, &mut |_| {})?)).await?;
         let loaded: Vec<Loaded> = loaded.into_iter().map(|image| Loaded { references: image.references, id: image.id }).collect();
         for image in &loaded {
             let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::familiar);
@@ -87,15 +88,23 @@ impl Engine {
 
     /// Makes an image of one layer from the archive of a file tree.
     pub async fn import_image(&self, reader: ChannelReader, options: ImportOptions) -> Result<ImageId> {
-        let defaults = crate::builds::changes::apply(&options.changes)?;
+        let config = self.apply_changes(&options.changes).await?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         if platform != Platform::host() {
             return Err(Error::NotSupportedYet { what: format!("importing for platform {platform}") });
         }
-        let store = self.inner.store.clone();
-        let reference = options.reference.clone().map(Reference::with_default_tag);
-        let (message, name) = (options.message, reference.clone());
-        let id = blocking::files(move || Ok(store.import(reader, defaults, message, name, crate::clock::now())?)).await?;
+        let reference = options.reference.map(Reference::with_default_tag);
+        let options = shipway_store::ImportOptions { config, comment: options.message, platform, created: crate::clock::now() };
+        let (store, name) = (self.inner.store.clone(), reference.clone());
+        let id = blocking::files(move || {
+            let id = store.import(reader, options)?;
+            if let Some(name) = name {
+                let inside = store.clone();
+                store.publish(move |txn| inside.images().tag(txn, &name, id))?;
+            }
+            Ok(id)
+        })
+        .await?;
         let shown = reference.map_or_else(|| id.to_string(), |reference| reference.familiar());
         self.inner.events.publish(Subject::Image, "import", id.to_string(), BTreeMap::from([("name".to_owned(), shown)]));
         Ok(id)

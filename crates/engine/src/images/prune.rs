@@ -25,7 +25,7 @@ impl Engine {
             removed.extend(self.apply(image.id, names, true).await?);
         }
         let store = self.inner.store.clone();
-        let bytes = blocking::files(move || Ok(store.collect()?)).await?;
+        let bytes = blocking::files(move || Ok(store.collect()?.bytes)).await?;
         Ok((removed, bytes))
     }
 }

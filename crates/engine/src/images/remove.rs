@@ -102,13 +102,13 @@ impl Engine {
     pub(super) async fn apply(&self, id: ImageId, names: Vec<Reference>, delete: bool) -> Result<Vec<ImageRemoved>> {
         let (store, rows) = (self.inner.store.clone(), names.clone());
         blocking::files(move || {
-            let images = store.images();
+            let inside = store.clone();
             Ok(store.publish(move |txn| {
                 for name in &rows {
-                    images.untag(txn, name)?;
+                    inside.images().untag(txn, name)?;
                 }
                 if delete {
-                    images.remove(txn, &id)?;
+                    inside.images().remove(txn, &id)?;
                 }
                 Ok(())
             })?)
@@ -122,7 +122,7 @@ impl Engine {
         if delete {
             self.inner.events.publish(Subject::Image, "delete", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
             done.push(ImageRemoved::Deleted(id.to_string()));
-            self.inner.store.collect_soon();
+            self.collect_behind();
         }
         Ok(done)
     }

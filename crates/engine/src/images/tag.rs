@@ -23,8 +23,8 @@ impl Engine {
         if !self.inner.store.images().names(&id).contains(&reference) {
             let (store, named) = (self.inner.store.clone(), reference.clone());
             blocking::files(move || {
-                let images = store.images();
-                Ok(store.publish(move |txn| images.tag(txn, &named, id))?)
+                let inside = store.clone();
+                Ok(store.publish(move |txn| inside.images().tag(txn, &named, id))?)
             })
             .await?;
         }

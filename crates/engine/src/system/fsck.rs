@@ -11,6 +11,6 @@ impl Engine {
     /// `strict` reads and hashes every stored byte.
     pub async fn fsck(&self, options: FsckOptions) -> Result<FsckReport> {
         let store = self.inner.store.clone();
-        blocking::files(move || Ok(store.fsck(&options)?)).await
+        blocking::files(move || Ok(store.fsck(options)?)).await
     }
 }

@@ -83,14 +83,14 @@ impl Engine {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             memory: total_memory(),
             root_dir: self.inner.config.data_root.clone(),
-            cgroup_version: if shipway_sys::probe::cgroup_v2_only() { 2 } else { 1 },
+            cgroup_version: if shipway_sys::probe::Probe::get().cgroup.mode() == shipway_sys::probe::CgroupMode::Unified { 2 } else { 1 },
             live_restore: self.inner.config.live_restore,
             debug: self.inner.config.debug,
             labels: self.inner.config.labels.clone(),
             version: self.inner.config.version.clone(),
             open_files: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count),
             event_listeners: self.inner.events.listeners(),
-            warnings: shipway_sys::probe::degraded(),
+            warnings: degraded(),
         }
     }
 }
@@ -118,4 +118,14 @@ fn total_memory() -> u64 {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kilobytes.map_or(0, |kilobytes| kilobytes * 1024)
+}
+
+/// What this machine cannot give; asked for less and said once (R12 of security.md).
+fn degraded() -> Vec<String> {
+    const SYS_RESOURCE: u32 = 24;
+    let mut warnings = Vec::new();
+    if !shipway_sys::probe::Probe::get().capabilities.has(SYS_RESOURCE) {
+        warnings.push("WARNING: no CAP_SYS_RESOURCE: resource limits are capped at the daemon's own".to_owned());
+    }
+    warnings
 }

@@ -26,3 +26,15 @@ pub struct Pruned {
     pub ids: Vec<String>,
     pub bytes: u64,
 }
+
+impl crate::Engine {
+    /// Frees what nothing reaches any more, without keeping anyone waiting.
+    pub(crate) fn collect_behind(&self) {
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = store.collect() {
+                tracing::warn!(%error, "cannot free what nothing needs any more; the next removal will try again");
+            }
+        });
+    }
+}

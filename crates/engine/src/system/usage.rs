@@ -22,8 +22,6 @@ pub struct ImageUsage {
 #[derive(Debug, Clone)]
 pub struct CacheUsage {
     pub record: shipway_store::CacheRecord,
-    /// An image, a container or an unfinished build needs its result.
-    pub in_use: bool,
     /// An image shares its bytes.
     pub shared: bool,
 }
@@ -35,7 +33,7 @@ pub struct DiskUsage {
     /// Bytes of all layers that images use, each counted once.
     pub layers_size: u64,
     pub containers: Vec<ContainerView>,
-    pub volumes: Vec<(shipway_store::Volume, u64)>,
+    pub volumes: Vec<(std::sync::Arc<shipway_store::Volume>, u64)>,
     pub cache: Vec<CacheUsage>,
 }
 
@@ -50,7 +48,7 @@ impl Engine {
         for layer in views.iter().flat_map(|view| &view.image.layers) {
             *users.entry(*layer).or_default() += 1;
         }
-        let size_of = |id: &LayerId| self.inner.store.layer(*id).map_or(0, |layer| layer.content_size);
+        let size_of = |id: &LayerId| self.inner.store.layer(id).map_or(0, |layer| layer.content_size);
         let layers_size = users.keys().map(size_of).sum();
         let images = views
             .into_iter()
@@ -61,26 +59,21 @@ impl Engine {
             .collect();
         let filter = ContainerFilter { all: true, with_size: true, limit: None, filters: Filters::default() };
         let containers = self.list_containers(&filter).await?;
-        let cache = self.cache_usage(&users);
+        let cache = self.cache_usage(&users)?;
         let store = self.inner.store.clone();
         let volumes = blocking::files(move || {
             let volumes = store.volumes();
-            Ok(volumes.list().into_iter().map(|volume| { let size = volumes.usage(&volume.name).unwrap_or(0); (volume, size) }).collect())
+            Ok(volumes.list().into_iter().map(|volume| { let size = volumes.usage(&volume.name).map_or(0, |usage| usage.0); (volume, size) }).collect())
         })
         .await?;
         Ok(DiskUsage { images, layers_size, containers, volumes, cache })
     }
 
     /// The build cache with what each record shares with images.
-    fn cache_usage(&self, users: &HashMap<LayerId, u32>) -> Vec<CacheUsage> {
-        let mut records = self.inner.store.cache().list();
+    fn cache_usage(&self, users: &HashMap<LayerId, u32>) -> Result<Vec<CacheUsage>> {
+        let mut records = self.inner.store.cache().list()?;
         records.sort_by_key(|record| record.created);
-        records
-            .into_iter()
-            .map(|record| {
-                let shared = record.result.is_some_and(|layer| users.contains_key(&layer));
-                CacheUsage { in_use: self.inner.store.is_leased(record.result), shared, record }
-            })
-            .collect()
+        let shared = |record: &shipway_store::CacheRecord| record.result.is_some_and(|layer| users.contains_key(&layer));
+        Ok(records.into_iter().map(|record| CacheUsage { shared: shared(&record), record }).collect())
     }
 }

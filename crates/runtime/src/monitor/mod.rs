@@ -68,23 +68,23 @@ fn live() -> Result<(), Error> {
 }
 
 /// A monitor without a container.
-pub(super) struct Parked {
-    pub(super) control: OwnedFd,
-    pub(super) signals: OwnedFd,
-    pub(super) seat: Option<Seat>,
-    pub(super) init: Option<WaitingInit>,
+struct Parked {
+    control: OwnedFd,
+    signals: OwnedFd,
+    seat: Option<Seat>,
+    init: Option<WaitingInit>,
     one_thread: SingleThreaded,
 }
 
 /// A first process at its gate.
-pub(super) struct WaitingInit {
-    pub(super) pid: Pid,
-    pub(super) line: OwnedFd,
-    pub(super) devpts: OwnedFd,
+struct WaitingInit {
+    pid: Pid,
+    line: OwnedFd,
+    devpts: OwnedFd,
 }
 
 impl Parked {
-    pub(super) fn note(&self, note: &Note) -> Result<(), Error> {
+    fn note(&self, note: &Note) -> Result<(), Error> {
         socket::send(self.control.as_fd(), &to_json(note), &[])
     }
 
@@ -103,7 +103,7 @@ impl Parked {
     }
 
     /// Has the seat clone a first process into `world` and waits until it stands at its gate. One that waited before is sent away.
-    pub(super) fn raise(&mut self, world: &World, joins: Vec<OwnedFd>) -> Result<Pid, Failure> {
+    fn raise(&mut self, world: &World, joins: Vec<OwnedFd>) -> Result<Pid, Failure> {
         self.send_init_away();
         let seat = self.seat.as_mut().ok_or_else(|| Failure::said(Step::Protocol, "no seat was taken"))?;
         let protocol = |error| Failure::new(Step::Protocol, error);
@@ -140,12 +140,12 @@ impl Parked {
 }
 
 /// SIGKILL.
-pub(super) fn libc_kill() -> i32 {
+fn libc_kill() -> i32 {
     rustix::process::Signal::KILL.as_raw()
 }
 
 /// Takes every child that has ended.
-pub(super) fn reap_all() -> Vec<(Pid, Ended)> {
+fn reap_all() -> Vec<(Pid, Ended)> {
     let mut ended = Vec::new();
     while let Ok(Some(one)) = process::reap_any() {
         ended.push(one);

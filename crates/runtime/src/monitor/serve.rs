@@ -194,7 +194,9 @@ impl Monitor {
                     self.seat_gone |= !self.hear_seat(seat);
                 }
             }
-            Speaker::Output(number, stream) => self.pass_output(number, stream),
+            Speaker::Output(number, stream) => {
+                self.pass_output(number, stream);
+            }
             Speaker::Input(number) => {
                 if let Some(session) = self.sessions.get_mut(&number) {
                     session.feed();

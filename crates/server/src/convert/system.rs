@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shipway_engine::Engine;
+use shipway_engine::values;
 use shipway_engine::networks::NetworkView;
 use shipway_engine::system::{CacheUsage, DiskUsage as Usage, SystemInfo, VersionInfo};
 use shipway_model::Timestamp;
@@ -149,7 +150,7 @@ pub(crate) fn disk_usage(engine: &Engine, usage: &Usage, parts: Parts, now: Time
         images: parts.images.then(|| usage.images.iter().map(|usage| image::summary(&usage.view, Some(usage.shared), true, version)).collect()),
         containers: parts.containers.then(|| usage.containers.iter().map(|view| container::summary(engine, view, now, version)).collect()),
         volumes: parts.volumes.then(|| {
-            let sized = |(volume, size): &(_, u64)| Volume { usage_data: Some(VolumeUsage { ref_count: 0, size: signed(*size) }), ..self::volume(volume) };
+            let sized = |(volume, size): &(_, u64)| Volume { usage_data: Some(VolumeUsage { ref_count: 0, size: signed(*size) }), ..self::volume(engine, volume) };
             usage.volumes.iter().map(sized).collect()
         }),
         build_cache: parts.cache.then(|| usage.cache.iter().map(|item| cache_item(item, version)).collect()),
@@ -175,12 +176,12 @@ fn cache_item(item: &CacheUsage, version: ApiVersion) -> BuildCacheItem {
 }
 
 /// A volume as list and inspect answer it.
-pub(crate) fn volume(volume: &shipway_engine::volumes::Volume) -> Volume {
+pub(crate) fn volume(engine: &Engine, volume: &values::Volume) -> Volume {
     Volume {
         created_at: volume.created.to_rfc3339(),
         driver: volume.driver.clone(),
         labels: (!volume.labels.is_empty()).then(|| volume.labels.clone()),
-        mountpoint: volume.path.display().to_string(),
+        mountpoint: engine.store().volumes().path(&volume.name).display().to_string(),
         name: volume.name.to_string(),
         options: (!volume.options.is_empty()).then(|| volume.options.clone()),
         scope: "local".to_owned(),

@@ -19,7 +19,8 @@ fn fail(_: &mut WriteTxn<'_>) -> Result<(), Error> {
 }
 
 const TO_TWO: &[Migration] = &[Migration { to: CURRENT_VERSION + 1, run: shout }];
-const TO_THREE_BROKEN: &[Migration] = &[Migration { to: CURRENT_VERSION + 1, run: shout }, Migration { to: CURRENT_VERSION + 2, run: fail }];
+const TO_THREE_BROKEN: &[Migration] =
+    &[Migration { to: CURRENT_VERSION + 1, run: shout }, Migration { to: CURRENT_VERSION + 2, run: fail }];
 
 #[test]
 fn a_newer_file_is_refused_and_not_a_byte_changes() {
@@ -28,7 +29,10 @@ fn a_newer_file_is_refused_and_not_a_byte_changes() {
     drop(Db::open_with(&path, at(CURRENT_VERSION + 1, TO_TWO)).unwrap());
     let before = std::fs::read(&path).unwrap();
     let refused = Db::open(&path).unwrap_err();
-    assert!(matches!(refused, Error::NewerVersion { found, known, .. } if (found, known) == (CURRENT_VERSION + 1, CURRENT_VERSION)), "{refused}");
+    assert!(
+        matches!(refused, Error::NewerVersion { found, known, .. } if (found, known) == (CURRENT_VERSION + 1, CURRENT_VERSION)),
+        "{refused}"
+    );
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

@@ -52,6 +52,14 @@ fn a_failed_closure_leaves_nothing_and_runs_no_callback() {
     assert!(matches!(failed, Err(Error::Closed)));
     assert!(receiver.recv().is_err(), "the callback was dropped unrun");
     assert_eq!(db.read(|txn| txn.count(&FRUITS)).unwrap(), 0);
+    // The table was made by what was rolled back; every kind of access must cope with statements prepared when it existed.
+    let again = db.write::<_, Error>(|txn| {
+        assert_eq!(txn.get(&FRUITS, &"kiwi".to_owned())?, None);
+        assert_eq!(txn.scan(&FRUITS)?, vec![]);
+        assert!(!txn.remove(&FRUITS, &"kiwi".to_owned())?);
+        txn.put(&FRUITS, &"kiwi".to_owned(), &fruit("green"))
+    });
+    again.unwrap();
 }
 
 #[test]

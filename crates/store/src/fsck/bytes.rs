@@ -16,7 +16,8 @@ use crate::{Error, Result};
 pub(super) fn check(store: &Store, report: &mut FsckReport) -> Result<()> {
     // Scanning needs what nobody deletes meanwhile.
     let lease = store.lease();
-    let known: Vec<String> = report.findings.iter().filter(|finding| finding.kind == FindingKind::Layer).map(|finding| finding.place.clone()).collect();
+    let known: Vec<String> =
+        report.findings.iter().filter(|finding| finding.kind == FindingKind::Layer).map(|finding| finding.place.clone()).collect();
     for layer in store.layers() {
         if known.contains(&layer.id.to_string()) || !lease.add_layer(&layer.id) {
             continue;

@@ -33,8 +33,12 @@ pub(super) fn repair(store: &Store, report: &mut FsckReport) -> Result<()> {
 }
 
 fn drop_layers(store: &Store, report: &mut FsckReport) -> Result<()> {
-    let ids: Vec<LayerId> =
-        report.findings.iter().filter(|finding| finding.kind == FindingKind::Layer).filter_map(|finding| finding.place.parse().ok()).collect();
+    let ids: Vec<LayerId> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind == FindingKind::Layer)
+        .filter_map(|finding| finding.place.parse().ok())
+        .collect();
     let (shared, rows) = (Arc::clone(store.shared()), ids.clone());
     store.db().write(move |txn| -> Result<()> {
         for id in &rows {
@@ -58,8 +62,12 @@ fn drop_layers(store: &Store, report: &mut FsckReport) -> Result<()> {
 }
 
 fn drop_blobs(store: &Store, report: &mut FsckReport) -> Result<()> {
-    let digests: Vec<Digest> =
-        report.findings.iter().filter(|finding| finding.kind == FindingKind::Blob).filter_map(|finding| finding.place.parse().ok()).collect();
+    let digests: Vec<Digest> = report
+        .findings
+        .iter()
+        .filter(|finding| finding.kind == FindingKind::Blob)
+        .filter_map(|finding| finding.place.parse().ok())
+        .collect();
     let (shared, rows) = (Arc::clone(store.shared()), digests.clone());
     store.db().write(move |txn| -> Result<()> {
         for digest in &rows {
@@ -87,7 +95,12 @@ fn mark(report: &mut FsckReport, kind: FindingKind) {
 /// Repairs one finding; false for those that only their owner can end.
 fn repair_one(store: &Store, kind: FindingKind, place: &str) -> Result<bool> {
     match kind {
-        FindingKind::Record | FindingKind::Hold | FindingKind::Snapshot | FindingKind::Database | FindingKind::Layer | FindingKind::Blob => Ok(false),
+        FindingKind::Record
+        | FindingKind::Hold
+        | FindingKind::Snapshot
+        | FindingKind::Database
+        | FindingKind::Layer
+        | FindingKind::Blob => Ok(false),
         FindingKind::Image => match place.parse::<ImageId>() {
             Ok(id) => {
                 let worker = store.clone();

@@ -105,9 +105,15 @@ fn check_folders(store: &Store, report: &mut FsckReport) -> Result<()> {
         (names_in(&layout.layers())?, names_in(&layout.blobs())?, names_in(&layout.actives())?, names_in(&layout.volumes())?);
     let memory = store.shared().read();
     let known: HashSet<String> = memory.layers.keys().map(ToString::to_string).collect();
-    layers.iter().filter(|name| !known.contains(*name)).for_each(|name| report.add(FindingKind::Orphan, format!("layers/{name}"), "no row speaks of it"));
+    layers
+        .iter()
+        .filter(|name| !known.contains(*name))
+        .for_each(|name| report.add(FindingKind::Orphan, format!("layers/{name}"), "no row speaks of it"));
     let known: HashSet<String> = memory.blobs.keys().map(|digest| digest.hex()).collect();
-    blobs.iter().filter(|name| !known.contains(*name)).for_each(|name| report.add(FindingKind::Orphan, format!("blobs/sha256/{name}"), "no row speaks of it"));
+    blobs
+        .iter()
+        .filter(|name| !known.contains(*name))
+        .for_each(|name| report.add(FindingKind::Orphan, format!("blobs/sha256/{name}"), "no row speaks of it"));
     for name in &active {
         if !memory.kept.contains_key(name) && !memory.open_snapshots.contains_key(name) {
             report.add(FindingKind::Orphan, format!("active/{name}"), "no row speaks of it");

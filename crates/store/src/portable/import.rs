@@ -4,11 +4,11 @@ use std::io::Read;
 
 use shipway_model::{ContainerDefaults, History, ImageConfig, ImageId, Platform, RootFs, Timestamp};
 
+use crate::Result;
 use crate::images::NewImage;
 use crate::layers::LayerOrigin;
 use crate::open::Store;
 use crate::unpack::UnpackRequest;
-use crate::Result;
 
 /// What the config of an imported image says.
 #[derive(Debug, Clone)]
@@ -27,7 +27,13 @@ impl Store {
     /// Takes in a tar, compressed or not, as an image of one layer without a name; published when it returns.
     pub fn import(&self, stream: impl Read + Send, options: ImportOptions) -> Result<ImageId> {
         let lease = self.lease();
-        let request = UnpackRequest { expected: None, origin: LayerOrigin::Imported, created: options.created, lower: Vec::new(), lease: Some(lease.clone()) };
+        let request = UnpackRequest {
+            expected: None,
+            origin: LayerOrigin::Imported,
+            created: options.created,
+            lower: Vec::new(),
+            lease: Some(lease.clone()),
+        };
         let layer = self.unpack_layer(stream, &request)?.layer;
         let config = ImageConfig {
             created: Some(options.created),

@@ -178,7 +178,13 @@ impl Store {
             let (stored, stored_size) = hash(body)?;
             return Ok(LayerMember { layer, stored, stored_size });
         }
-        let request = UnpackRequest { expected: None, origin: LayerOrigin::Loaded, created: clock::now(), lower: Vec::new(), lease: Some(lease.clone()) };
+        let request = UnpackRequest {
+            expected: None,
+            origin: LayerOrigin::Loaded,
+            created: clock::now(),
+            lower: Vec::new(),
+            lease: Some(lease.clone()),
+        };
         let unpacked = self.unpack_layer(body, &request)?;
         Ok(LayerMember { layer: unpacked.layer, stored: unpacked.stored, stored_size: unpacked.stored_size })
     }
@@ -186,13 +192,7 @@ impl Store {
 
 impl Contents {
     fn new() -> Self {
-        Self {
-            documents: HashMap::new(),
-            layers: HashMap::new(),
-            links: HashMap::new(),
-            passed_over: HashMap::new(),
-            document_bytes: 0,
-        }
+        Self { documents: HashMap::new(), layers: HashMap::new(), links: HashMap::new(), passed_over: HashMap::new(), document_bytes: 0 }
     }
 
     /// Two members of one name would mean different things to different readers.

@@ -63,7 +63,9 @@ fn docker(contents: &Contents) -> Result<Vec<Described>> {
 fn oci(contents: &Contents) -> Result<Vec<Described>> {
     let mut images = Vec::new();
     let bytes = contents.document("index.json")?;
-    let ManifestDocument::Index(index) = ManifestDocument::parse(bytes, None).map_err(|error| Error::invalid("index.json of the archive", error))? else {
+    let ManifestDocument::Index(index) =
+        ManifestDocument::parse(bytes, None).map_err(|error| Error::invalid("index.json of the archive", error))?
+    else {
         return Err(Error::invalid("image archive", "its index.json is no index"));
     };
     for descriptor in &index.manifests {
@@ -79,7 +81,8 @@ fn follow(contents: &Contents, descriptor: &Descriptor, references: &[Reference]
     }
     let path = blob_path(&descriptor.digest);
     let bytes = checked(contents.document(&path)?, descriptor)?;
-    let document = ManifestDocument::parse(bytes, Some(&descriptor.media_type)).map_err(|error| Error::invalid(format!("\"{path}\""), error))?;
+    let document =
+        ManifestDocument::parse(bytes, Some(&descriptor.media_type)).map_err(|error| Error::invalid(format!("\"{path}\""), error))?;
     match document {
         ManifestDocument::Index(index) => {
             for inner in &index.manifests {
@@ -104,7 +107,10 @@ fn follow(contents: &Contents, descriptor: &Descriptor, references: &[Reference]
                 let path = blob_path(&layer.digest);
                 let member = contents.layer(&path)?;
                 if member.stored != layer.digest || member.stored_size != layer.size {
-                    return Err(Error::corrupt(format!("layer \"{path}\" of the archive"), format!("its bytes have the digest {}", member.stored)));
+                    return Err(Error::corrupt(
+                        format!("layer \"{path}\" of the archive"),
+                        format!("its bytes have the digest {}", member.stored),
+                    ));
                 }
                 layers.push(path);
             }
@@ -125,7 +131,10 @@ fn image(contents: &Contents, config_bytes: &[u8], layers: &[String]) -> Result<
     for (name, diff_id) in layers.iter().zip(&config.rootfs.diff_ids) {
         let member = contents.layer(name)?;
         if member.layer.diff_id != *diff_id {
-            return Err(Error::corrupt(format!("layer \"{name}\" of the archive"), format!("its digest is {} instead of {diff_id}", member.layer.diff_id)));
+            return Err(Error::corrupt(
+                format!("layer \"{name}\" of the archive"),
+                format!("its digest is {} instead of {diff_id}", member.layer.diff_id),
+            ));
         }
         ids.push(member.layer.id);
     }
@@ -167,4 +176,3 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8], name: &str) -> Result<T> {
 fn too_many(count: usize) -> Result<()> {
     if count > IMAGES { Err(Error::invalid("image archive", format!("it has more than {IMAGES} images"))) } else { Ok(()) }
 }
-

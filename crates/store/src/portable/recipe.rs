@@ -19,11 +19,11 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use shipway_archive::{Limits, compress};
 use shipway_archive::index::{LayerIndex, Node};
 use shipway_archive::tar::BLOCK;
 use shipway_archive::tar::header::Header;
 use shipway_archive::tar::pax;
+use shipway_archive::{Limits, compress};
 use shipway_sys::path::Root;
 
 use crate::error::Doing as _;
@@ -236,7 +236,9 @@ impl Draft {
         for piece in self.pieces {
             pieces.push(match piece {
                 Piece::File { path, size, content } => {
-                    let same = index.lookup(&path).is_some_and(|entry| matches!(entry.node, Node::File { content: found, .. } if found == content));
+                    let same = index
+                        .lookup(&path)
+                        .is_some_and(|entry| matches!(entry.node, Node::File { content: found, .. } if found == content));
                     let path = if same { path } else { by_content.get(&content)?.clone() };
                     Piece::File { path, size, content }
                 }

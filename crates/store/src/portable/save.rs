@@ -44,7 +44,8 @@ impl Store {
         let lease = self.lease();
         let mut images = Vec::new();
         for item in items {
-            let image = self.images().get(&item.id).filter(|_| lease.add_image(&item.id)).ok_or_else(|| Error::not_found("image", item.id))?;
+            let image =
+                self.images().get(&item.id).filter(|_| lease.add_image(&item.id)).ok_or_else(|| Error::not_found("image", item.id))?;
             images.push((item, image));
         }
         let mut layers: BTreeMap<DiffId, LayerId> = BTreeMap::new();
@@ -75,9 +76,13 @@ impl Store {
                 (None, None) => {}
             }
         }
-        append_file(&mut tar, "index.json", &to_json(&json!({
-            "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index
-        }))?)?;
+        append_file(
+            &mut tar,
+            "index.json",
+            &to_json(&json!({
+                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index
+            }))?,
+        )?;
         append_file(&mut tar, "manifest.json", &to_json(&json!(manifest))?)?;
         append_file(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         if !repositories.is_empty() {
@@ -107,7 +112,9 @@ impl Store {
                 recipe::replay(&bytes, &root, &mut hashing)?;
             }
             TarSource::Lost => {
-                return Err(Error::Unsupported { what: format!("writing layer {} again, whose archive had two bodies for one path,", layer.diff_id) });
+                return Err(Error::Unsupported {
+                    what: format!("writing layer {} again, whose archive had two bodies for one path,", layer.diff_id),
+                });
             }
         }
         let found = DiffId(hashing.hasher.finish());
@@ -150,12 +157,12 @@ impl Store {
                 "platform": {"architecture": image.config.architecture, "os": image.config.os},
             });
             if let Some(reference) = reference {
-                pointer["annotations"] =
-                    json!({"io.containerd.image.name": reference.canonical(), "org.opencontainers.image.ref.name": reference.tag().unwrap_or("latest")});
+                pointer["annotations"] = json!({"io.containerd.image.name": reference.canonical(), "org.opencontainers.image.ref.name": reference.tag().unwrap_or("latest")});
             }
             pointer
         };
-        let index = if item.references.is_empty() { vec![pointer(None)] } else { item.references.iter().map(|name| pointer(Some(name))).collect() };
+        let index =
+            if item.references.is_empty() { vec![pointer(None)] } else { item.references.iter().map(|name| pointer(Some(name))).collect() };
         let paths: Vec<String> = stack.iter().map(|layer| format!("blobs/sha256/{}", layer.diff_id.0.hex())).collect();
         let docker = json!({
             "Config": format!("blobs/sha256/{}", image.id.0.hex()),

@@ -75,7 +75,8 @@ fn an_image_whose_layers_are_not_those_of_its_config_is_refused() {
     let refused = made.store.publish(move |txn| worker.images().put(txn, new));
     assert!(matches!(refused, Err(Error::Invalid { .. })));
     let worker = made.store.clone();
-    let dangling = made.store.publish(move |txn| worker.images().tag(txn, &name("x"), shipway_model::ImageId(shipway_model::Digest::sha256_of(b""))));
+    let dangling =
+        made.store.publish(move |txn| worker.images().tag(txn, &name("x"), shipway_model::ImageId(shipway_model::Digest::sha256_of(b""))));
     assert!(matches!(dangling, Err(Error::NotFound { .. })));
     assert!(made.store.images().list().is_empty() && made.store.images().all_tags().is_empty());
 }

@@ -136,7 +136,8 @@ pub(crate) fn random_tree(folder: &Path, seed: u64, entries: u64) {
                 let size = [0, 1, 511, 512, 513, 5000, 70_000][numbers.next(7) as usize];
                 let content: Vec<u8> = (0..size).map(|_| numbers.next(256) as u8).collect();
                 std::fs::write(&path, content).unwrap();
-                std::fs::set_permissions(&path, std::fs::Permissions::from_mode([0o644, 0o4755, 0o600, 0o777][numbers.next(4) as usize])).unwrap();
+                std::fs::set_permissions(&path, std::fs::Permissions::from_mode([0o644, 0o4755, 0o600, 0o777][numbers.next(4) as usize]))
+                    .unwrap();
                 if numbers.next(5) == 0 {
                     let mode = std::fs::metadata(&path).unwrap().permissions();
                     chown(&path, Some(numbers.next(70_000) as u32), Some(numbers.next(3_000_000) as u32)).unwrap();

@@ -30,6 +30,15 @@ fn equal_content_is_stored_once_and_keeps_its_first_time() {
 }
 
 #[test]
+fn there_is_one_empty_layer() {
+    let made = made();
+    let first = made.store.empty_layer(None).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    assert_eq!(made.store.empty_layer(None).unwrap().id, first.id);
+    assert_eq!(first.content_size, 0);
+}
+
+#[test]
 fn a_dropped_snapshot_leaves_nothing_and_a_kept_one_survives_a_restart() {
     let made = made();
     let base = layer(&made.store, &[], &[("a", "1")]);

@@ -160,7 +160,7 @@ fn a_deep_tree_is_removed_and_symlinks_are_not_followed() {
 #[test]
 fn removal_stops_at_a_mount_and_takes_the_rest() {
     // A mount namespace of its own, in a thread of its own, so that nobody else sees the mount.
-    std::thread::spawn(|| {
+    let work = || {
         let (_scratch, root) = Scratch::new();
         // SAFETY: a new mount namespace for this thread only (with its own fs struct); no descriptor of any other thread changes meaning.
         unsafe { rustix::thread::unshare_unsafe(rustix::thread::UnshareFlags::NEWNS | rustix::thread::UnshareFlags::FS) }
@@ -177,9 +177,8 @@ fn removal_stops_at_a_mount_and_takes_the_rest() {
         assert!(!inside.exists(p("tree/z")).expect("exists"));
         rustix::mount::unmount(root.label().join("tree/mounted"), rustix::mount::UnmountFlags::DETACH).expect("umount");
         inside.remove_tree(p("tree")).expect("now it goes");
-    })
-    .join()
-    .expect("thread");
+    };
+    std::thread::Builder::new().name("own-mounts".to_owned()).spawn(work).expect("thread").join().expect("thread");
 }
 
 #[test]

@@ -60,7 +60,7 @@ pub(crate) struct Summary {
     labels: Option<Map<String, Value>>,
     state: String,
     status: String,
-    size_rw: i64,
+    pub(crate) size_rw: i64,
     size_root_fs: i64,
     mounts: Option<Vec<MountSummary>>,
     network_settings: Option<NetworkSummary>,
@@ -117,6 +117,13 @@ impl Verb for List {
     }
 }
 
+impl Summary {
+    /// True while it holds processes, so that its changes are in use.
+    pub(crate) fn is_active(&self) -> bool {
+        matches!(self.state.as_str(), "running" | "paused" | "restarting")
+    }
+}
+
 /// The list's shape; `docker system df -v` has one of its own.
 pub(crate) fn listing(with_size: bool) -> Listing {
     let mut table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}".to_owned();
@@ -144,6 +151,11 @@ pub(crate) const TITLES: &[(&str, &str)] = &[
     ("Networks", "NETWORKS"),
     ("Platform", "PLATFORM"),
 ];
+
+/// As [`row`], with the size of the container's own changes alone, as `system df -v` shows it.
+pub(crate) fn row_without_virtual_size(container: &Summary) -> Row {
+    row(container, true).with("Size", human::size(container.size_rw))
+}
 
 /// One container as a row.
 pub(crate) fn row(container: &Summary, truncate: bool) -> Row {

@@ -2,6 +2,7 @@
 
 pub(crate) mod attach;
 mod body;
+pub(crate) use body::pairs;
 pub(crate) mod commit;
 pub(crate) mod copy;
 pub(crate) mod create;

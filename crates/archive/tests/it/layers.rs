@@ -1,0 +1,173 @@
+//! Layers made here, told as tar and index, and unpacked again.
+
+use crate::build::{Archive, Ground, read_all};
+use shipway_archive::diff::{ScanOptions, commit_scan, write_layer_tar};
+use shipway_archive::index::{LayerIndex, Node};
+use shipway_sys::path::{FileKind, Time, set_mode, set_owner, set_times};
+use shipway_sys::xattr;
+use std::ffi::OsStr;
+
+/// An upper folder with one of everything.
+fn furnished() -> Ground {
+    let ground = Ground::new();
+    let top = ground.root.top().expect("top");
+    std::fs::write(ground.path("a-file"), "content").expect("write");
+    std::fs::hard_link(ground.path("a-file"), ground.path("z-link")).expect("link");
+    std::os::unix::fs::symlink("../x", ground.path("sym")).expect("symlink");
+    let dir = top.create_dir(OsStr::new("dir"), 0o2750, Some((7, 8))).expect("mkdir");
+    dir.create_node(OsStr::new("gone"), FileKind::CharDevice, 0, (0, 0)).expect("whiteout");
+    dir.create_node(OsStr::new("pipe"), FileKind::Fifo, 0o600, (0, 0)).expect("fifo");
+    dir.create_node(OsStr::new("null"), FileKind::CharDevice, 0o666, (1, 3)).expect("mknod");
+    let opaque = top.create_dir(OsStr::new("opaque"), 0o755, None).expect("mkdir");
+    xattr::set(&opaque, b"trusted.overlay.opaque", b"y").expect("xattr");
+    xattr::set(&opaque, b"trusted.overlay.origin", b"whatever").expect("xattr");
+    let long = opaque.create_dir(OsStr::new(&"l".repeat(120)), 0o700, None).expect("mkdir");
+    let file = long.create_file(OsStr::new(&"f".repeat(200)), 0o600).expect("file");
+    xattr::set(&file, b"trusted.mine", b"\0binary\xff").expect("xattr");
+    set_owner(&file, 3_000_000, 8).expect("chown");
+    set_mode(&file, 0o4755).expect("chmod");
+    set_times(&file, Time { seconds: -100, nanoseconds: 5 }).expect("times");
+    ground
+}
+
+#[test]
+fn a_layer_is_told_the_same_every_time_and_its_tar_unpacks_to_the_same_layer() {
+    let ground = furnished();
+    let options = ScanOptions::default();
+    let scanned = commit_scan(&ground.root, &options).expect("scan");
+    let mut tar = Vec::new();
+    assert_eq!(write_layer_tar(&ground.root, &scanned.index, &options, &mut tar).expect("tar"), scanned.diff_id);
+    assert_eq!(scanned.tar_size, tar.len() as u64);
+    assert_eq!(scanned.diff_id.0, shipway_model::digest::Digest::sha256_of(&tar));
+    assert_eq!(scanned.content_size, 7);
+
+    let copy = Ground::new();
+    let summary = copy.layer(&tar).expect("unpack");
+    let again = commit_scan(&copy.root, &options).expect("scan");
+    assert_eq!(summary.index, again.index);
+    assert_eq!(summary.index.digest(), scanned.index.digest());
+    assert_eq!(again.diff_id, scanned.diff_id);
+    assert_eq!(LayerIndex::decode(&scanned.index.encode()).expect("decode"), scanned.index);
+}
+
+#[test]
+fn the_tar_has_dockers_form() {
+    let ground = furnished();
+    let mut tar = Vec::new();
+    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    write_layer_tar(&ground.root, &scanned.index, &ScanOptions::default(), &mut tar).expect("tar");
+    let all = read_all(&tar).expect("read");
+    let names: Vec<String> = all
+        .iter()
+        .map(|(entry, _)| String::from_utf8_lossy(&entry.path).replace(&"l".repeat(120), "L").replace(&"f".repeat(200), "F"))
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "a-file",
+            "dir/",
+            "dir/.wh.gone",
+            "dir/null",
+            "dir/pipe",
+            "opaque/",
+            "opaque/.wh..wh..opq",
+            "opaque/L/",
+            "opaque/L/F",
+            "sym",
+            "z-link"
+        ]
+    );
+    assert!(all.iter().all(|(entry, _)| entry.mtime.nanoseconds == 0 && entry.uname.is_empty()));
+    assert_eq!(all[10].0.link, b"a-file");
+    assert_eq!(all[8].0.mtime.seconds, -100);
+    assert_eq!(all[5].0.xattrs.len(), 0);
+    assert!(matches!(&scanned.index.lookup(b"z-link").expect("link").node, Node::File { hardlink: Some(first), .. } if first == b"a-file"));
+}
+
+#[test]
+fn times_do_not_enter_the_index_and_can_be_capped_in_the_tar() {
+    let ground = furnished();
+    let before = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let link = ground.root.top().expect("top").handle(OsStr::new("sym")).expect("handle");
+    set_times(&link, Time { seconds: 1, nanoseconds: 0 }).expect("times");
+    let after = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    assert_eq!(before.index.digest(), after.index.digest());
+    assert_ne!(before.diff_id, after.diff_id);
+    let capped = ScanOptions { newest: Some(1000) };
+    let mut tar = Vec::new();
+    write_layer_tar(&ground.root, &after.index, &capped, &mut tar).expect("tar");
+    assert!(read_all(&tar).expect("read").iter().all(|(entry, _)| entry.mtime.seconds <= 1000));
+}
+
+#[test]
+fn a_folder_that_changed_does_not_pass_for_its_index() {
+    let ground = furnished();
+    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    std::fs::write(ground.path("a-file"), "c0ntent").expect("write");
+    let error = write_layer_tar(&ground.root, &scanned.index, &ScanOptions::default(), &mut std::io::sink()).expect_err("changed");
+    assert!(matches!(error, shipway_archive::Error::Corrupt { .. }));
+}
+
+#[test]
+fn what_a_layer_cannot_say_is_an_error() {
+    for name in [&b"trusted.overlay.redirect"[..], b"trusted.overlay.metacopy"] {
+        let ground = Ground::new();
+        let dir = ground.root.top().expect("top").create_dir(OsStr::new("d"), 0o755, None).expect("mkdir");
+        xattr::set(&dir, name, b"/x").expect("xattr");
+        assert!(matches!(commit_scan(&ground.root, &ScanOptions::default()), Err(shipway_archive::Error::Unsupported { .. })));
+    }
+}
+
+#[test]
+fn a_large_layer_is_hashed_on_a_thread_with_the_same_result() {
+    let ground = Ground::new();
+    let content: Vec<u8> = (0..9_000_001u32).map(|n| ((n * 31) >> 3) as u8).collect();
+    std::fs::write(ground.path("large"), &content).expect("write");
+    std::fs::write(ground.path("small"), "x").expect("write");
+    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let mut tar = Vec::new();
+    write_layer_tar(&ground.root, &scanned.index, &ScanOptions::default(), &mut tar).expect("tar");
+    assert_eq!(scanned.diff_id.0, shipway_model::digest::Digest::sha256_of(&tar));
+    assert!(read_all(&tar).expect("read")[0].1 == content);
+}
+
+#[test]
+fn an_empty_layer_is_two_blocks_of_zeros() {
+    let ground = Ground::new();
+    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    // The digest every empty layer has, see OCI and Docker.
+    assert_eq!(scanned.diff_id.to_string(), "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef");
+    assert!(scanned.index.is_empty());
+    assert_eq!(Ground::new().layer(&Archive::default().end()).expect("unpack").entries, 0);
+}
+
+#[test]
+fn an_overlay_mount_of_unpacked_layers_shows_the_tree_of_their_indexes() {
+    use shipway_archive::tree::Tree;
+    use std::sync::Arc;
+    let lower = Ground::new();
+    let lower_index = lower
+        .layer(&Archive::default().dir("d").file("d/a", "1").file("d/b", "2").dir("e").file("e/x", "3").file("f", "4").end())
+        .expect("lower")
+        .index;
+    let upper = Ground::new();
+    let upper_index = upper
+        .layer(&Archive::default().file("d/.wh.a", "").file("d/c", "5").dir("e").file("e/.wh..wh..opq", "").file(".wh.f", "").end())
+        .expect("upper")
+        .index;
+    let tree = Tree::new(vec![Arc::new(lower_index), Arc::new(upper_index)]);
+    let expected: Vec<String> = tree.walk(b"").iter().skip(1).map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
+    assert_eq!(expected, ["d", "d/b", "d/c", "e"]);
+    let options = format!("lowerdir={}:{}", upper.path("").display(), lower.path("").display());
+    let point = tempfile::tempdir_in("/dev/shm").expect("tempdir");
+    // The namespace of the child is the only one that ever sees the mount.
+    let script = format!(
+        "mount --make-rprivate / && mount -t overlay overlay -o {options} {point} && cd {point} && find . -mindepth 1 | LC_ALL=C sort",
+        options = options.replace("/:", ":").trim_end_matches('/'),
+        point = point.path().display()
+    );
+    let shown = std::process::Command::new("unshare").args(["-m", "sh", "-c", &script]).output().expect("unshare");
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let shown: Vec<String> = String::from_utf8_lossy(&shown.stdout).lines().map(|line| line[2..].to_owned()).collect();
+    assert_eq!(shown, expected);
+}

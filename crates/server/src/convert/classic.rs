@@ -1,0 +1,246 @@
+//! The event log of a build, told as `POST /build` tells it: step by step, in file order, in dockerd's words.
+//!
+//! Steps may run at once; what a later one says is kept until the earlier ones are told. Texts follow dockerd HEAD (buildkit.md 7.2).
+
+use std::collections::HashMap;
+
+use shipway_engine::builds::BuildFinished;
+use shipway_engine::values::{ProgressEvent, VertexId};
+use shipway_model::{ContainerId, ImageId};
+use shipway_wire::message::Message;
+
+/// Tells one build.
+#[derive(Debug, Default)]
+pub(crate) struct Narrator {
+    steps: Vec<Step>,
+    by_vertex: HashMap<VertexId, usize>,
+    /// The step being told.
+    current: usize,
+    /// Only the result is wanted.
+    quiet: bool,
+    /// Intermediate containers are removed, and that is told.
+    remove: bool,
+}
+
+/// One instruction.
+#[derive(Debug)]
+struct Step {
+    heading: String,
+    /// `FROM` and `ARG` before it never say "Using cache".
+    is_base: bool,
+    container: Option<ContainerId>,
+    result: Option<(ImageId, bool)>,
+    /// Output that arrived before its turn.
+    early: Vec<Message>,
+    /// The beginning of a character whose end has not arrived.
+    torn: Vec<u8>,
+}
+
+impl Narrator {
+    /// A narrator for a build that is told in full, or only its result.
+    pub(crate) fn new(quiet: bool, remove: bool) -> Self {
+        Self { quiet, remove, ..Self::default() }
+    }
+
+    /// What is to be said now that `event` happened.
+    pub(crate) fn tell(&mut self, event: ProgressEvent) -> Vec<Message> {
+        let mut said = Vec::new();
+        match event {
+            ProgressEvent::Plan { steps } => {
+                for (index, step) in steps.iter().enumerate() {
+                    self.by_vertex.extend(step.vertex.map(|vertex| (vertex, index)));
+                }
+                self.steps = steps
+                    .into_iter()
+                    .map(|step| Step {
+                        heading: format!("Step {}/{} : {}", step.number, step.total, step.display),
+                        is_base: step.display.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("FROM ")),
+                        container: None,
+                        result: None,
+                        early: Vec::new(),
+                        torn: Vec::new(),
+                    })
+                    .collect();
+                self.announce(&mut said);
+            }
+            ProgressEvent::StepRunning { step, container } => self.say(step, |step| {
+                step.container = Some(container);
+                Some(Message::stream(format!(" ---> Running in {}\n", container.short())))
+            }, &mut said),
+            ProgressEvent::Log { id, bytes, .. } => {
+                if let Some(index) = self.by_vertex.get(&id).copied() {
+                    self.say(index + 1, |step| step.text(&bytes).map(Message::stream), &mut said);
+                }
+            }
+            ProgressEvent::StepImage { step, image, cached } => {
+                if let Some(step) = step.checked_sub(1).and_then(|index| self.steps.get_mut(index)) {
+                    step.result = Some((image, cached));
+                }
+                self.advance(&mut said);
+            }
+            _ => {}
+        }
+        if self.quiet { Vec::new() } else { said }
+    }
+
+    /// The end of a build that worked.
+    pub(crate) fn success(&self, finished: &BuildFinished) -> Vec<Message> {
+        if self.quiet {
+            return vec![Message::stream(format!("{}\n", finished.image))];
+        }
+        let mut said: Vec<Message> = finished.warnings.iter().map(|warning| Message::stream(format!("[Warning] {warning}\n"))).collect();
+        if !finished.unconsumed_args.is_empty() {
+            said.push(Message::stream(format!("[Warning] One or more build-args [{}] were not consumed\n", finished.unconsumed_args.join(" "))));
+        }
+        said.push(Message::aux(serde_json::json!({ "ID": finished.image.to_string() })));
+        said.push(Message::stream(format!("Successfully built {}\n", finished.image.0.short())));
+        said.extend(finished.tags.iter().map(|tag| Message::stream(format!("Successfully tagged {}\n", tag.familiar()))));
+        said
+    }
+
+    /// Says something of step `number`, now when it is its turn.
+    fn say(&mut self, number: usize, words: impl FnOnce(&mut Step) -> Option<Message>, said: &mut Vec<Message>) {
+        let Some(index) = number.checked_sub(1) else { return };
+        let Some(step) = self.steps.get_mut(index) else { return };
+        let Some(message) = words(step) else { return };
+        if index == self.current {
+            said.push(message);
+        } else {
+            step.early.push(message);
+        }
+    }
+
+    /// The heading of the step whose turn it is, and what it had to say already.
+    fn announce(&mut self, said: &mut Vec<Message>) {
+        if let Some(step) = self.steps.get_mut(self.current) {
+            said.push(Message::stream(step.heading.clone()));
+            said.push(Message::stream("\n"));
+            said.append(&mut step.early);
+        }
+    }
+
+    /// Ends every step whose turn it is and whose result is known.
+    fn advance(&mut self, said: &mut Vec<Message>) {
+        while let Some(step) = self.steps.get(self.current) {
+            let Some((image, cached)) = step.result else { return };
+            if cached && !step.is_base {
+                said.push(Message::stream(" ---> Using cache\n"));
+            }
+            if let Some(container) = step.container.filter(|_| self.remove) {
+                said.push(Message::stream(format!(" ---> Removed intermediate container {}\n", container.short())));
+            }
+            said.push(Message::stream(format!(" ---> {}\n", image.0.short())));
+            self.current += 1;
+            self.announce(said);
+        }
+    }
+}
+
+impl Step {
+    /// Output as text. JSON has no half characters, so the beginning of one waits for its end; other bytes that are no text are replaced.
+    fn text(&mut self, bytes: &[u8]) -> Option<String> {
+        self.torn.extend_from_slice(bytes);
+        let whole = match std::str::from_utf8(&self.torn) {
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            _ => self.torn.len(),
+        };
+        let rest = self.torn.split_off(whole);
+        let text = String::from_utf8_lossy(&self.torn).into_owned();
+        self.torn = rest;
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shipway_engine::values::{LogStream, PlannedStep};
+    use shipway_model::{Digest, Timestamp};
+
+    use super::*;
+
+    fn image(name: &str) -> ImageId {
+        ImageId(Digest::sha256_of(name.as_bytes()))
+    }
+
+    fn plan(displays: &[(&str, Option<u32>)]) -> ProgressEvent {
+        let step = |(index, (display, vertex)): (usize, &(&str, Option<u32>))| PlannedStep {
+            number: index + 1,
+            total: displays.len(),
+            display: (*display).to_owned(),
+            stage: 0,
+            vertex: vertex.map(VertexId),
+        };
+        ProgressEvent::Plan { steps: displays.iter().enumerate().map(step).collect() }
+    }
+
+    fn log(vertex: u32, bytes: &[u8]) -> ProgressEvent {
+        ProgressEvent::Log { id: VertexId(vertex), stream: LogStream::Stdout, bytes: bytes.to_vec(), at: Timestamp::default() }
+    }
+
+    fn told(narrator: &mut Narrator, events: Vec<ProgressEvent>) -> String {
+        events.into_iter().flat_map(|event| narrator.tell(event)).filter_map(|message| message.stream).collect()
+    }
+
+    #[test]
+    fn a_build_reads_like_dockerds() {
+        let container = ContainerId::from_random([7; 32]);
+        let text = told(&mut Narrator::new(false, true), vec![
+            plan(&[("FROM busybox", Some(0)), ("ENV a=b", None), ("RUN echo hi", Some(1))]),
+            ProgressEvent::StepImage { step: 1, image: image("a"), cached: true },
+            ProgressEvent::StepImage { step: 2, image: image("b"), cached: true },
+            ProgressEvent::StepRunning { step: 3, container },
+            log(1, b"hi\n"),
+            ProgressEvent::StepImage { step: 3, image: image("c"), cached: false },
+        ]);
+        let (a, b, c) = (image("a").0.short(), image("b").0.short(), image("c").0.short());
+        let id = container.short();
+        assert_eq!(text, format!(
+            "Step 1/3 : FROM busybox\n ---> {a}\nStep 2/3 : ENV a=b\n ---> Using cache\n ---> {b}\nStep 3/3 : RUN echo hi\n ---> Running in {id}\nhi\n ---> Removed intermediate container {id}\n ---> {c}\n"
+        ));
+    }
+
+    #[test]
+    fn steps_that_run_at_once_are_told_in_file_order() {
+        let text = told(&mut Narrator::new(false, false), vec![
+            plan(&[("FROM a", Some(0)), ("RUN slow", Some(1)), ("RUN fast", Some(2))]),
+            log(2, b"fast\n"),
+            ProgressEvent::StepImage { step: 3, image: image("c"), cached: false },
+            ProgressEvent::StepImage { step: 1, image: image("a"), cached: false },
+            log(1, b"slow\n"),
+            ProgressEvent::StepImage { step: 2, image: image("b"), cached: false },
+        ]);
+        let (slow, fast) = (text.find("slow\n ").unwrap(), text.rfind("fast\n ").unwrap());
+        assert!(slow < fast, "{text}");
+        assert!(text.ends_with(&format!(" ---> {}\n", image("c").0.short())));
+    }
+
+    #[test]
+    fn a_character_cut_in_two_arrives_whole() {
+        let text = told(&mut Narrator::new(false, true), vec![
+            plan(&[("RUN x", Some(1))]),
+            log(1, &"한".as_bytes()[..2]),
+            log(1, &"한".as_bytes()[2..]),
+            log(1, b"\xff\n"),
+        ]);
+        assert_eq!(text, "Step 1/1 : RUN x\n한\u{fffd}\n");
+    }
+
+    #[test]
+    fn quiet_says_only_the_id() {
+        let mut narrator = Narrator::new(true, true);
+        assert_eq!(told(&mut narrator, vec![plan(&[("FROM a", None)]), ProgressEvent::StepImage { step: 1, image: image("a"), cached: false }]), "");
+        let finished = BuildFinished {
+            id: shipway_model::BuildId::from_random([1; 32]),
+            image: image("x"),
+            tags: Vec::new(),
+            cached_steps: 0,
+            total_steps: 0,
+            warnings: vec!["w".to_owned()],
+            unconsumed_args: Vec::new(),
+        };
+        assert_eq!(narrator.success(&finished), [Message::stream(format!("{}\n", image("x")))]);
+        let words: Vec<Message> = Narrator::new(false, true).success(&finished);
+        assert_eq!(words[1].aux.as_ref().unwrap()["ID"], image("x").to_string());
+        assert_eq!(words[2].stream.as_deref(), Some(format!("Successfully built {}\n", image("x").0.short()).as_str()));
+    }
+}

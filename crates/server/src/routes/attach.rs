@@ -1,0 +1,85 @@
+//! Attach and logs: a container's output, live or kept.
+
+use http::StatusCode;
+use shipway_engine::containers::{AttachOptions, LogLine, LogOptions, LogStream};
+use shipway_wire::stream::{Channel, header};
+
+use crate::answer::{self, AnswerBody};
+use crate::convert::moment;
+use crate::detach::DetachKeys;
+use crate::error::{ApiError, ApiResult};
+use crate::hijack;
+use crate::request::Request;
+use crate::router::Api;
+use crate::session;
+
+/// Lines gathered into one piece of the body when a reader is behind.
+const BATCH: usize = 128;
+
+pub(crate) async fn attach(api: &Api, request: &mut Request, id: &str) -> ApiResult {
+    let query = &request.query;
+    let keys = DetachKeys::parse(query.text("detachKeys"))?;
+    let options = AttachOptions {
+        stdin: query.flag("stdin"),
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        stream: query.flag("stream"),
+        logs: query.flag("logs"),
+    };
+    // The connection can be taken over only when nothing of the request is left on it.
+    request.read_all(crate::request::JSON_LIMIT).await?;
+    let attachment = api.engine.attach(id, options).await?;
+    let head = hijack::head(request, hijack::stream_type(attachment.tty, request.version));
+    let serving = request.serving.clone();
+    request
+        .take_over(move |connection| {
+            Box::pin(async move {
+                session::run(connection, head, attachment, keys).await;
+                drop(serving);
+            })
+        })
+        .await
+}
+
+pub(crate) async fn logs(api: &Api, request: &Request, id: &str) -> ApiResult {
+    let query = &request.query;
+    let options = LogOptions {
+        stdout: query.flag("stdout"),
+        stderr: query.flag("stderr"),
+        since: moment(query, "since")?,
+        until: moment(query, "until")?,
+        // "all", nothing and negative numbers mean everything.
+        tail: query.text("tail").parse().ok(),
+        follow: query.flag("follow"),
+    };
+    if !options.stdout && !options.stderr {
+        return Err(ApiError::invalid("Bad parameters: you must choose at least one stream"));
+    }
+    let timestamps = query.flag("timestamps");
+    let LogStream { tty, mut lines } = api.engine.logs(id, options).await?;
+    let media_type = hijack::stream_type(tty, request.version);
+    let body = AnswerBody::produced(&request.client, move |sink| async move {
+        let mut batch = Vec::with_capacity(BATCH);
+        while lines.recv_many(&mut batch, BATCH).await > 0 {
+            let mut piece = Vec::new();
+            for line in batch.drain(..) {
+                print(&line, timestamps, tty, &mut piece);
+            }
+            if sink.send(piece).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(answer::typed(StatusCode::OK, media_type, body))
+}
+
+/// One line, with its time in front when wanted, in a frame when there is no terminal.
+fn print(line: &LogLine, timestamps: bool, tty: bool, out: &mut Vec<u8>) {
+    let time = if timestamps { format!("{} ", line.at.to_rfc3339_nano_fixed()) } else { String::new() };
+    if !tty {
+        let channel = if line.stream.is_stderr() { Channel::Error } else { Channel::Output };
+        out.extend_from_slice(&header(channel, u32::try_from(time.len() + line.bytes.len()).unwrap_or(u32::MAX)));
+    }
+    out.extend_from_slice(time.as_bytes());
+    out.extend_from_slice(&line.bytes);
+}

@@ -1,0 +1,54 @@
+//! Images by name: list, inspect, history, tag, remove, prune.
+
+use http::StatusCode;
+use shipway_engine::images::{ImageListOptions, ImageRemoveOptions};
+use shipway_model::Reference;
+use shipway_wire::images::ImagesPruned;
+
+use crate::answer;
+use crate::convert::{filters_of, image};
+use crate::error::{ApiError, ApiResult};
+use crate::request::Request;
+use crate::router::Api;
+
+pub(crate) fn list(api: &Api, request: &Request) -> ApiResult {
+    let query = &request.query;
+    let mut filters = shipway_wire::filters::parse(query.text("filters")).map_err(|error| ApiError::invalid(format!("invalid filters: {}", error.reason)))?;
+    if let Some(pattern) = query.non_empty("filter").filter(|_| !request.version.at_least(41)) {
+        filters.entry("reference".to_owned()).or_default().push(pattern.to_owned());
+    }
+    let options = ImageListOptions { all: query.flag("all"), filters: shipway_engine::Filters::new(filters) };
+    let views = api.engine.list_images(&options)?;
+    Ok(answer::ok(&views.iter().map(|view| image::summary(view, None, false, request.version)).collect::<Vec<_>>()))
+}
+
+pub(crate) fn inspect(api: &Api, request: &Request, name: &str) -> ApiResult {
+    Ok(answer::ok(&image::inspect(&api.engine.inspect_image(name)?, request.version)))
+}
+
+pub(crate) fn history(api: &Api, name: &str) -> ApiResult {
+    Ok(answer::ok(&api.engine.image_history(name)?.iter().map(image::history).collect::<Vec<_>>()))
+}
+
+pub(crate) async fn tag(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let reference = named(request.query.text("repo"), request.query.text("tag"))?;
+    api.engine.tag_image(name, &reference).await?;
+    Ok(answer::status(StatusCode::CREATED))
+}
+
+/// A repository and a tag as clients send them, in two arguments.
+pub(crate) fn named(repository: &str, tag: &str) -> Result<Reference, ApiError> {
+    let reference = Reference::parse(repository)?;
+    Ok(if tag.is_empty() { reference.with_default_tag() } else { reference.with_tag(tag)? })
+}
+
+pub(crate) async fn remove(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let options = ImageRemoveOptions { force: request.query.flag("force"), no_prune: request.query.flag("noprune") };
+    Ok(answer::ok(&image::removed(api.engine.remove_image(name, options).await?)))
+}
+
+pub(crate) async fn prune(api: &Api, request: &Request) -> ApiResult {
+    let (removed, bytes) = api.engine.prune_images(&filters_of(&request.query)?).await?;
+    let removed = image::removed(removed);
+    Ok(answer::ok(&ImagesPruned { images_deleted: (!removed.is_empty()).then_some(removed), space_reclaimed: bytes }))
+}

@@ -1,0 +1,4 @@
+//! Commands about builds and their cache.
+
+pub(crate) mod history;
+pub(crate) mod prune;

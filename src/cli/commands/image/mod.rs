@@ -1,0 +1,21 @@
+//! Commands about images.
+
+pub(crate) mod build;
+pub(crate) mod history;
+pub(crate) mod import;
+pub(crate) mod inspect;
+pub(crate) mod list;
+pub(crate) mod load;
+pub(crate) mod prune;
+pub(crate) mod pull;
+pub(crate) mod push;
+pub(crate) mod remove;
+pub(crate) mod save;
+pub(crate) mod tag;
+
+use crate::cli::client::path_escape;
+
+/// `/images/NAME` and what follows.
+pub(crate) fn path(name: &str, rest: &str) -> String {
+    format!("/images/{}{rest}", path_escape(name))
+}

@@ -1,0 +1,108 @@
+//! `login`, `logout` and `search`: the daemon is asked, the registry client comes with issue 4.
+
+use crate::cli::exit::Failure;
+use crate::cli::listing::{Listing, Row, ellipsis};
+use crate::cli::filters;
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
+use crate::cli::exit::Outcome;
+use crate::cli::session::Session;
+use serde::Deserialize;
+
+/// Authenticate to a registry
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Login {
+    /// Password or Personal Access Token (PAT)
+    #[arg(short, long, value_name = "string")]
+    password: Option<String>,
+    /// Take the Password or Personal Access Token (PAT) from stdin
+    #[arg(long)]
+    password_stdin: bool,
+    /// Username
+    #[arg(short, long, value_name = "string")]
+    username: Option<String>,
+    #[arg(hide = true)]
+    server: Option<String>,
+}
+
+/// Log out from a registry
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Logout {
+    #[arg(hide = true)]
+    server: Option<String>,
+}
+
+/// Search a registry for images
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Search {
+    /// Filter output based on conditions provided
+    #[arg(short, long, value_name = "filter")]
+    filter: Vec<String>,
+    /// Pretty-print search using a Go template
+    #[arg(long, value_name = "string", default_value = "")]
+    format: String,
+    /// Max number of search results
+    #[arg(long, value_name = "int")]
+    limit: Option<u32>,
+    /// Don't truncate output
+    #[arg(long)]
+    no_trunc: bool,
+    #[arg(hide = true)]
+    term: String,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Hit {
+    name: String,
+    description: String,
+    star_count: i64,
+    is_official: bool,
+}
+
+impl Verb for Login {
+    const NAMES: &'static [&'static str] = &["login"];
+    const USAGE: &'static str = "[OPTIONS] [SERVER]";
+    const WORDS: Words = Words::Between(0, 1);
+
+    async fn run(self, _session: &Session) -> Outcome {
+        Err(Failure::new("login is not supported yet"))
+    }
+}
+
+impl Verb for Logout {
+    const NAMES: &'static [&'static str] = &["logout"];
+    const USAGE: &'static str = "[SERVER]";
+    const WORDS: Words = Words::Between(0, 1);
+
+    async fn run(self, _session: &Session) -> Outcome {
+        Err(Failure::new("logout is not supported yet"))
+    }
+}
+
+impl Verb for Search {
+    const NAMES: &'static [&'static str] = &["search"];
+    const USAGE: &'static str = "[OPTIONS] TERM";
+    const WORDS: Words = Words::Exactly(1);
+
+    async fn run(self, session: &Session) -> Outcome {
+        let call = Call::get("/images/search")
+            .query("term", &self.term)
+            .query_if("limit", self.limit.map(|limit| limit.to_string()))
+            .query_if("filters", filters::query(&self.filter)?);
+        let hits: Vec<Hit> = session.client()?.json(call).await?;
+        let rows: Vec<Row> = hits.iter().map(|hit| row(hit, !self.no_trunc)).collect();
+        let titles = &[("Name", "NAME"), ("Description", "DESCRIPTION"), ("StarCount", "STARS"), ("IsOfficial", "OFFICIAL")];
+        let table = "{{.Name}}\t{{.Description}}\t{{.StarCount}}\t{{.IsOfficial}}".to_owned();
+        Listing { table, titles, kind: "*registry.searchContext" }.print(&self.format, &rows)
+    }
+}
+
+fn row(hit: &Hit, truncate: bool) -> Row {
+    let description = hit.description.replace(['\n', '\r'], " ");
+    Row::new()
+        .with("Name", hit.name.as_str())
+        .with("Description", if truncate { ellipsis(&description, 45) } else { description })
+        .with("StarCount", hit.star_count.to_string())
+        .with("IsOfficial", if hit.is_official { "[OK]" } else { "" })
+}

@@ -1,0 +1,42 @@
+//! `volume inspect`.
+
+use super::path;
+use crate::cli::exit::Failure;
+use crate::cli::inspect;
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
+use crate::cli::exit::Outcome;
+use crate::cli::session::Session;
+
+/// Display detailed information on one or more volumes
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Inspect {
+    /// Format output using a custom template: 'json' or a Go template
+    #[arg(short, long, value_name = "string")]
+    format: Option<String>,
+    /// Verbose output for diagnostics
+    #[arg(short, long)]
+    verbose: bool,
+    #[arg(hide = true)]
+    names: Vec<String>,
+}
+
+impl Verb for Inspect {
+    const NAMES: &'static [&'static str] = &["volume inspect"];
+    const USAGE: &'static str = "[OPTIONS] VOLUME [VOLUME...]";
+    const WORDS: Words = Words::AtLeast(1);
+
+    async fn run(self, session: &Session) -> Outcome {
+        let client = session.client()?;
+        let mut found = Vec::new();
+        let mut missing: Vec<Failure> = Vec::new();
+        for name in &self.names {
+            match client.bytes(Call::get(path(name)).flag("verbose", self.verbose)).await {
+                Ok(document) => found.push(String::from_utf8_lossy(&document).trim().to_owned()),
+                Err(failure) if failure.is_unreachable() => return Err(failure),
+                Err(failure) => missing.push(failure),
+            }
+        }
+        inspect::print(self.format.as_deref(), &found, &missing)
+    }
+}
