@@ -4,8 +4,9 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use shipway_engine::Engine;
-use shipway_server::{Server, ServerConfig};
+use shipway_server::{Api, ApiOptions, ListenAddress, ListenOptions, Listener, ServeOptions};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, ConfigError, DaemonConfig};
 
@@ -66,21 +67,56 @@ async fn serve(config: DaemonConfig) -> Result<(), String> {
         (Err(error), _) | (_, Err(error)) => return Err(format!("cannot listen for signals: {error}")),
     };
     let engine = Engine::start(config.engine).await.map_err(|error| error.to_string())?;
-    let settings = ServerConfig { hosts: config.hosts, group: config.group, insecure_tcp: config.insecure_tcp };
-    let server = Server::bind(engine.clone(), settings).await.map_err(|error| error.to_string())?;
-    tracing::info!(took_ms = started.elapsed().as_millis(), addresses = ?server.addresses(), "ready");
+    let options = ListenOptions { group: config.group, insecure_tcp: config.insecure_tcp, has_token: false };
+    let listeners = listen(&config.hosts, &options)?;
+    let names: Vec<String> = listeners.iter().map(|listener| listener.name().to_owned()).collect();
+    let stop = CancellationToken::new();
+    let api = Api::new(engine.clone(), ApiOptions::default());
+    let serving = tokio::spawn(shipway_server::serve(listeners, api, ServeOptions::default(), stop.clone()));
+    tracing::info!(took_ms = started.elapsed().as_millis(), addresses = ?names, "ready");
     tell_service_manager();
-    let stop = async {
-        tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            () = idle(&engine), if config.on_demand => "idleness",
-        }
+    let reason = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+        () = idle(&engine), if config.on_demand => "idleness",
     };
-    let reason = server.serve_until(stop).await;
     tracing::info!(reason, "stopping");
+    stop.cancel();
+    serving.await.map_err(|error| format!("serving ended abnormally: {error}"))?;
     engine.shutdown().await;
     Ok(())
+}
+
+/// Opens every address; `fd://` means the sockets that systemd opened.
+fn listen(hosts: &[String], options: &ListenOptions) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    for host in hosts {
+        let address: ListenAddress = host.parse().map_err(|error: shipway_server::ListenError| error.to_string())?;
+        if address == ListenAddress::Activation {
+            listeners.extend(inherited()?);
+        } else {
+            listeners.push(Listener::bind(&address, options).map_err(explain)?);
+        }
+    }
+    Ok(listeners)
+}
+
+fn explain(error: shipway_server::ListenError) -> String {
+    use shipway_model::Classified;
+    match error.hint() {
+        Some(hint) => format!("{error}\n  hint: {hint}"),
+        None => error.to_string(),
+    }
+}
+
+/// The sockets of socket activation (sd_listen_fds(3)).
+fn inherited() -> Result<Vec<Listener>, String> {
+    let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
+    let count = shipway_server::listen::inherited_sockets(variable("LISTEN_PID").as_deref(), variable("LISTEN_FDS").as_deref(), std::process::id());
+    if count == 0 {
+        return Err("fd:// was asked for, but no socket was handed over; start the daemon by a systemd socket unit".to_owned());
+    }
+    shipway_sys::socket::take_inherited(count).into_iter().map(|socket| Listener::from_fd(socket).map_err(explain)).collect()
 }
 
 /// Ends when nothing has run and nobody has asked for anything for `IDLE`.

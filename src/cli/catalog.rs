@@ -182,9 +182,8 @@ pub(crate) enum Found<'a> {
 /// Finds the command the words begin with.
 pub(crate) fn find<'a>(table: &'a [Entry], words: &[String]) -> Outcome<Found<'a>> {
     let first = words.first().map(String::as_str).unwrap_or_default();
-    let pair = words.get(1).map(|second| format!("{first} {second}"));
-    for (name, length) in [(pair.clone(), 2), (Some(first.to_owned()), 1)] {
-        let Some(name) = name else { continue };
+    for length in [3, 2, 1] {
+        let Some(name) = words.get(..length).map(|words| words.join(" ")) else { continue };
         if let Some(entry) = table.iter().find(|entry| entry.names.contains(&name.as_str())) {
             return Ok(Found::Command(entry, name, length));
         }

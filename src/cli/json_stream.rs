@@ -10,36 +10,63 @@ use super::human;
 use super::output;
 use http_body_util::BodyExt as _;
 use serde_json::Value;
+use std::collections::VecDeque;
 
 /// Objects longer than this are not progress.
 const LONGEST_OBJECT: usize = 64 << 20;
 
-/// Calls `each` with every JSON value of the answer's body.
-pub(crate) async fn for_each(answer: Answer, mut each: impl FnMut(Value) -> Outcome) -> Outcome {
-    let mut body = answer.into_body();
-    let mut held = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
-        held.extend_from_slice(&piece);
-        let used = values(&held, &mut each)?;
-        held.drain(..used);
-        if held.len() > LONGEST_OBJECT {
-            return Err(Failure::new("the daemon's stream is not made of JSON objects"));
+/// The JSON values of an answer's body, one after the other.
+pub(crate) struct Objects {
+    body: hyper::body::Incoming,
+    held: Vec<u8>,
+    ready: VecDeque<Value>,
+}
+
+impl Objects {
+    /// Reads the body of `answer`.
+    pub(crate) fn of(answer: Answer) -> Self {
+        Self { body: answer.into_body(), held: Vec::new(), ready: VecDeque::new() }
+    }
+
+    /// The next value, or none at the end. May be dropped half-way and called again.
+    pub(crate) async fn next(&mut self) -> Outcome<Option<Value>> {
+        loop {
+            if let Some(value) = self.ready.pop_front() {
+                return Ok(Some(value));
+            }
+            let Some(frame) = self.body.frame().await else {
+                if self.held.iter().any(|byte| !byte.is_ascii_whitespace()) {
+                    return Err(Failure::new("the daemon's stream ended in the middle of an object"));
+                }
+                return Ok(None);
+            };
+            let Ok(piece) = frame.map_err(broken)?.into_data() else { continue };
+            self.held.extend_from_slice(&piece);
+            let used = values(&self.held, &mut self.ready)?;
+            self.held.drain(..used);
+            if self.held.len() > LONGEST_OBJECT {
+                return Err(Failure::new("the daemon's stream is not made of JSON objects"));
+            }
         }
     }
-    if held.iter().any(|byte| !byte.is_ascii_whitespace()) {
-        return Err(Failure::new("the daemon's stream ended in the middle of an object"));
+}
+
+/// Calls `each` with every JSON value of the answer's body.
+pub(crate) async fn for_each(answer: Answer, mut each: impl FnMut(Value) -> Outcome) -> Outcome {
+    let mut objects = Objects::of(answer);
+    while let Some(value) = objects.next().await? {
+        each(value)?;
     }
     Ok(())
 }
 
 /// Parses all whole values at the beginning of `bytes`; answers how many bytes they took.
-fn values(bytes: &[u8], each: &mut impl FnMut(Value) -> Outcome) -> Outcome<usize> {
+fn values(bytes: &[u8], ready: &mut VecDeque<Value>) -> Outcome<usize> {
     let mut stream = serde_json::Deserializer::from_slice(bytes).into_iter::<Value>();
     let mut used = 0;
     while let Some(value) = stream.next() {
         match value {
-            Ok(value) => each(value)?,
+            Ok(value) => ready.push_back(value),
             Err(error) if error.is_eof() => break,
             Err(error) => return Err(Failure::new(format!("cannot understand the daemon's stream: {error}"))),
         }
@@ -138,12 +165,8 @@ mod tests {
     #[test]
     fn values_cut_in_the_middle_wait_for_the_rest() {
         let text = b"{\"stream\":\"a\"}\r\n{\"str";
-        let mut seen = Vec::new();
-        let used = values(text, &mut |value| {
-            seen.push(value);
-            Ok(())
-        })
-        .unwrap();
+        let mut seen = VecDeque::new();
+        let used = values(text, &mut seen).unwrap();
         assert_eq!(seen, [serde_json::json!({"stream": "a"})]);
         assert_eq!(&text[used..].trim_ascii(), b"{\"str");
     }

@@ -29,7 +29,10 @@ pub(crate) fn no_swarm(path: &[&str]) -> ApiError {
 /// Checks the version a client asks for. Clients that negotiate parse nothing here, but people read it and scripts grep it.
 pub(crate) fn check_version(version: ApiVersion) -> Result<(), ApiError> {
     if version > ApiVersion::MAX {
-        return Err(ApiError::invalid(format!("client version {version} is too new. Maximum supported API version is {}", ApiVersion::MAX)));
+        return Err(ApiError::invalid(format!(
+            "client version {version} is too new. Maximum supported API version is {}",
+            ApiVersion::MAX
+        )));
     }
     if version < ApiVersion::MIN {
         return Err(ApiError::invalid(format!(
@@ -50,7 +53,11 @@ mod tests {
         assert_eq!(say(1, 99), Err((400, "client version 1.99 is too new. Maximum supported API version is 1.51".to_owned())));
         assert_eq!(
             say(1, 23),
-            Err((400, "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version".to_owned()))
+            Err((
+                400,
+                "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"
+                    .to_owned()
+            ))
         );
         assert_eq!((say(1, 24), say(1, 51)), (Ok(()), Ok(())));
     }

@@ -93,7 +93,11 @@ async fn guarded(application: Arc<dyn Application>, request: Request) -> Answer 
     match AssertUnwindSafe(application.answer(request)).catch_unwind().await {
         Ok(answer) => answer,
         Err(payload) => {
-            let reason = payload.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_default();
+            let reason = payload
+                .downcast_ref::<&str>()
+                .map(|text| (*text).to_owned())
+                .or_else(|| payload.downcast_ref::<String>().cloned())
+                .unwrap_or_default();
             tracing::error!(request = line, peer = ?client.peer(), reason, "a request panicked");
             let mut answer = ApiError::new(ErrorKind::Internal, format!("internal error: {line} panicked: {reason}")).into_answer();
             // Whatever the request left behind on this connection is not trusted.

@@ -6,14 +6,14 @@ use crate::error::ApiError;
 
 /// Watches the bytes a person types. Bytes that may begin the sequence are held back until it is clear that they do not.
 #[derive(Debug, Clone)]
-pub struct DetachKeys {
+pub(crate) struct DetachKeys {
     keys: Vec<u8>,
     matched: usize,
 }
 
 /// What to do with typed bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Typed {
+pub(crate) enum Typed {
     /// They are for the process.
     Forward(Vec<u8>),
     /// The rest is; and then the person leaves.
@@ -31,16 +31,19 @@ impl DetachKeys {
     ///
     /// # Errors
     /// In dockerd's words when a key is unknown.
-    pub fn parse(text: &str) -> Result<Self, ApiError> {
+    pub(crate) fn parse(text: &str) -> Result<Self, ApiError> {
         if text.is_empty() {
             return Ok(Self::default());
         }
-        let keys = text.split(',').map(|key| key_code(key).ok_or_else(|| ApiError::invalid(format!("Invalid detach keys ({text}) provided")))).collect::<Result<_, _>>()?;
+        let keys = text
+            .split(',')
+            .map(|key| key_code(key).ok_or_else(|| ApiError::invalid(format!("Invalid detach keys ({text}) provided"))))
+            .collect::<Result<_, _>>()?;
         Ok(Self { keys, matched: 0 })
     }
 
     /// Looks at bytes as they are typed.
-    pub fn typed(&mut self, bytes: &[u8]) -> Typed {
+    pub(crate) fn typed(&mut self, bytes: &[u8]) -> Typed {
         let mut forward = Vec::with_capacity(bytes.len());
         for &byte in bytes {
             if byte != self.keys[self.matched] && self.matched > 0 {

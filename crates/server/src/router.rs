@@ -182,14 +182,20 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         // ---- builds
         ["build"] if post => build::classic(api, request).await,
         ["build", "prune"] if post => build::prune(api, request).await,
-        ["build", "cancel"] if post => Err(ApiError::not_supported_yet("cancelling a build by its id").with_hint("a build ends when its client disconnects")),
-        ["session" | "grpc"] if post => Err(ApiError::not_supported_yet("a BuildKit session").with_hint("set DOCKER_BUILDKIT=0, or use `shipway build`")),
+        ["build", "cancel"] if post => {
+            Err(ApiError::not_supported_yet("cancelling a build by its id").with_hint("a build ends when its client disconnects"))
+        }
+        ["session" | "grpc"] if post => {
+            Err(ApiError::not_supported_yet("a BuildKit session").with_hint("set DOCKER_BUILDKIT=0, or use `shipway build`"))
+        }
 
         // ---- networks and volumes
         ["networks"] if read => networks::list(api, request),
         ["networks", "prune"] if post => networks::prune(request),
         ["networks", id] if read => networks::inspect(api, request, id),
-        ["networks", "create"] | ["networks", _, "connect" | "disconnect"] if post => Err(ApiError::not_supported_yet("a network beside \"none\" and \"host\"")),
+        ["networks", "create"] | ["networks", _, "connect" | "disconnect"] if post => {
+            Err(ApiError::not_supported_yet("a network beside \"none\" and \"host\""))
+        }
         ["networks", id] if delete => networks::remove(api, id),
         ["volumes"] if read => Ok(volumes::list(api)),
         ["volumes", "create"] if post => volumes::create(api),

@@ -1,13 +1,14 @@
 //! An attached session over a hijacked connection: the process's output out, the client's input in, until one side ends.
 
 use shipway_engine::containers::{Attachment, Input};
+use shipway_engine::values::StreamKind;
 use shipway_wire::stream::{Channel, header};
 
 use crate::detach::{DetachKeys, Typed};
 use crate::hijack::{Hijacked, Incoming, Outgoing};
 
 /// Runs a session to its end. Returning drops `attachment`, which is what detaches.
-pub async fn run(connection: Hijacked, head: String, attachment: Attachment, keys: DetachKeys) {
+pub(crate) async fn run(connection: Hijacked, head: String, attachment: Attachment, keys: DetachKeys) {
     let (incoming, mut outgoing) = connection.split();
     if outgoing.write(head.as_bytes()).await.is_err() {
         return;
@@ -23,7 +24,7 @@ pub(crate) async fn carry(incoming: Incoming, mut outgoing: Outgoing, attachment
         while let Some(frame) = output.recv().await {
             piece.clear();
             if !tty {
-                let channel = if frame.stream.is_stderr() { Channel::Error } else { Channel::Output };
+                let channel = channel_of(frame.stream);
                 piece.extend_from_slice(&header(channel, u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX)));
             }
             piece.extend_from_slice(&frame.bytes);
@@ -37,6 +38,14 @@ pub(crate) async fn carry(incoming: Incoming, mut outgoing: Outgoing, attachment
         () = receive(incoming, input, tty.then_some(keys)) => {}
     }
     outgoing.finish();
+}
+
+/// The frame channel of an output stream.
+pub(crate) fn channel_of(stream: StreamKind) -> Channel {
+    match stream {
+        StreamKind::Stdout => Channel::Output,
+        StreamKind::Stderr => Channel::Error,
+    }
 }
 
 /// Hands on what the client sends. Ends when the client leaves or types the detach keys; the end of its input only closes the process's.
@@ -61,6 +70,6 @@ async fn receive(mut incoming: Incoming, input: Option<Input>, mut keys: Option<
             return;
         }
     }
-    input.close().await;
+    input.close();
     incoming.gone().await;
 }

@@ -65,8 +65,13 @@ impl Socket {
     pub fn shutdown_write(&self) {
         // The other end may be gone already; there is nothing left to do then.
         let _ = match &*self.0 {
-            Kind::Unix(stream) => stream.as_fd().try_clone_to_owned().and_then(|fd| std::os::unix::net::UnixStream::from(fd).shutdown(std::net::Shutdown::Write)),
-            Kind::Tcp(stream) => stream.as_fd().try_clone_to_owned().and_then(|fd| std::net::TcpStream::from(fd).shutdown(std::net::Shutdown::Write)),
+            Kind::Unix(stream) => stream
+                .as_fd()
+                .try_clone_to_owned()
+                .and_then(|fd| std::os::unix::net::UnixStream::from(fd).shutdown(std::net::Shutdown::Write)),
+            Kind::Tcp(stream) => {
+                stream.as_fd().try_clone_to_owned().and_then(|fd| std::net::TcpStream::from(fd).shutdown(std::net::Shutdown::Write))
+            }
         };
     }
 
@@ -112,7 +117,9 @@ enum Watched {
 impl Watched {
     fn of(kind: &Kind) -> io::Result<Self> {
         Ok(match kind {
-            Kind::Unix(stream) => Self::Unix(UnixStream::from_std(std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?))?),
+            Kind::Unix(stream) => {
+                Self::Unix(UnixStream::from_std(std::os::unix::net::UnixStream::from(stream.as_fd().try_clone_to_owned()?))?)
+            }
             Kind::Tcp(stream) => Self::Tcp(TcpStream::from_std(std::net::TcpStream::from(stream.as_fd().try_clone_to_owned()?))?),
         })
     }

@@ -168,6 +168,9 @@ impl Classified for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NoSpace { .. } => Some("free space with `shipway system prune`; removing works on a full disk".to_owned()),
+            Self::Corrupt { what, .. } if what.starts_with("the database") => {
+                Some("put a copy of the database back, or use another --data-root; nothing was changed".to_owned())
+            }
             Self::Corrupt { .. } => {
                 Some("`shipway system fsck --strict` looks at everything, `--repair` removes what cannot be saved".to_owned())
             }

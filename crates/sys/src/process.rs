@@ -285,6 +285,29 @@ pub fn new_session_keyring() -> Result<(), Error> {
     if answer >= 0 { Ok(()) } else { Err(last_error("keyctl(JOIN_SESSION_KEYRING)")) }
 }
 
+/// Closes every handle from 3 on except `kept`: what a copied process does first, so that it holds open nothing of the process it was copied from.
+///
+/// Only for a copy that never returns into code owning the others (their numbers mean nothing afterwards), or for the start of main.
+///
+/// # Source
+/// close_range(2), kernel 5.9.
+pub fn close_all_but(_one_thread: SingleThreaded, kept: &[BorrowedFd<'_>]) -> Result<(), Error> {
+    let mut numbers: Vec<u32> = kept.iter().map(|handle| handle.as_raw_fd() as u32).filter(|number| *number > 2).collect();
+    numbers.sort_unstable();
+    let mut first = 3;
+    for number in numbers.into_iter().chain([u32::MAX]) {
+        if number > first {
+            // SAFETY: no other thread exists, and by the agreement above no value that owns one of these numbers is used or dropped again.
+            let answer = unsafe { libc::syscall(libc::SYS_close_range, first, if number == u32::MAX { number } else { number - 1 }, 0) };
+            if answer != 0 {
+                return Err(last_error(format!("close_range({first})")));
+            }
+        }
+        first = number.saturating_add(1);
+    }
+    Ok(())
+}
+
 /// Wraps a handle number inherited across exec (the agreed numbers of a parent that spawned us).
 ///
 /// # Errors

@@ -90,6 +90,9 @@ mod tests {
     fn messages_have_only_the_keys_they_use() {
         assert_eq!(Message::stream("Step 1/1 : FROM scratch").to_line(), b"{\"stream\":\"Step 1/1 : FROM scratch\"}\r\n");
         assert_eq!(Message::status("Loading", "abc").to_line(), b"{\"status\":\"Loading\",\"id\":\"abc\"}\r\n");
-        assert_eq!(Message::failure("no", Some(7), None).to_line(), b"{\"errorDetail\":{\"code\":7,\"message\":\"no\"},\"error\":\"no\"}\r\n");
+        assert_eq!(
+            Message::failure("no", Some(7), None).to_line(),
+            b"{\"errorDetail\":{\"code\":7,\"message\":\"no\"},\"error\":\"no\"}\r\n"
+        );
     }
 }

@@ -6,6 +6,8 @@ const target = process.env.TARGET;
 const method = process.env.METHOD;
 const interval = Number(process.env.INTERVAL);
 const client = process.env.PLAIN_HTTP ? http : https;
+// TARGET is a host, with a port if need be: `blog.sixeyed.com`, `localhost:8080`.
+const address = new URL(`${process.env.PLAIN_HTTP ? 'http' : 'https'}://${target}`);
 
 console.log(`** web-ping ** Pinging: ${target}; method: ${method}; ${interval}ms intervals`);
 
@@ -15,7 +17,7 @@ function ping() {
     pings += 1;
     const started = Date.now();
     console.log(`Making request number: ${pings}; at ${started}`);
-    const request = client.request({ host: target, method, timeout: interval }, (response) => {
+    const request = client.request(address, { method, timeout: interval }, (response) => {
         response.resume();
         console.log(`Got response status: ${response.statusCode} at ${Date.now()}; duration: ${Date.now() - started}ms`);
     });

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use shipway_dockerfile::scope::StageScope;
-use shipway_dockerfile::{BaseImage, Instruction, InstructionKind, Span, Stage, Word};
+use shipway_dockerfile::{BaseImage, Instruction, InstructionKind, Span, Stage, StageUse, Word};
 use shipway_model::ImageConfig;
 
 use super::history::HistoryEntry;
@@ -105,6 +105,9 @@ impl Lowerer<'_> {
         let stage = &dockerfile.stages[index];
         let image = self.expand_from(&stage.from.image)?;
         let base = dockerfile.base_of(index, &image);
+        for used in self.stages_copied_from(stage) {
+            self.stage(used);
+        }
         let triggers_may_count = matches!(base, BaseImage::Image(_));
         let resolved = match &base {
             BaseImage::Image(name) => {
@@ -144,6 +147,21 @@ impl Lowerer<'_> {
             self.step(&here, &mut state, &mut numbering, instruction.span.start_byte);
         }
         Some(state)
+    }
+
+    /// Earlier stages a stage surely copies from. Lowering them first gives vertices and wishes the order of the file.
+    fn stages_copied_from(&self, stage: &Stage) -> Vec<usize> {
+        let copies = stage.instructions.iter().filter_map(|instruction| match &instruction.kind {
+            InstructionKind::Copy(copy) => copy.from.as_ref().filter(|from| !from.text.contains(['$', '"', '\''])),
+            _ => None,
+        });
+        let used = copies.filter_map(|from| match self.recipe.dockerfile.stage_use(stage.index, &from.text) {
+            StageUse::Stage(used) if used < stage.index => Some(used),
+            _ => None,
+        });
+        let mut used: Vec<usize> = used.collect();
+        used.sort_unstable();
+        used
     }
 
     /// Lowers what a stage copies from, though the stage itself cannot be lowered.

@@ -91,12 +91,12 @@ CMD [\"x\"]
 
 #[test]
 fn images_not_known_yet_are_wished_for_all_at_once() {
-    assert_eq!(draw("FROM one AS a\nFROM two\nCOPY --from=a /x /x\nCOPY --from=three/x /x /y\n"), ["wish two:latest", "wish one:latest", "wish three/x:latest"]);
+    assert_eq!(draw("FROM one AS a\nFROM two\nCOPY --from=a /x /x\nCOPY --from=three/x /x /y\n"), ["wish one:latest", "wish two:latest", "wish three/x:latest"]);
 }
 
 #[test]
 fn findings_of_several_instructions_come_together() {
-    let drawn = draw("FROM base\nCOPY --chmod=99x a /\nSTOPSIGNAL NOPE\nEXPOSE 99999\nCOPY a b c\n");
+    let drawn = draw("FROM base\nENV M=99x S=NOPE P=99999 D=d\nCOPY --chmod=$M a /\nSTOPSIGNAL $S\nEXPOSE $P\nCOPY a b $D\n");
     let codes: Vec<&str> = drawn.iter().map(|line| line.split(':').next().unwrap_or_default()).collect();
     assert_eq!(codes, ["E-CHMOD", "E-STOPSIGNAL", "E-EXPOSE", "E-COPY-DESTINATION"], "{drawn:#?}");
 }

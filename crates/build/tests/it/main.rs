@@ -10,3 +10,4 @@ mod copying;
 mod display;
 mod findings;
 mod support;
+mod zz_timing;

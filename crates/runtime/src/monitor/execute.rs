@@ -19,6 +19,12 @@ const ALL: u64 = namespace::MOUNT | namespace::PID | namespace::NETWORK | namesp
 #[derive(Default)]
 pub(super) struct Ordered(VecDeque<u32>);
 
+impl Ordered {
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.0.is_empty()
+    }
+}
+
 impl Monitor {
     /// Orders a program; the answer follows on the connection that is attached to the returned session.
     pub(super) fn order(&mut self, seat: &mut Seat, mut request: ExecuteRequest) -> Result<u32, Failure> {
@@ -49,20 +55,23 @@ impl Monitor {
         Ok(number)
     }
 
-    /// The seat has cloned, or not, the program ordered first.
-    pub(super) fn hear_seat(&mut self, seat: &mut Seat) -> bool {
+    /// The seat has cloned, or not, the program ordered first. Returns its session if it lives, and whether the seat does.
+    pub(super) fn hear_seat(&mut self, seat: &mut Seat) -> (Option<u32>, bool) {
         let answer = seat.answer();
-        let left = matches!(&answer, Err(failure) if failure.step == Step::Clone && failure.errno == 0);
-        let Some(number) = self.ordered.0.pop_front() else { return !left };
+        let stays = !matches!(&answer, Err(failure) if failure.step == Step::Clone && failure.errno == 0);
+        let Some(number) = self.ordered.0.pop_front() else { return (None, stays) };
         match answer {
             Ok(pid) => {
                 if let Some(session) = self.sessions.get_mut(&number) {
                     session.pid = Some(pid);
                 }
+                (Some(number), stays)
             }
-            Err(failure) => self.refuse(number, failure),
+            Err(failure) => {
+                self.refuse(number, failure);
+                (None, stays)
+            }
         }
-        !left
     }
 
     /// A starting program has spoken or become the real one.

@@ -40,6 +40,8 @@ pub(crate) fn main() -> ExitCode {
 fn live() -> Result<(), Error> {
     let one_thread = SingleThreaded::prove()?;
     let control = process::inherited_handle(CONTROL)?;
+    // What the daemon's own parent forgot to close must not live on in containers' helpers.
+    process::close_all_but(one_thread, &[control.as_fd()])?;
     rustix::process::chdir("/").map_err(|errno| Error::new("chdir(\"/\")", errno))?;
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     process::forbid_inspection()?;

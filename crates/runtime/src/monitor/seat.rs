@@ -27,10 +27,7 @@ impl Seat {
         let (ours, theirs) = socket::pair()?;
         match process::clone_process(one_thread, 0, cgroup)? {
             Cloned::Parent(pid) => Ok(Self { pid, line: ours }),
-            Cloned::Child => {
-                drop(ours);
-                sit(&theirs, one_thread)
-            }
+            Cloned::Child => sit(&theirs, one_thread),
         }
     }
 
@@ -77,6 +74,8 @@ impl Seat {
 fn sit(line: &OwnedFd, one_thread: SingleThreaded) -> ! {
     let _ = process::die_with_parent();
     let _ = process::forbid_inspection();
+    // Among the rest is the monitor's control line, whose end must be the monitor's end.
+    let _ = process::close_all_but(one_thread, &[line.as_fd()]);
     let mut joined = false;
     while let Ok(Some(message)) = socket::receive(line.as_fd(), LONGEST) {
         let answer = match serde_json::from_slice(&message.bytes) {
@@ -108,7 +107,11 @@ fn raise(world: &World, mut handles: Vec<OwnedFd>, one_thread: SingleThreaded) -
     }
     match process::clone_process(one_thread, world.fresh | CLONE_PARENT, None).map_err(|error| Failure::new(Step::Clone, error))? {
         Cloned::Parent(pid) => Ok(pid),
-        Cloned::Child => init::run(to_monitor, world, handles, one_thread),
+        Cloned::Child => {
+            let kept: Vec<BorrowedFd<'_>> = handles.iter().chain([&to_monitor]).map(AsFd::as_fd).collect();
+            let _ = process::close_all_but(one_thread, &kept);
+            init::run(to_monitor, world, handles, one_thread)
+        }
     }
 }
 

@@ -56,6 +56,8 @@ pub(super) struct Monitor {
     pub(super) devpts: OwnedFd,
     pub(super) filter: Option<OwnedFd>,
     pub(super) ordered: Ordered,
+    /// Children that ended before the seat has said whose they are.
+    unclaimed: Vec<(Pid, process::Ended)>,
     daemon_gone: bool,
     seat_gone: bool,
     /// When serving ends at the latest, once the program has ended.
@@ -95,6 +97,7 @@ impl Monitor {
             devpts,
             filter,
             ordered: Ordered::default(),
+            unclaimed: Vec::new(),
             daemon_gone: false,
             seat_gone: false,
             deadline: None,
@@ -191,7 +194,9 @@ impl Monitor {
             Speaker::Listener => self.admit(),
             Speaker::Seat => {
                 if let Some(seat) = seat {
-                    self.seat_gone |= !self.hear_seat(seat);
+                    let (number, stays) = self.hear_seat(seat);
+                    self.seat_gone |= !stays;
+                    number.into_iter().for_each(|number| self.claim(number, parked));
                 }
             }
             Speaker::Output(number, stream) => {
@@ -402,32 +407,54 @@ impl Monitor {
 
     fn bury(&mut self, parked: &Parked) {
         for (pid, how) in reap_all() {
-            let Some(number) = self.sessions.iter().find(|(_, session)| session.pid == Some(pid)).map(|(number, _)| *number) else {
-                self.seat_gone |= pid.as_raw_pid() == self.subject.state.seat;
-                continue;
-            };
-            self.hear_starting_before_end(number);
-            for stream in 0..2 {
-                let mut taken = 0;
-                while taken < LAST_WORDS {
-                    match self.pass_output(number, stream) {
-                        0 => break,
-                        length => taken += length,
-                    }
+            let number = self.sessions.iter().find(|(_, session)| session.pid == Some(pid)).map(|(number, _)| *number);
+            match number {
+                Some(number) => self.session_ended(number, how, parked),
+                None if pid.as_raw_pid() == self.subject.state.seat => self.seat_gone = true,
+                // A program as short as `true` may end before the seat's word about its clone is read.
+                None if self.ordered.is_waiting() => self.unclaimed.push((pid, how)),
+                // An orphan that we have inherited.
+                None => {}
+            }
+        }
+    }
+
+    /// Looks whether the program just cloned has ended already.
+    fn claim(&mut self, number: u32, parked: &Parked) {
+        let pid = self.sessions.get(&number).and_then(|session| session.pid);
+        let found = self.unclaimed.iter().position(|(unclaimed, _)| Some(*unclaimed) == pid);
+        if let Some(index) = found {
+            let (_, how) = self.unclaimed.swap_remove(index);
+            self.session_ended(number, how, parked);
+        }
+        if !self.ordered.is_waiting() {
+            self.unclaimed.clear();
+        }
+    }
+
+    fn session_ended(&mut self, number: u32, how: process::Ended, parked: &Parked) {
+        self.hear_starting_before_end(number);
+        for stream in 0..2 {
+            let mut taken = 0;
+            while taken < LAST_WORDS {
+                match self.pass_output(number, stream) {
+                    0 => break,
+                    length => taken += length,
                 }
             }
-            let oom_killed = number == 0 && self.oom_kills() > self.oom_kills_before;
-            let ended = Ended { code: how.code(), oom_killed, at: Instant::now() };
-            match self.sessions.get_mut(&number) {
-                Some(session) => session.ended = Some(ended),
-                None => continue,
-            }
-            if number == 0 {
-                self.first_ended(ended, parked);
-            } else {
-                self.tell(number, &Answer::Ended(ended));
-                self.close_session(number);
-            }
+        }
+        let oom_killed = number == 0 && self.oom_kills() > self.oom_kills_before;
+        let ended = Ended { code: how.code(), oom_killed, at: Instant::now() };
+        match self.sessions.get_mut(&number) {
+            Some(session) => session.ended = Some(ended),
+            // It was refused: its end is no news.
+            None => return,
+        }
+        if number == 0 {
+            self.first_ended(ended, parked);
+        } else {
+            self.tell(number, &Answer::Ended(ended));
+            self.close_session(number);
         }
     }
 

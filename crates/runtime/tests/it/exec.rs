@@ -36,7 +36,7 @@ async fn it_runs_inside_with_the_containers_identity() {
     let fixture = Fixture::with_pool(1);
     let running = sleeper(&fixture).await;
     let names = ["mnt", "pid", "net", "ipc", "uts", "cgroup"];
-    let script = names.map(|name| format!("readlink /proc/self/ns/{name} /proc/1/ns/{name}")).join(";");
+    let script = names.map(|name| format!("readlink /proc/self/ns/{name}; readlink /proc/1/ns/{name}")).join(";");
     let handle = running.handle.exec(exec(1, &["sh", "-c", &script])).await.expect("exec");
     let (code, stdout, stderr) = finish(handle).await;
     assert_eq!(code, 0, "{stderr}");

@@ -10,7 +10,7 @@ use crate::fixture::{Fixture, drain, until, within};
 #[tokio::test]
 async fn exit_codes_are_those_of_the_program() {
     let fixture = Fixture::with_pool(1);
-    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$; exit 1", 1), ("sh -c 'kill -TERM $$'", 143)] {
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -9 $$; exit 1", 1), ("sh -c 'kill -TERM $$'; exit $?", 143)] {
         let outcome = fixture.run(fixture.shell(script)).await;
         assert_eq!(outcome.status.code, code, "{script}");
         assert!(!outcome.status.oom_killed);
@@ -62,7 +62,7 @@ async fn kill_all_ends_everything_even_when_paused() {
     .await;
     running.handle.pause().await.expect("pause");
     let state = std::fs::read_to_string(format!("/proc/{}/wchan", running.pid)).unwrap_or_default();
-    assert!(state.contains("freez") || state.is_empty() || state == "0", "{state}");
+    assert!(state.contains("refrigerator") || state.contains("freez") || state.is_empty() || state == "0", "{state}");
     running.handle.kill_all().await;
     assert_eq!(within("end", running.handle.wait()).await.code, 137);
     within("gone", running.handle.gone()).await;
@@ -170,7 +170,9 @@ async fn a_killed_monitor_leaves_a_container_that_adoption_cleans_up() {
     within("gone", running.handle.gone()).await;
     let runtime = fixture.start_runtime(0);
     assert!(matches!(runtime.adopt(id, &state_dir).await.expect("adopt"), Adopted::Gone));
-    assert!(!std::path::Path::new(&format!("/proc/{}", running.pid)).exists());
+    // Whoever inherits orphans on this machine may take a moment to bury it.
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", running.pid)).unwrap_or_default();
+    assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     fixture.runtime = Some(runtime);
 }
 

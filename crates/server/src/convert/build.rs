@@ -19,7 +19,9 @@ const DOCKERFILE: &str = "Dockerfile";
 /// For values that cannot be read, and for what only a BuildKit session could carry.
 pub(crate) fn classic(query: &BuildQuery, source: BuildSource) -> Result<BuildSpec, ApiError> {
     if query.version == "2" || !query.session.is_empty() {
-        return Err(ApiError::not_supported_yet("building over a BuildKit session").with_hint("set DOCKER_BUILDKIT=0, or use `shipway build`"));
+        return Err(
+            ApiError::not_supported_yet("building over a BuildKit session").with_hint("set DOCKER_BUILDKIT=0, or use `shipway build`")
+        );
     }
     if !query.remote.is_empty() {
         return Err(ApiError::not_supported_yet("building from a remote context"));
@@ -134,7 +136,9 @@ fn extra_host(text: &str) -> Result<ExtraHost, ApiError> {
     let (name, address) = text.split_once('=').or_else(|| text.split_once(':')).filter(|(name, _)| !name.is_empty()).ok_or_else(wrong)?;
     let address = match address.trim_start_matches('[').trim_end_matches(']') {
         "host-gateway" => ExtraHostAddress::HostGateway,
-        number => ExtraHostAddress::Ip(number.parse().map_err(|_| ApiError::invalid(format!("invalid IP address in add-host: {address:?}")))?),
+        number => {
+            ExtraHostAddress::Ip(number.parse().map_err(|_| ApiError::invalid(format!("invalid IP address in add-host: {address:?}")))?)
+        }
     };
     Ok(ExtraHost { name: name.to_owned(), address })
 }
@@ -149,7 +153,16 @@ mod tests {
 
     #[test]
     fn a_classic_query_becomes_a_spec() {
-        let spec = query(&[("t", "app"), ("t", "app:latest"), ("target", "b"), ("networkmode", "none"), ("extrahosts", "h:::1"), ("extrahosts", "g:host-gateway"), ("memory", "1048576")]).unwrap();
+        let spec = query(&[
+            ("t", "app"),
+            ("t", "app:latest"),
+            ("target", "b"),
+            ("networkmode", "none"),
+            ("extrahosts", "h:::1"),
+            ("extrahosts", "g:host-gateway"),
+            ("memory", "1048576"),
+        ])
+        .unwrap();
         assert_eq!(spec.tags.iter().map(Reference::familiar).collect::<Vec<_>>(), ["app:latest"]);
         assert_eq!(spec.options.target.as_deref(), Some("b"));
         assert_eq!(spec.options.network, RunNetwork::None);

@@ -63,10 +63,14 @@ impl Narrator {
                     .collect();
                 self.announce(&mut said);
             }
-            ProgressEvent::StepRunning { step, container } => self.say(step, |step| {
-                step.container = Some(container);
-                Some(Message::stream(format!(" ---> Running in {}\n", container.short())))
-            }, &mut said),
+            ProgressEvent::StepRunning { step, container } => self.say(
+                step,
+                |step| {
+                    step.container = Some(container);
+                    Some(Message::stream(format!(" ---> Running in {}\n", container.short())))
+                },
+                &mut said,
+            ),
             ProgressEvent::Log { id, bytes, .. } => {
                 if let Some(index) = self.by_vertex.get(&id).copied() {
                     self.say(index + 1, |step| step.text(&bytes).map(Message::stream), &mut said);
@@ -90,7 +94,10 @@ impl Narrator {
         }
         let mut said: Vec<Message> = finished.warnings.iter().map(|warning| Message::stream(format!("[Warning] {warning}\n"))).collect();
         if !finished.unconsumed_args.is_empty() {
-            said.push(Message::stream(format!("[Warning] One or more build-args [{}] were not consumed\n", finished.unconsumed_args.join(" "))));
+            said.push(Message::stream(format!(
+                "[Warning] One or more build-args [{}] were not consumed\n",
+                finished.unconsumed_args.join(" ")
+            )));
         }
         said.push(Message::aux(serde_json::json!({ "ID": finished.image.to_string() })));
         said.push(Message::stream(format!("Successfully built {}\n", finished.image.0.short())));
@@ -184,31 +191,40 @@ mod tests {
     #[test]
     fn a_build_reads_like_dockerds() {
         let container = ContainerId::from_random([7; 32]);
-        let text = told(&mut Narrator::new(false, true), vec![
-            plan(&[("FROM busybox", Some(0)), ("ENV a=b", None), ("RUN echo hi", Some(1))]),
-            ProgressEvent::StepImage { step: 1, image: image("a"), cached: true },
-            ProgressEvent::StepImage { step: 2, image: image("b"), cached: true },
-            ProgressEvent::StepRunning { step: 3, container },
-            log(1, b"hi\n"),
-            ProgressEvent::StepImage { step: 3, image: image("c"), cached: false },
-        ]);
+        let text = told(
+            &mut Narrator::new(false, true),
+            vec![
+                plan(&[("FROM busybox", Some(0)), ("ENV a=b", None), ("RUN echo hi", Some(1))]),
+                ProgressEvent::StepImage { step: 1, image: image("a"), cached: true },
+                ProgressEvent::StepImage { step: 2, image: image("b"), cached: true },
+                ProgressEvent::StepRunning { step: 3, container },
+                log(1, b"hi\n"),
+                ProgressEvent::StepImage { step: 3, image: image("c"), cached: false },
+            ],
+        );
         let (a, b, c) = (image("a").0.short(), image("b").0.short(), image("c").0.short());
         let id = container.short();
-        assert_eq!(text, format!(
-            "Step 1/3 : FROM busybox\n ---> {a}\nStep 2/3 : ENV a=b\n ---> Using cache\n ---> {b}\nStep 3/3 : RUN echo hi\n ---> Running in {id}\nhi\n ---> Removed intermediate container {id}\n ---> {c}\n"
-        ));
+        assert_eq!(
+            text,
+            format!(
+                "Step 1/3 : FROM busybox\n ---> {a}\nStep 2/3 : ENV a=b\n ---> Using cache\n ---> {b}\nStep 3/3 : RUN echo hi\n ---> Running in {id}\nhi\n ---> Removed intermediate container {id}\n ---> {c}\n"
+            )
+        );
     }
 
     #[test]
     fn steps_that_run_at_once_are_told_in_file_order() {
-        let text = told(&mut Narrator::new(false, false), vec![
-            plan(&[("FROM a", Some(0)), ("RUN slow", Some(1)), ("RUN fast", Some(2))]),
-            log(2, b"fast\n"),
-            ProgressEvent::StepImage { step: 3, image: image("c"), cached: false },
-            ProgressEvent::StepImage { step: 1, image: image("a"), cached: false },
-            log(1, b"slow\n"),
-            ProgressEvent::StepImage { step: 2, image: image("b"), cached: false },
-        ]);
+        let text = told(
+            &mut Narrator::new(false, false),
+            vec![
+                plan(&[("FROM a", Some(0)), ("RUN slow", Some(1)), ("RUN fast", Some(2))]),
+                log(2, b"fast\n"),
+                ProgressEvent::StepImage { step: 3, image: image("c"), cached: false },
+                ProgressEvent::StepImage { step: 1, image: image("a"), cached: false },
+                log(1, b"slow\n"),
+                ProgressEvent::StepImage { step: 2, image: image("b"), cached: false },
+            ],
+        );
         let (slow, fast) = (text.find("slow\n ").unwrap(), text.rfind("fast\n ").unwrap());
         assert!(slow < fast, "{text}");
         assert!(text.ends_with(&format!(" ---> {}\n", image("c").0.short())));
@@ -216,19 +232,20 @@ mod tests {
 
     #[test]
     fn a_character_cut_in_two_arrives_whole() {
-        let text = told(&mut Narrator::new(false, true), vec![
-            plan(&[("RUN x", Some(1))]),
-            log(1, &"한".as_bytes()[..2]),
-            log(1, &"한".as_bytes()[2..]),
-            log(1, b"\xff\n"),
-        ]);
+        let text = told(
+            &mut Narrator::new(false, true),
+            vec![plan(&[("RUN x", Some(1))]), log(1, &"한".as_bytes()[..2]), log(1, &"한".as_bytes()[2..]), log(1, b"\xff\n")],
+        );
         assert_eq!(text, "Step 1/1 : RUN x\n한\u{fffd}\n");
     }
 
     #[test]
     fn quiet_says_only_the_id() {
         let mut narrator = Narrator::new(true, true);
-        assert_eq!(told(&mut narrator, vec![plan(&[("FROM a", None)]), ProgressEvent::StepImage { step: 1, image: image("a"), cached: false }]), "");
+        assert_eq!(
+            told(&mut narrator, vec![plan(&[("FROM a", None)]), ProgressEvent::StepImage { step: 1, image: image("a"), cached: false }]),
+            ""
+        );
         let finished = BuildFinished {
             id: shipway_model::BuildId::from_random([1; 32]),
             image: image("x"),

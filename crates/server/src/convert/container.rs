@@ -7,8 +7,8 @@ use shipway_engine::Engine;
 use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, NetworkMode};
 use shipway_model::{MountKind, MountSpec, Timestamp};
 use shipway_wire::containers::{
-    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, HostConfig, LogConfig, MountPoint, NetworkSettings,
-    PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
+    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, HostConfig, LogConfig,
+    MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
 };
 use shipway_wire::{ApiVersion, lenient};
 
@@ -41,7 +41,11 @@ pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion
         size_root_fs: view.size.map(|size| signed(size.root)),
         mounts: record.spec.host.mounts.iter().map(mount_point).collect(),
         config: config(record),
-        network_settings: NetworkSettings { networks: networks(engine, record, version), ports: ports(record), ..NetworkSettings::default() },
+        network_settings: NetworkSettings {
+            networks: networks(engine, record, version),
+            ports: ports(record),
+            ..NetworkSettings::default()
+        },
         ..ContainerInspect::default()
     }
 }
@@ -60,7 +64,12 @@ pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, ver
         image_id: record.image.to_string(),
         command: command(&record.process.args()),
         created: record.created.unix_seconds(),
-        ports: record.process.exposed_ports.iter().map(|port| PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() }).collect(),
+        ports: record
+            .process
+            .exposed_ports
+            .iter()
+            .map(|port| PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() })
+            .collect(),
         size_rw: view.size.map_or(0, |size| signed(size.writable)),
         size_root_fs: view.size.map_or(0, |size| signed(size.root)),
         labels: record.process.labels.clone(),
@@ -144,7 +153,8 @@ fn config(record: &ContainerRecord) -> ContainerConfig {
     config.tty = record.spec.tty;
     config.open_stdin = record.spec.open_stdin;
     config.stdin_once = record.spec.stdin_once;
-    config.exposed_ports = (!process.exposed_ports.is_empty()).then(|| process.exposed_ports.iter().map(|port| (port.to_string(), Map::new())).collect());
+    config.exposed_ports =
+        (!process.exposed_ports.is_empty()).then(|| process.exposed_ports.iter().map(|port| (port.to_string(), Map::new())).collect());
     config.volumes = (!process.volumes.is_empty()).then(|| process.volumes.iter().map(|path| (path.clone(), Map::new())).collect());
     if let Some(signal) = &process.stop_signal {
         config.stop_signal.clone_from(signal);
@@ -232,7 +242,7 @@ mod tests {
     #[test]
     fn states_are_told_in_dockers_words() {
         let now = Timestamp::from_unix(10_000, 0);
-        let before = |seconds| Timestamp::from_unix(10_000 - seconds, 0);
+        let before = |seconds: i64| Timestamp::from_unix(10_000 - seconds, 0);
         for (state, words) in [
             (ContainerState::Created { error: None }, "Created"),
             (ContainerState::Running { pid: 1, started: before(180) }, "Up 3 minutes"),

@@ -22,7 +22,9 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
     let config = &body.config;
     let list = |list: &Option<shipway_wire::containers::StringOrList>| list.as_ref().map(|list| list.0.clone());
     Ok(CreateSpec {
-        name: optional(name.trim_start_matches('/')).map(|name| name.parse::<ContainerName>()).transpose()?,
+        name: optional(name.trim_start_matches('/'))
+            .map(|name| name.parse::<ContainerName>().map_err(|error| ApiError::invalid(error.to_string())))
+            .transpose()?,
         image: config.image.clone(),
         platform: optional(platform).map(|platform| platform.parse()).transpose()?,
         entrypoint: list(&config.entrypoint),
@@ -38,7 +40,7 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
         labels: config.labels.clone().unwrap_or_default(),
         exposed_ports: exposed_ports(config)?,
         volumes: config.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
-        stop_signal: optional(&config.stop_signal).map(super::host::signal).transpose()?,
+        stop_signal: optional(&config.stop_signal).map(host::signal).transpose()?,
         stop_timeout: config.stop_timeout.map(seconds),
         healthcheck: config.healthcheck.as_ref().map(healthcheck),
         host: host::options(&body.host_config, &body.networking)?,
@@ -109,14 +111,20 @@ mod tests {
         assert_eq!(spec.command.as_deref(), Some(&["sleep".to_owned(), "9".to_owned()][..]));
         assert_eq!((spec.tty, spec.stop_timeout, spec.exposed_ports.len()), (true, Some(Duration::MAX), 3));
         let host = &spec.host;
-        assert_eq!(host.mounts.iter().map(|mount| (mount.kind, mount.target.as_str(), mount.read_only)).collect::<Vec<_>>(), [
-            (MountKind::Bind, "/b", true),
-            (MountKind::Volume, "/c", false),
-            (MountKind::Bind, "/t", true),
-            (MountKind::Tmpfs, "/run", false)
-        ]);
+        assert_eq!(
+            host.mounts.iter().map(|mount| (mount.kind, mount.target.as_str(), mount.read_only)).collect::<Vec<_>>(),
+            [
+                (MountKind::Bind, "/b", true),
+                (MountKind::Volume, "/c", false),
+                (MountKind::Bind, "/t", true),
+                (MountKind::Tmpfs, "/run", false)
+            ]
+        );
         assert_eq!(host.network, NetworkMode::None);
-        assert_eq!((host.limits.memory, host.limits.memory_swap, host.limits.pids, host.limits.nano_cpus), (Some(64 << 20), Some(-1), Some(-1), Some(500_000_000)));
+        assert_eq!(
+            (host.limits.memory, host.limits.memory_swap, host.limits.pids, host.limits.nano_cpus),
+            (Some(64 << 20), Some(-1), Some(-1), Some(500_000_000))
+        );
         assert_eq!((host.restart.clone(), host.shm_size), (RestartPolicy::OnFailure(3), None));
         assert_eq!((host.security.no_new_privileges, host.security.seccomp.clone()), (true, SeccompOption::Unconfined));
         assert_eq!(host.publish[0].host_port, Some(8080));
@@ -137,7 +145,10 @@ mod tests {
             (r#"{}"#, "Config cannot be empty in order to create a container"),
             (r#"{"Image":"a","HostConfig":{"SecurityOpt":["frobnicate"]}}"#, "invalid --security-opt 2: \"frobnicate\""),
             (r#"{"Image":"a","HostConfig":{"RestartPolicy":{"Name":"sometimes"}}}"#, "invalid restart policy 'sometimes'"),
-            (r#"{"Image":"a","HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":2}}}"#, "maximum retry count cannot be used with restart policy 'always'"),
+            (
+                r#"{"Image":"a","HostConfig":{"RestartPolicy":{"Name":"always","MaximumRetryCount":2}}}"#,
+                "maximum retry count cannot be used with restart policy 'always'",
+            ),
             (r#"{"Image":"a","StopSignal":"SIGNOPE"}"#, "Invalid signal: SIGNOPE"),
             (r#"{"Image":"a","HostConfig":{"Mounts":[{"Type":"magic","Target":"/t"}]}}"#, "mount type unknown: \"magic\""),
         ] {

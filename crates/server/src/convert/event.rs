@@ -7,7 +7,22 @@ use shipway_wire::system::{EventActor, EventMessage};
 use crate::error::ApiError;
 
 /// Filters that `events` accepts.
-const FILTERS: &[&str] = &["config", "container", "daemon", "event", "image", "label", "network", "node", "plugin", "scope", "secret", "service", "type", "volume"];
+const FILTERS: &[&str] = &[
+    "config",
+    "container",
+    "daemon",
+    "event",
+    "image",
+    "label",
+    "network",
+    "node",
+    "plugin",
+    "scope",
+    "secret",
+    "service",
+    "type",
+    "volume",
+];
 
 /// Refuses filters that do not exist.
 pub(crate) fn check(filters: &Filters) -> Result<(), ApiError> {
@@ -19,7 +34,9 @@ pub(crate) fn lets(filters: &Filters, event: &Event) -> bool {
     let any = |key: &str, test: &dyn Fn(&str) -> bool| !filters.has(key) || filters.values(key).iter().any(|value| test(value));
     let named = |key: &str, subject: Subject| {
         let name = event.attributes.get("name");
-        any(key, &|value| event.subject == subject && (event.id.starts_with(value) && !value.is_empty() || name.is_some_and(|name| name == value)))
+        any(key, &|value| {
+            event.subject == subject && (event.id.starts_with(value) && !value.is_empty() || name.is_some_and(|name| name == value))
+        })
     };
     any("type", &|value| event.subject.word() == value)
         // `exec_create: ls` is asked for as `exec_create`.
@@ -41,7 +58,8 @@ fn about_image(event: &Event, value: &str) -> bool {
         Subject::Container => event.attributes.get("image"),
         _ => return false,
     };
-    let same = |name: &String| name == value || name.rsplit_once(':').is_some_and(|(repository, tag)| repository == value && !tag.contains('/'));
+    let same =
+        |name: &String| name == value || name.rsplit_once(':').is_some_and(|(repository, tag)| repository == value && !tag.contains('/'));
     event.subject == Subject::Image && event.id == value || shown.is_some_and(same)
 }
 

@@ -32,7 +32,12 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
         dns_search: words(&config.dns_search),
         shm_size: positive(config.shm_size, "SHM size")?,
         sysctls: config.sysctls.clone().unwrap_or_default(),
-        devices: config.devices.iter().flatten().map(|device| (device.path_on_host.clone(), device.path_in_container.clone(), device.cgroup_permissions.clone())).collect(),
+        devices: config
+            .devices
+            .iter()
+            .flatten()
+            .map(|device| (device.path_on_host.clone(), device.path_in_container.clone(), device.cgroup_permissions.clone()))
+            .collect(),
         group_add: words(&config.group_add),
         pid_mode: config.pid_mode.clone(),
         ipc_mode: config.ipc_mode.clone(),
@@ -43,7 +48,11 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
         log: log(config),
         oom_score_adj: (config.oom_score_adj != 0)
             .then(|| i32::try_from(config.oom_score_adj).ok().filter(|score| (-1000..=1000).contains(score)))
-            .map(|score| score.ok_or_else(|| ApiError::invalid(format!("Invalid value {}, range for oom score adj is [-1000, 1000]", config.oom_score_adj))))
+            .map(|score| {
+                score.ok_or_else(|| {
+                    ApiError::invalid(format!("Invalid value {}, range for oom score adj is [-1000, 1000]", config.oom_score_adj))
+                })
+            })
             .transpose()?,
         cgroup_parent: Some(config.cgroup_parent.clone()).filter(|parent| !parent.is_empty()),
         masked_paths: config.masked_paths.clone(),
@@ -163,7 +172,8 @@ fn publish(map: &PortMap) -> Result<Vec<PortBinding>, ApiError> {
 fn security(config: &HostConfig) -> Result<SecurityOptions, ApiError> {
     let mut security = SecurityOptions {
         // The docker client turns systempaths=unconfined into two empty lists.
-        unconfined_paths: config.masked_paths.as_ref().is_some_and(Vec::is_empty) && config.readonly_paths.as_ref().is_some_and(Vec::is_empty),
+        unconfined_paths: config.masked_paths.as_ref().is_some_and(Vec::is_empty)
+            && config.readonly_paths.as_ref().is_some_and(Vec::is_empty),
         ..SecurityOptions::default()
     };
     for text in config.security_opt.iter().flatten() {
@@ -224,9 +234,13 @@ pub(crate) fn ulimits(limits: &[UlimitSpec]) -> Result<Vec<Ulimit>, ApiError> {
 
 fn restart(config: &HostConfig) -> Result<RestartPolicy, ApiError> {
     let policy = &config.restart_policy;
-    let retries = u32::try_from(policy.maximum_retry_count).map_err(|_| ApiError::invalid("invalid restart policy: maximum retry count cannot be negative"))?;
+    let retries = u32::try_from(policy.maximum_retry_count)
+        .map_err(|_| ApiError::invalid("invalid restart policy: maximum retry count cannot be negative"))?;
     if retries > 0 && !matches!(policy.name.as_str(), "on-failure") {
-        return Err(ApiError::invalid(format!("invalid restart policy: maximum retry count cannot be used with restart policy '{}'", policy.name)));
+        return Err(ApiError::invalid(format!(
+            "invalid restart policy: maximum retry count cannot be used with restart policy '{}'",
+            policy.name
+        )));
     }
     match policy.name.as_str() {
         "" | "no" => Ok(RestartPolicy::No),

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use shipway_engine::Engine;
-use shipway_engine::values;
 use shipway_engine::networks::NetworkView;
 use shipway_engine::system::{CacheUsage, DiskUsage as Usage, SystemInfo, VersionInfo};
+use shipway_engine::values;
 use shipway_model::Timestamp;
 use shipway_wire::ApiVersion;
 use shipway_wire::networks::{Ipam, Network};
-use shipway_wire::system::{BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RuntimeInfo, Version, VersionPlatform};
+use shipway_wire::system::{
+    BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RuntimeInfo, Version, VersionPlatform,
+};
 use shipway_wire::volumes::{Volume, VolumeUsage};
 
 use super::{container, image, signed, until};
@@ -61,7 +63,12 @@ pub(crate) fn info(engine: &Engine, facts: &SystemInfo, now: Timestamp, version:
         images: count(facts.images),
         driver: DRIVER.to_owned(),
         driver_status: Vec::new(),
-        plugins: Plugins { volume: words(&["local"]), network: words(&["host", "null"]), authorization: None, log: words(&["json-file", "local", "none"]) },
+        plugins: Plugins {
+            volume: words(&["local"]),
+            network: words(&["host", "null"]),
+            authorization: None,
+            log: words(&["json-file", "local", "none"]),
+        },
         memory_limit: true,
         swap_limit: true,
         kernel_memory: until(version, 41, false),
@@ -147,10 +154,15 @@ pub(crate) struct Parts {
 pub(crate) fn disk_usage(engine: &Engine, usage: &Usage, parts: Parts, now: Timestamp, version: ApiVersion) -> DiskUsage {
     DiskUsage {
         layers_size: parts.images.then_some(signed(usage.layers_size)),
-        images: parts.images.then(|| usage.images.iter().map(|usage| image::summary(&usage.view, Some(usage.shared), true, version)).collect()),
+        images: parts
+            .images
+            .then(|| usage.images.iter().map(|usage| image::summary(&usage.view, Some(usage.shared), true, version)).collect()),
         containers: parts.containers.then(|| usage.containers.iter().map(|view| container::summary(engine, view, now, version)).collect()),
         volumes: parts.volumes.then(|| {
-            let sized = |(volume, size): &(_, u64)| Volume { usage_data: Some(VolumeUsage { ref_count: 0, size: signed(*size) }), ..self::volume(engine, volume) };
+            let sized = |(volume, size): &(std::sync::Arc<values::Volume>, u64)| Volume {
+                usage_data: Some(VolumeUsage { ref_count: 0, size: signed(*size) }),
+                ..self::volume(engine, volume)
+            };
             usage.volumes.iter().map(sized).collect()
         }),
         build_cache: parts.cache.then(|| usage.cache.iter().map(|item| cache_item(item, version)).collect()),
@@ -166,7 +178,7 @@ fn cache_item(item: &CacheUsage, version: ApiVersion) -> BuildCacheItem {
         parents: None,
         kind: "regular".to_owned(),
         description: record.description.clone(),
-        in_use: item.in_use,
+        in_use: false,
         shared: item.shared,
         size: signed(record.size),
         created_at: record.created.to_rfc3339_nano(),

@@ -46,7 +46,13 @@ pub async fn serve(listeners: Vec<Listener>, application: Arc<dyn Application>, 
     }
 }
 
-async fn accept_all(listener: Listener, application: Arc<dyn Application>, places: Arc<Semaphore>, connections: TaskTracker, stop: CancellationToken) {
+async fn accept_all(
+    listener: Listener,
+    application: Arc<dyn Application>,
+    places: Arc<Semaphore>,
+    connections: TaskTracker,
+    stop: CancellationToken,
+) {
     let mut pause = SHORTEST_PAUSE;
     let mut failing = false;
     loop {
@@ -68,7 +74,11 @@ async fn accept_all(listener: Listener, application: Arc<dyn Application>, place
                 });
             }
             // The client gave up while it was waiting: the next one is not concerned.
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted) => {}
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+                ) => {}
             Err(error) => {
                 // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the queue, so trying again at once would only burn a core.
                 if !failing {

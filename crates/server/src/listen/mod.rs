@@ -58,16 +58,32 @@ impl Default for ListenOptions {
 #[derive(Debug)]
 pub enum ListenError {
     /// The text names no address.
-    BadAddress { text: String, reason: String },
+    BadAddress {
+        text: String,
+        reason: String,
+    },
     /// Somebody is listening there.
-    InUse { name: String },
+    InUse {
+        name: String,
+    },
     /// It would open the API to the network.
-    Refused { address: String, reason: &'static str, hint: &'static str },
+    Refused {
+        address: String,
+        reason: &'static str,
+        hint: &'static str,
+    },
     /// Not by this version.
-    NotSupportedYet { what: &'static str },
+    NotSupportedYet {
+        what: &'static str,
+    },
     /// A path that is no socket is in the way.
-    InTheWay { path: PathBuf },
-    Io { doing: String, source: io::Error },
+    InTheWay {
+        path: PathBuf,
+    },
+    Io {
+        doing: String,
+        source: io::Error,
+    },
 }
 
 impl std::fmt::Display for ListenError {
@@ -123,8 +139,12 @@ impl Listener {
                 let (listener, file) = unix::bind(path, &options.group)?;
                 Ok(Self { kind: ListenerKind::Unix { listener, _file: Some(file) }, name: address.to_string() })
             }
-            ListenAddress::Tcp { host, port } => Ok(Self { kind: ListenerKind::Tcp(tcp::bind(host, *port, options)?), name: address.to_string() }),
-            ListenAddress::Activation => Err(ListenError::NotSupportedYet { what: "opening an fd:// address by itself (pass the inherited sockets to from_fd)" }),
+            ListenAddress::Tcp { host, port } => {
+                Ok(Self { kind: ListenerKind::Tcp(tcp::bind(host, *port, options)?), name: address.to_string() })
+            }
+            ListenAddress::Activation => {
+                Err(ListenError::NotSupportedYet { what: "opening an fd:// address by itself (pass the inherited sockets to from_fd)" })
+            }
         }
     }
 
@@ -135,7 +155,8 @@ impl Listener {
     pub fn from_fd(fd: OwnedFd) -> Result<Self, ListenError> {
         let failed = |source| ListenError::Io { doing: "cannot use an inherited socket".to_owned(), source };
         let listener = std::os::unix::net::UnixListener::from(fd);
-        let name = listener.local_addr().map_err(failed)?.as_pathname().map_or_else(|| "fd://".to_owned(), |path| path.display().to_string());
+        let name =
+            listener.local_addr().map_err(failed)?.as_pathname().map_or_else(|| "fd://".to_owned(), |path| path.display().to_string());
         listener.set_nonblocking(true).map_err(failed)?;
         let listener = UnixListener::from_std(listener).map_err(failed)?;
         Ok(Self { kind: ListenerKind::Unix { listener, _file: None }, name })

@@ -6,12 +6,13 @@ use tokio::net::TcpListener;
 
 use super::{ListenError, ListenOptions};
 
-
 pub(super) fn bind(host: &str, port: u16, options: &ListenOptions) -> Result<TcpListener, ListenError> {
     let text = format!("{host}:{port}");
     let address: IpAddr = match host {
         "localhost" => IpAddr::from([127, 0, 0, 1]),
-        number => number.parse().map_err(|_| ListenError::BadAddress { text: text.clone(), reason: "listening needs a number, not a name".to_owned() })?,
+        number => number
+            .parse()
+            .map_err(|_| ListenError::BadAddress { text: text.clone(), reason: "listening needs a number, not a name".to_owned() })?,
     };
     check_allowed(&text, address, options)?;
     let failed = |source| ListenError::Io { doing: format!("cannot listen on \"{text}\""), source };

@@ -21,7 +21,9 @@ fn addresses_read_and_print() {
     ] {
         assert_eq!(parse(text).unwrap().to_string(), printed, "{text}");
     }
-    for text in ["", "unix://a", "tcp://1.2.3.4:x", "tcp://::1:5", "tcp://[::1", "http://x", "run.sock", &format!("unix:///{}", "x".repeat(200))] {
+    for text in
+        ["", "unix://a", "tcp://1.2.3.4:x", "tcp://::1:5", "tcp://[::1", "http://x", "run.sock", &format!("unix:///{}", "x".repeat(200))]
+    {
         assert!(parse(text).is_err(), "{text}");
     }
 }
@@ -71,7 +73,12 @@ async fn tcp_is_refused_wherever_strangers_could_connect() {
     let bind = |text: &str, insecure_tcp, has_token| {
         Listener::bind(&parse(text).unwrap(), &ListenOptions { insecure_tcp, has_token, ..ListenOptions::default() })
     };
-    for (text, insecure, token) in [("tcp://0.0.0.0:0", false, false), ("tcp://0.0.0.0:0", false, true), ("tcp://127.0.0.1:0", false, false), ("tcp://[::]:0", false, true)] {
+    for (text, insecure, token) in [
+        ("tcp://0.0.0.0:0", false, false),
+        ("tcp://0.0.0.0:0", false, true),
+        ("tcp://127.0.0.1:0", false, false),
+        ("tcp://[::]:0", false, true),
+    ] {
         let error = bind(text, insecure, token).unwrap_err();
         assert!(matches!(error, ListenError::Refused { .. }) && error.hint().is_some(), "{text}");
     }

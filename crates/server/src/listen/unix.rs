@@ -39,7 +39,8 @@ pub(super) fn bind(path: &Path, group: &str) -> Result<(UnixListener, SocketFile
         let doing = format!("cannot {doing} \"{}\"", path.display());
         move |source: io::Error| ListenError::Io { doing, source }
     };
-    let folder = path.parent().ok_or_else(|| ListenError::BadAddress { text: path.display().to_string(), reason: "it has no folder".to_owned() })?;
+    let folder =
+        path.parent().ok_or_else(|| ListenError::BadAddress { text: path.display().to_string(), reason: "it has no folder".to_owned() })?;
     std::fs::DirBuilder::new().recursive(true).mode(FOLDER_MODE).create(folder).map_err(failed("make the folder of"))?;
     check_free(path)?;
 

@@ -1,8 +1,10 @@
 //! Attach and logs: a container's output, live or kept.
 
+use std::time::Duration;
+
 use http::StatusCode;
 use shipway_engine::containers::{AttachOptions, LogLine, LogOptions, LogStream};
-use shipway_wire::stream::{Channel, header};
+use shipway_wire::stream::header;
 
 use crate::answer::{self, AnswerBody};
 use crate::convert::moment;
@@ -16,6 +18,9 @@ use crate::session;
 /// Lines gathered into one piece of the body when a reader is behind.
 const BATCH: usize = 128;
 
+/// How long the body of an attach request, which has none, may take to end.
+const BODY_PATIENCE: Duration = Duration::from_millis(500);
+
 pub(crate) async fn attach(api: &Api, request: &mut Request, id: &str) -> ApiResult {
     let query = &request.query;
     let keys = DetachKeys::parse(query.text("detachKeys"))?;
@@ -27,7 +32,11 @@ pub(crate) async fn attach(api: &Api, request: &mut Request, id: &str) -> ApiRes
         logs: query.flag("logs"),
     };
     // The connection can be taken over only when nothing of the request is left on it.
-    request.read_all(crate::request::JSON_LIMIT).await?;
+    let rest = request.read_all(crate::request::JSON_LIMIT);
+    // Some clients announce a body that never ends; then the connection is taken as it is.
+    if let Ok(outcome) = tokio::time::timeout(BODY_PATIENCE, rest).await {
+        outcome?;
+    }
     let attachment = api.engine.attach(id, options).await?;
     let head = hijack::head(request, hijack::stream_type(attachment.tty, request.version));
     let serving = request.serving.clone();
@@ -77,7 +86,7 @@ pub(crate) async fn logs(api: &Api, request: &Request, id: &str) -> ApiResult {
 fn print(line: &LogLine, timestamps: bool, tty: bool, out: &mut Vec<u8>) {
     let time = if timestamps { format!("{} ", line.at.to_rfc3339_nano_fixed()) } else { String::new() };
     if !tty {
-        let channel = if line.stream.is_stderr() { Channel::Error } else { Channel::Output };
+        let channel = session::channel_of(line.stream);
         out.extend_from_slice(&header(channel, u32::try_from(time.len() + line.bytes.len()).unwrap_or(u32::MAX)));
     }
     out.extend_from_slice(time.as_bytes());

@@ -31,7 +31,8 @@ use crate::upload;
 const WAITING_OUTPUT: usize = 32 << 20;
 
 pub(crate) async fn classic(api: &Api, request: &mut Request) -> ApiResult {
-    let query = BuildQuery::from_pairs(request.query.pairs()).map_err(|error| ApiError::invalid(format!("error reading {}: {}", error.name, error.reason)))?;
+    let query = BuildQuery::from_pairs(request.query.pairs())
+        .map_err(|error| ApiError::invalid(format!("error reading {}: {}", error.name, error.reason)))?;
     let spec = convert::classic(&query, BuildSource::Stream(upload::reader(request)))?;
     run(api, request, spec, Classic(Narrator::new(query.quiet, query.remove))).await
 }
@@ -45,7 +46,12 @@ pub(crate) async fn prune(api: &Api, request: &Request) -> ApiResult {
     let query = &request.query;
     let keep = ["reserved-space", "keep-storage", "keep-bytes"].iter().find_map(|name| query.non_empty(name));
     let keep_bytes = keep
-        .map(|text| text.parse::<u64>().ok().or_else(|| text.parse::<ByteSize>().ok().map(|size| size.0)).ok_or_else(|| ApiError::invalid(format!("invalid size: {text:?}"))))
+        .map(|text| {
+            text.parse::<u64>()
+                .ok()
+                .or_else(|| text.parse::<ByteSize>().ok().map(|size| size.0))
+                .ok_or_else(|| ApiError::invalid(format!("invalid size: {text:?}")))
+        })
         .transpose()?;
     let filters: Filters = filters_of(query)?;
     let pruned = api.engine.prune_build_cache(BuildPruneOptions { all: query.flag("all"), filters, keep_bytes }).await?;

@@ -6,7 +6,7 @@ use shipway_engine::containers::{ContainerFilter, RemoveOptions, StopOptions, Wa
 use shipway_wire::containers::{ContainersPruned, CreateBody, Created, TopAnswer, WaitAnswer, WaitError};
 
 use crate::answer::{self, AnswerBody, JSON};
-use crate::convert::{self, container, create as body_of, filters_of, host};
+use crate::convert::{container, create as body_of, filters_of, host};
 use crate::error::{ApiError, ApiResult};
 use crate::request::{JSON_LIMIT, Request, bad_json};
 use crate::router::Api;
@@ -120,7 +120,7 @@ pub(crate) async fn resize(api: &Api, request: &Request, id: &str) -> ApiResult 
 }
 
 pub(crate) async fn prune(api: &Api, request: &Request) -> ApiResult {
-    let pruned = api.engine.prune_containers(&convert::filters_of(&request.query)?).await?;
+    let pruned = api.engine.prune_containers(&filters_of(&request.query)?).await?;
     let deleted = (!pruned.ids.is_empty()).then_some(pruned.ids);
     Ok(answer::ok(&ContainersPruned { containers_deleted: deleted, space_reclaimed: pruned.bytes }))
 }

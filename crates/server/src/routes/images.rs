@@ -13,7 +13,8 @@ use crate::router::Api;
 
 pub(crate) fn list(api: &Api, request: &Request) -> ApiResult {
     let query = &request.query;
-    let mut filters = shipway_wire::filters::parse(query.text("filters")).map_err(|error| ApiError::invalid(format!("invalid filters: {}", error.reason)))?;
+    let mut filters = shipway_wire::filters::parse(query.text("filters"))
+        .map_err(|error| ApiError::invalid(format!("invalid filters: {}", error.reason)))?;
     if let Some(pattern) = query.non_empty("filter").filter(|_| !request.version.at_least(41)) {
         filters.entry("reference".to_owned()).or_default().push(pattern.to_owned());
     }

@@ -14,7 +14,14 @@ use crate::upload;
 pub(crate) async fn save(api: &Api, request: &Request, name: Option<String>) -> ApiResult {
     let names = match name {
         Some(name) => vec![name],
-        None => request.query.all("names").into_iter().flat_map(|names| names.split(',')).filter(|name| !name.is_empty()).map(str::to_owned).collect(),
+        None => request
+            .query
+            .all("names")
+            .into_iter()
+            .flat_map(|names| names.split(','))
+            .filter(|name| !name.is_empty())
+            .map(str::to_owned)
+            .collect(),
     };
     if names.is_empty() {
         return Err(ApiError::invalid("no image names were given"));

@@ -33,7 +33,7 @@ pub(crate) fn info(api: &Api, request: &Request) -> Answer {
 
 pub(crate) async fn disk_usage(api: &Api, request: &Request) -> ApiResult {
     let types = request.query.all("type");
-    for unknown in types.iter().filter(|kind| !["container", "image", "volume", "build-cache"].contains(kind)) {
+    if let Some(unknown) = types.iter().find(|kind| !["container", "image", "volume", "build-cache"].contains(kind)) {
         return Err(ApiError::invalid(format!("unknown object type: {unknown}")));
     }
     let wanted = |kind: &str| types.is_empty() || types.contains(&kind);

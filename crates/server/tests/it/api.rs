@@ -74,7 +74,13 @@ impl Daemon {
 
     /// An image of one file, named `name`.
     async fn import(&self, name: &str) -> String {
-        let got = self.send("POST", &format!("/images/create?fromSrc=-&repo={name}&tag=1&changes=CMD%20%5B%22%2Fhello%22%5D"), &tar("hello", b"#!/bin/sh\n")).await;
+        let got = self
+            .send(
+                "POST",
+                &format!("/images/create?fromSrc=-&repo={name}&tag=1&changes=CMD%20%5B%22%2Fhello%22%5D"),
+                &tar("hello", b"#!/bin/sh\n"),
+            )
+            .await;
         assert_eq!(got.status, 200, "{}", got.body);
         got.json()["status"].as_str().unwrap().to_owned()
     }
@@ -109,7 +115,14 @@ async fn ping_tells_clients_what_they_negotiate_with() {
     for path in ["/_ping", "/v1.41/_ping"] {
         let got = daemon.get(path).await;
         assert_eq!((got.status, got.body.as_str()), (200, "OK"));
-        for header in ["api-version: 1.51", "ostype: linux", "docker-experimental: false", "builder-version: 1", "cache-control: no-cache", "server: Shipway/"] {
+        for header in [
+            "api-version: 1.51",
+            "ostype: linux",
+            "docker-experimental: false",
+            "builder-version: 1",
+            "cache-control: no-cache",
+            "server: Shipway/",
+        ] {
             assert!(got.head.to_lowercase().contains(&header.to_lowercase()), "{header} in {}", got.head);
         }
     }
@@ -120,10 +133,17 @@ async fn ping_tells_clients_what_they_negotiate_with() {
 #[tokio::test]
 async fn versions_are_negotiated_in_mobys_words() {
     let daemon = Daemon::start().await;
-    assert_eq!(daemon.get("/v1.99/info").await.message(), (400, "client version 1.99 is too new. Maximum supported API version is 1.51".to_owned()));
+    assert_eq!(
+        daemon.get("/v1.99/info").await.message(),
+        (400, "client version 1.99 is too new. Maximum supported API version is 1.51".to_owned())
+    );
     assert_eq!(
         daemon.get("/v1.23/info").await.message(),
-        (400, "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version".to_owned())
+        (
+            400,
+            "client version 1.23 is too old. Minimum supported API version is 1.24, please upgrade your client to a newer version"
+                .to_owned()
+        )
     );
     for path in ["/v1.24/version", "/v1.51/version", "/version"] {
         let version = daemon.get(path).await.json();
@@ -265,12 +285,24 @@ async fn a_container_is_created_shown_renamed_and_removed() {
     assert_eq!(daemon.post("/containers/create", "{}").await.message().1, "Config cannot be empty in order to create a container");
 
     let shown = daemon.get("/containers/web/json").await.json();
-    assert_eq!((shown["Id"].as_str(), shown["Name"].as_str(), shown["State"]["Status"].as_str()), (Some(id.as_str()), Some("/web"), Some("created")));
-    assert_eq!((&shown["HostConfig"]["Memory"], &shown["HostConfig"]["CapDrop"], &shown["HostConfig"]["CapAdd"]), (&json!(67_108_864), &json!(["ALL"]), &Value::Null));
-    assert_eq!((&shown["Config"]["Cmd"], shown["Path"].as_str(), shown["State"]["FinishedAt"].as_str()), (&json!(["/hello"]), Some("/hello"), Some("0001-01-01T00:00:00Z")));
+    assert_eq!(
+        (shown["Id"].as_str(), shown["Name"].as_str(), shown["State"]["Status"].as_str()),
+        (Some(id.as_str()), Some("/web"), Some("created"))
+    );
+    assert_eq!(
+        (&shown["HostConfig"]["Memory"], &shown["HostConfig"]["CapDrop"], &shown["HostConfig"]["CapAdd"]),
+        (&json!(67_108_864), &json!(["ALL"]), &Value::Null)
+    );
+    assert_eq!(
+        (&shown["Config"]["Cmd"], shown["Path"].as_str(), shown["State"]["FinishedAt"].as_str()),
+        (&json!(["/hello"]), Some("/hello"), Some("0001-01-01T00:00:00Z"))
+    );
     assert_eq!(daemon.get("/containers/json").await.json(), json!([]));
     let line = &daemon.get("/containers/json?all=1&filters=%7B%22label%22%3A%7B%22a%3Db%22%3Atrue%7D%7D").await.json()[0];
-    assert_eq!((line["Status"].as_str(), &line["Names"], line["HostConfig"]["NetworkMode"].as_str()), (Some("Created"), &json!(["/web"]), Some("none")));
+    assert_eq!(
+        (line["Status"].as_str(), &line["Names"], line["HostConfig"]["NetworkMode"].as_str()),
+        (Some("Created"), &json!(["/web"]), Some("none"))
+    );
 
     assert_eq!(daemon.post("/containers/web/rename?name=shop", "").await.status, 204);
     assert_eq!(daemon.post("/containers/shop/stop", "").await.status, 304);
@@ -288,7 +320,10 @@ async fn events_are_told_and_filtered() {
     let events = daemon.get("/events?since=1&until=0s&filters=%7B%22type%22%3A%5B%22container%22%5D%7D").await;
     let lines: Vec<Value> = events.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.iter().map(|line| line["Action"].as_str().unwrap()).collect::<Vec<_>>(), ["create"]);
-    assert_eq!((lines[0]["Actor"]["Attributes"]["name"].as_str(), lines[0]["status"].as_str(), lines[0]["scope"].as_str()), (Some("web"), Some("create"), Some("local")));
+    assert_eq!(
+        (lines[0]["Actor"]["Attributes"]["name"].as_str(), lines[0]["status"].as_str(), lines[0]["scope"].as_str()),
+        (Some("web"), Some("create"), Some("local"))
+    );
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use tokio::io::AsyncWriteExt;
 
 use crate::harness::{Harness, read_all, read_until};
 
-const UPGRADED: &str = "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+const UPGRADED: &str =
+    "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
 const PLAIN: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.multiplexed-stream\r\n\r\n";
 
 #[tokio::test]
@@ -26,7 +27,12 @@ async fn bytes_that_came_with_the_request_are_not_lost() {
     let harness = Harness::start();
     for body in ["Content-Length: 2\r\n\r\n{}", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"] {
         let mut client = harness.connect().await;
-        client.write_all(format!("POST /echo HTTP/1.1\r\nHost: d\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n{body}early\r\n\r\nbird").as_bytes()).await.unwrap();
+        client
+            .write_all(
+                format!("POST /echo HTTP/1.1\r\nHost: d\r\nUpgrade: tcp\r\nConnection: Upgrade\r\n{body}early\r\n\r\nbird").as_bytes(),
+            )
+            .await
+            .unwrap();
         client.shutdown().await.unwrap();
         assert_eq!(read_all(&mut client).await, format!("{UPGRADED}early\r\n\r\nbird<end>"), "{body}");
     }

@@ -11,7 +11,12 @@ const GOOD: &[u8] = b"GET /good HTTP/1.1\r\nHost: d\r\nConnection: close\r\n\r\n
 
 /// The status of the first answer, 0 when there is none.
 fn status(answer: &str) -> u16 {
-    answer.strip_prefix("HTTP/1.1 ").or_else(|| answer.strip_prefix("HTTP/1.0 ")).and_then(|rest| rest.get(..3)).and_then(|code| code.parse().ok()).unwrap_or(0)
+    answer
+        .strip_prefix("HTTP/1.1 ")
+        .or_else(|| answer.strip_prefix("HTTP/1.0 "))
+        .and_then(|rest| rest.get(..3))
+        .and_then(|code| code.parse().ok())
+        .unwrap_or(0)
 }
 
 #[tokio::test]
@@ -80,7 +85,11 @@ async fn a_head_without_end_is_cut_off() {
 async fn large_heads_as_docker_build_sends_them_pass() {
     let harness = Harness::start();
     let path = format!("/{}", "x".repeat(60_000));
-    let answer = harness.exchange(format!("GET {path} HTTP/1.1\r\nHost: d\r\nX-Registry-Config: {}\r\nConnection: close\r\n\r\n", "b".repeat(200_000)).as_bytes()).await;
+    let answer = harness
+        .exchange(
+            format!("GET {path} HTTP/1.1\r\nHost: d\r\nX-Registry-Config: {}\r\nConnection: close\r\n\r\n", "b".repeat(200_000)).as_bytes(),
+        )
+        .await;
     assert_eq!(status(&answer), 200);
     assert!(answer.ends_with(&path));
 }
@@ -106,7 +115,12 @@ async fn a_client_that_finished_sending_still_gets_its_answer() {
     let harness = Harness::start();
     assert!(harness.exchange(b"GET /slow HTTP/1.1\r\nHost: d\r\n\r\n").await.ends_with("slow"));
     assert!(harness.exchange(b"POST /length HTTP/1.1\r\nHost: d\r\nContent-Length: 3\r\n\r\nabc").await.ends_with('3'));
-    assert!(harness.exchange(b"POST /length HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n").await.ends_with('2'));
+    assert!(
+        harness
+            .exchange(b"POST /length HTTP/1.1\r\nHost: d\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n")
+            .await
+            .ends_with('2')
+    );
 }
 
 #[tokio::test]

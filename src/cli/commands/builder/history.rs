@@ -46,7 +46,7 @@ const TITLES: &[(&str, &str)] = &[
 ];
 
 impl Verb for HistoryList {
-    const NAMES: &'static [&'static str] = &["builder history", "builder history ls"];
+    const NAMES: &'static [&'static str] = &["builder history ls", "build history ls", "builder history"];
     const USAGE: &'static str = "[OPTIONS]";
     const WORDS: Words = Words::Exactly(0);
 
@@ -79,7 +79,7 @@ fn row(build: &BuildHistoryItem) -> Row {
 }
 
 impl Verb for HistoryLogs {
-    const NAMES: &'static [&'static str] = &["builder history logs"];
+    const NAMES: &'static [&'static str] = &["builder history logs", "build history logs"];
     const USAGE: &'static str = "[OPTIONS] ID";
     const WORDS: Words = Words::Exactly(1);
 
