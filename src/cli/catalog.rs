@@ -65,6 +65,12 @@ impl Entry {
         }
     }
 
+    /// Its flags and help.
+    #[cfg(test)]
+    pub(crate) fn definition(&self) -> clap::Command {
+        (self.definition)()
+    }
+
     /// One line about it.
     fn about(&self) -> String {
         (self.definition)().get_about().map(ToString::to_string).unwrap_or_default()

@@ -200,7 +200,7 @@ impl Client {
             Body::Stream { content_type, mut chunks } => {
                 builder = builder.header(header::CONTENT_TYPE, content_type);
                 let stream = futures_util::stream::poll_fn(move |context| chunks.poll_recv(context)).map(|chunk| chunk.map(Frame::data));
-                BodyExt::boxed(StreamBody::new(stream))
+                http_body_util::BodyExt::boxed(StreamBody::new(stream))
             }
         };
         builder.body(body).map_err(|error| Failure::new(format!("cannot form the request: {error}")))

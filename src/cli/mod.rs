@@ -32,7 +32,7 @@ use session::{Globals, Session};
 use std::ffi::OsString;
 
 /// Runs one command line, without the program's name, and answers its exit code.
-pub fn run(arguments: Vec<OsString>) -> u8 {
+pub(crate) fn run(arguments: Vec<OsString>) -> u8 {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -80,7 +80,7 @@ fn global_flags(words: &[String]) -> Outcome<(Globals, Option<usize>)> {
             _ if !word.starts_with("--") && word.len() > 2 && word.is_char_boundary(2) => (&word[..2], Some(word[2..].trim_start_matches('=').to_owned())),
             _ => (word.as_str(), None),
         };
-        let mut value = |at: &mut usize| {
+        let value = |at: &mut usize| {
             attached.clone().or_else(|| {
                 *at += 1;
                 words.get(*at).cloned()

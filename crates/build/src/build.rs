@@ -23,11 +23,12 @@ use crate::errors::BuildError;
 use crate::export::image::{Assembled, assemble};
 use crate::failure;
 use crate::graph::Op;
-use crate::lower::{ImageWish, Lowered, Plan, Recipe, image_wishes, lower};
+use crate::lower::{ImageWish, Lowered, Plan, Recipe, image_wishes, lower, needed_stages};
 use crate::ports::{Ports, ResolvedImage};
 use crate::progress::{PlannedStep, ProgressEvent, ProgressSink, VertexId};
 use crate::request::{BuildOptions, BuildOutcome, BuildRequest, Flavour};
 use crate::solver::{Around, Output, Reporter, solve};
+use crate::steps::StepTeller;
 
 /// Builds an image. It is not named: the caller publishes it and its names in one transaction.
 ///
@@ -101,9 +102,20 @@ impl Journey {
         let parsed = parse_with(&self.text, &ParseOptions { check: None, is_known_image: Some(&is_known) });
         let target = checks::target(&self.text, &parsed, &self.options)?;
         let context = self.look_at_context().await?;
-        checks::before_anything_runs(&self.text, &parsed, target, context.as_deref(), &self.options)?;
+        let needed = needed_stages(&parsed.dockerfile, target, &self.options, &self.platform);
+        checks::before_anything_runs(&self.text, &parsed, &needed, context.as_deref(), &self.options)?;
         for warning in parsed.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
             self.warn(warning);
+        }
+        if !self.options.cache_from.is_empty() {
+            let message = "caches of other images (--cache-from) are not supported yet; they are ignored".to_owned();
+            self.report.send(ProgressEvent::Warning {
+                id: None,
+                code: "CacheFromIgnored".to_owned(),
+                message,
+                detail: String::new(),
+                line: None,
+            });
         }
         let plan = self.lower(&parsed.dockerfile, target, context.is_some()).await?;
         checks::sources(&self.text, &plan.graph, context.as_deref())?;
@@ -113,6 +125,7 @@ impl Journey {
             self.warn(warning);
         }
         let lease = self.store.lease();
+        let steps = (self.options.flavour == Flavour::Classic).then(|| StepTeller::new(steps, graph.len(), self.epoch()));
         let around = Arc::new(Around {
             store: self.store.clone(),
             ports: self.ports.clone(),
@@ -121,12 +134,10 @@ impl Journey {
             context,
             lease: lease.clone(),
             graph,
+            steps,
         });
         let outputs = solve(&around, end.tree, context_vertex).await.map_err(|failed| failure::place(&around, &self.text, failed))?;
         let assembled = self.export(&end, &outputs)?;
-        if self.options.flavour == Flavour::Classic {
-            self.tell_step_images(&steps, &outputs)?;
-        }
         let (warnings, unconsumed) = self.closing_words(&parsed.dockerfile, &parsed.diagnostics);
         let total = around.graph.iter().filter(|(_, vertex)| !matches!(vertex.op, Op::Context)).count();
         Ok(BuildOutcome {
@@ -185,15 +196,7 @@ impl Journey {
         let mut wishes = Vec::new();
         loop {
             let first_id = self.next_id;
-            let recipe = Recipe {
-                dockerfile,
-                options: &options,
-                platform: &platform,
-                images: &images,
-                target,
-                first_id,
-                has_context,
-            };
+            let recipe = Recipe { dockerfile, options: &options, platform: &platform, images: &images, target, first_id, has_context };
             if images.is_empty() && wishes.is_empty() {
                 wishes = image_wishes(&recipe);
             }
@@ -302,23 +305,10 @@ impl Journey {
         }
     }
 
-    /// Tells the image id after each instruction, for the step-by-step display.
-    fn tell_step_images(&self, steps: &[crate::lower::StepDraft], outputs: &[Option<Output>]) -> Result<(), BuildError> {
-        for (number, step) in steps.iter().enumerate() {
-            let Some(after) = &step.after else { continue };
-            let image = assemble(&self.store, after, outputs, &[], self.epoch())?.id;
-            let cached = match step.vertex.and_then(|vertex| outputs.get(vertex.0)).and_then(Option::as_ref) {
-                Some(Output::Tree(tree)) => tree.cached,
-                _ => true,
-            };
-            self.report.send(ProgressEvent::StepImage { step: number + 1, image, cached });
-        }
-        Ok(())
-    }
-
     fn closing_words(&self, dockerfile: &Dockerfile, diagnostics: &[Diagnostic]) -> (Vec<String>, Vec<String>) {
         let warnings = diagnostics.iter().filter(|diagnostic| !diagnostic.is_error());
-        let mut warnings: Vec<String> = warnings.map(|warning| format!("{}: {} (line {})", warning.code, warning.message, warning.span.start.line)).collect();
+        let mut warnings: Vec<String> =
+            warnings.map(|warning| format!("{}: {} (line {})", warning.code, warning.message, warning.span.start.line)).collect();
         let unconsumed = unconsumed_build_args(dockerfile, self.options.build_args.iter().map(|(name, _)| name.as_str()));
         for argument in &unconsumed {
             let message = format!("build argument \"{}\" is not used by any ARG", argument.name);

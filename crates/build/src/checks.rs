@@ -44,13 +44,12 @@ pub(crate) fn target(text: &Arc<SourceText>, parsed: &Parsed, options: &BuildOpt
 pub(crate) fn before_anything_runs(
     text: &Arc<SourceText>,
     parsed: &Parsed,
-    target: usize,
+    needed: &[bool],
     context: Option<&ContextFiles>,
     options: &BuildOptions,
 ) -> Result<(), BuildError> {
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.extend(frontend(text, parsed, options));
-    let needed = parsed.dockerfile.reachable(target);
     for stage in parsed.dockerfile.stages.iter().filter(|stage| needed[stage.index]) {
         for instruction in &stage.instructions {
             diagnostics.extend(plain_sources(instruction, context));

@@ -132,9 +132,9 @@ impl ContextFiles {
 
     /// Makes sure that an open file is the one that was looked at, unchanged.
     pub(crate) fn expect(&self, path: &[u8], found: &Metadata) -> Result<(), OpFailure> {
-        let same = self.entry(path).is_some_and(|entry| {
-            (entry.dev, entry.ino, entry.size, entry.mtime) == (found.dev, found.ino, found.size, found.mtime)
-        });
+        let same = self
+            .entry(path)
+            .is_some_and(|entry| (entry.dev, entry.ino, entry.size, entry.mtime) == (found.dev, found.ino, found.size, found.mtime));
         if same { Ok(()) } else { Err(reading(shipway_archive::Error::Changed { path: String::from_utf8_lossy(path).into_owned() })) }
     }
 

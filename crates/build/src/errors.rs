@@ -119,10 +119,9 @@ impl BuildError {
             Self::Dockerfile { diagnostics, .. } => (docker_line(diagnostics).unwrap_or_else(|| self.to_string()), None),
             Self::Image { diagnostics, .. } => (docker_line(diagnostics).unwrap_or_else(|| self.to_string()), None),
             Self::Operation { diagnostic, .. } => (diagnostic.docker_text.clone().unwrap_or_else(|| self.to_string()), None),
-            Self::Step(failure) => (
-                format!("The command '{}' returned a non-zero code: {}", failure.command, failure.exit_code),
-                Some(failure.exit_code),
-            ),
+            Self::Step(failure) => {
+                (format!("The command '{}' returned a non-zero code: {}", failure.command, failure.exit_code), Some(failure.exit_code))
+            }
             _ => (self.to_string(), None),
         }
     }
@@ -130,7 +129,9 @@ impl BuildError {
     /// The first-class text: place, excerpt, reason and hint of every finding. Several lines, ends with a line end.
     pub fn render(&self) -> String {
         match self {
-            Self::Dockerfile { text, diagnostics } | Self::Image { text, diagnostics, .. } => diagnostics.iter().filter(|d| d.is_error()).map(|d| d.render(text)).collect(),
+            Self::Dockerfile { text, diagnostics } | Self::Image { text, diagnostics, .. } => {
+                diagnostics.iter().filter(|d| d.is_error()).map(|d| d.render(text)).collect()
+            }
             Self::Operation { text, diagnostic, .. } => diagnostic.render(text),
             Self::Step(failure) => failure.diagnostic.render(&failure.text),
             other => match other.hint() {

@@ -155,7 +155,12 @@ pub(crate) struct WorkdirOp {
 impl BuildGraph {
     /// Adds a vertex, or finds the equal one that is there already.
     pub(crate) fn add(&mut self, op: Op, parent: Option<VertexIndex>, face: Face) -> VertexIndex {
-        let digest = key::vertex_digest(&op, parent.map(|parent| &self.vertices[parent.0].digest), |index| &self.vertices[index.0].digest, face.ignore_cache);
+        let digest = key::vertex_digest(
+            &op,
+            parent.map(|parent| &self.vertices[parent.0].digest),
+            |index| &self.vertices[index.0].digest,
+            face.ignore_cache,
+        );
         if let Some(known) = self.known.get(&digest) {
             return *known;
         }

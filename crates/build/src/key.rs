@@ -186,19 +186,7 @@ impl<'a> CopyMeaning<'a> {
                 CopySource::Url { url } => ("url", url.as_str()),
             })
             .collect();
-        Self {
-            add: *add,
-            destination,
-            owner,
-            mode,
-            parents: *parents,
-            exclude,
-            link: *link,
-            unpack: *unpack,
-            checksum,
-            platform,
-            sources,
-        }
+        Self { add: *add, destination, owner, mode, parents: *parents, exclude, link: *link, unpack: *unpack, checksum, platform, sources }
     }
 }
 
@@ -207,8 +195,12 @@ const RECORDED_ENTRIES: usize = 512;
 
 /// What a result was made from, for `--explain`.
 pub(crate) fn parts(op: &Op, tree: &ContentKey, taken: &[Vec<TakenEntry>]) -> Value {
-    let entries: Vec<Value> =
-        taken.iter().flatten().take(RECORDED_ENTRIES).map(|entry| json!([String::from_utf8_lossy(&entry.name), hex(&entry.digest)])).collect();
+    let entries: Vec<Value> = taken
+        .iter()
+        .flatten()
+        .take(RECORDED_ENTRIES)
+        .map(|entry| json!([String::from_utf8_lossy(&entry.name), hex(&entry.digest)]))
+        .collect();
     let mut parts = json!({ "op": op, "tree": hex(tree.bytes()) });
     if !taken.is_empty() {
         parts["entries"] = Value::Array(entries);

@@ -136,7 +136,12 @@ impl Classified for ExecuteError {
 /// Knows images by name.
 pub trait ImageSource: Send + Sync {
     /// Finds the image `reference` names for `platform`; fetches it where that is possible and (`pull`) asked for or needed.
-    fn resolve<'a>(&'a self, reference: &'a Reference, platform: &'a Platform, pull: bool) -> BoxFuture<'a, Result<ResolvedImage, ImageError>>;
+    fn resolve<'a>(
+        &'a self,
+        reference: &'a Reference,
+        platform: &'a Platform,
+        pull: bool,
+    ) -> BoxFuture<'a, Result<ResolvedImage, ImageError>>;
 
     /// Whether `name`, as typed, is an image that is here. In memory, at once. Such a name is never taken for a mistyped stage.
     fn is_known(&self, name: &str) -> bool {

@@ -234,6 +234,14 @@ impl Shared {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // A step that ended during the shutdown has given its monitor back since.
+        self.drain();
+        self.tree.remove_if_empty();
+    }
+}
+
 fn above_standard(handle: BorrowedFd<'_>) -> Result<OwnedFd, shipway_sys::Error> {
     rustix::io::fcntl_dupfd_cloexec(handle, CONTROL + 1).map_err(|errno| shipway_sys::Error::new("dup()", errno))
 }

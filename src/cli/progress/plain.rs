@@ -109,7 +109,7 @@ impl Plain {
             out.push('\n');
         }
         let begun = step.intervals.last().map_or(0, |interval| interval.0);
-        if last && !step.log.partial.is_empty() {
+        if (last || step.completed.is_some()) && !step.log.partial.is_empty() {
             let rest = std::mem::take(&mut step.log.partial);
             step.log.lines.push((step.completed.unwrap_or(begun), String::from_utf8_lossy(&rest).into_owned()));
         }

@@ -107,6 +107,7 @@ fn plain_lines_are_numbered_and_kept_together() {
 
 #3 [2/2] RUN echo hi
 #3 1.000 hi
+#3 2.000 wor
 #3 DONE 2.0s
 
 #4 exporting to image

@@ -24,7 +24,8 @@ impl ContextFiles {
         let bytes = wanted.as_os_str().as_bytes();
         let shown = wanted.display().to_string();
         let context = self.host_path().display();
-        let docker = format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {shown}: file does not exist");
+        let docker =
+            format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {shown}: file does not exist");
         let finding = |message: String| OpFinding::new("E-COPY-NOTFOUND", ErrorKind::NotFound, message).docker(&docker);
         if select::leads_outside(pattern) {
             return OpFinding::new("E-COPY-OUTSIDE", ErrorKind::Invalid, format!("\"{pattern}\" lies outside of the build context"))
@@ -78,7 +79,11 @@ impl ContextFiles {
             return Some(Path::new("..").join(wanted).display().to_string());
         }
         let entries = shipway_sys::path::Root::open(above).and_then(|root| root.read_dir(Path::new("."))).ok()?;
-        let sibling = entries.iter().take(NEIGHBOURS).map(|entry| above.join(&entry.name)).find(|folder| folder != self.host_path() && exists(folder))?;
+        let sibling = entries
+            .iter()
+            .take(NEIGHBOURS)
+            .map(|entry| above.join(&entry.name))
+            .find(|folder| folder != self.host_path() && exists(folder))?;
         Some(Path::new("..").join(sibling.file_name()?).join(wanted).display().to_string())
     }
 }

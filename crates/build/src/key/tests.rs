@@ -114,7 +114,10 @@ fn the_tree_is_part_of_the_key_and_not_of_the_weak_key() {
     assert!(one.key != two.key && one.weak == two.weak);
     let (one, two) = (of_copy(&copy_op(), &tree(), &[], "/c"), of_copy(&copy_op(), &other, &[], "/c"));
     assert!(one.key != two.key && one.weak == two.weak);
-    assert_ne!(ContentKey::empty().with_layer(&[1; 32]).with_layer(&[2; 32]), ContentKey::empty().with_layer(&[2; 32]).with_layer(&[1; 32]));
+    assert_ne!(
+        ContentKey::empty().with_layer(&[1; 32]).with_layer(&[2; 32]),
+        ContentKey::empty().with_layer(&[2; 32]).with_layer(&[1; 32])
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use shipway_dockerfile::scope::PROXY_ARGUMENTS;
 use shipway_dockerfile::{Argument, CommandForm, HealthTest, Healthcheck, InstructionKind, Word};
 use shipway_model::duration::GoDuration;
 use shipway_model::{Healthcheck as StoredHealthcheck, Port, Signal};
@@ -82,10 +83,14 @@ impl Lowerer<'_> {
                 self.diagnostics.push(error("E-EXPANSION", here.at(failure.span), failure.to_string()));
                 return None;
             }
-            // The default as written, not what the command line gave: proxies and secrets given as arguments stay out of the history of ARG.
-            words.push(match &argument.default {
-                Some(default) => format!("{}={}", argument.name.text, self.expand(here, state, default)?),
-                None => argument.name.text.clone(),
+            let name = self.expand(here, state, &argument.name)?;
+            let given = self.recipe.options.build_args.iter().rev().find(|(known, _)| *known == name).and_then(|(_, value)| value.clone());
+            // A proxy is how this machine reaches the network, no property of the image.
+            let given = given.filter(|_| !PROXY_ARGUMENTS.contains(&name.as_str()));
+            words.push(match (given, &argument.default) {
+                (Some(given), _) => format!("{name}={given}"),
+                (None, Some(default)) => format!("{name}={}", self.expand(here, state, default)?),
+                (None, None) => name,
             });
         }
         Some(format!("ARG {}", words.join(" ")))
@@ -116,14 +121,17 @@ impl Lowerer<'_> {
                     Ok(ports) => exposed.extend(ports),
                     Err(failure) => {
                         let mut diagnostic = error("E-EXPOSE", here.at(word.span), format!("\"{text}\" is not a port: {failure}"));
-                        diagnostic.hint = Some("write a port or a range, with the protocol where it is not tcp: 80, 53/udp, 8000-8010".to_owned());
+                        diagnostic.hint =
+                            Some("write a port or a range, with the protocol where it is not tcp: 80, 53/udp, 8000-8010".to_owned());
                         diagnostic.docker_text = Some(format!("invalid containerPort: {text}"));
                         self.diagnostics.push(diagnostic);
                     }
                 }
             }
         }
-        let listed: Vec<String> = exposed.iter().map(|port: &Port| format!("{port}:{{}}")).collect();
+        // Go prints maps sorted by the text of their keys.
+        let mut listed: Vec<String> = exposed.iter().map(|port: &Port| format!("{port}:{{}}")).collect();
+        listed.sort_unstable();
         state.config.config.exposed_ports.extend(exposed);
         Some(format!("EXPOSE map[{}]", listed.join(" ")))
     }

@@ -156,7 +156,14 @@ impl Lowerer<'_> {
     }
 
     /// A source and how the history writes it.
-    fn source(&mut self, here: &Here<'_>, source: &Source, origin: &Origin, is_add: bool, state: &StageState) -> Option<(CopySource, String)> {
+    fn source(
+        &mut self,
+        here: &Here<'_>,
+        source: &Source,
+        origin: &Origin,
+        is_add: bool,
+        state: &StageState,
+    ) -> Option<(CopySource, String)> {
         match source {
             Source::Heredoc(index) => {
                 let heredoc = here.instruction.heredocs.get(*index)?;

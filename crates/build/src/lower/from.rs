@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use shipway_dockerfile::scope::StageScope;
-use shipway_dockerfile::{BaseImage, Instruction, InstructionKind, Span, Stage, StageUse, parse_onbuild};
-use shipway_model::{Classified, ImageConfig, Reference};
+use shipway_dockerfile::{BaseImage, Dockerfile, Instruction, InstructionKind, Span, Stage, StageUse, parse_onbuild};
+use shipway_model::{Classified, ImageConfig, Platform, Reference};
 
 use super::history::{HistoryEntry, Work};
 use super::stages::{Numbering, StageState};
 use super::{ImageWish, Lowerer, Recipe, error};
 use crate::graph::{ImageOp, Op, VertexIndex};
 use crate::ports::ResolvedImage;
+use crate::request::BuildOptions;
 
 impl Lowerer<'_> {
     /// The resolved image of this name; none, with a wish or a finding noted, when there is none yet.
@@ -39,10 +40,10 @@ impl Lowerer<'_> {
         let mut config = image.config.clone();
         config.config.on_build.clear();
         let scope = StageScope::from_image(&config.config.env);
-        let history = config.history.iter().map(|history| HistoryEntry {
-            created_by: history.created_by.clone(),
-            work: Work::Base(Box::new(history.clone())),
-        });
+        let history = config
+            .history
+            .iter()
+            .map(|history| HistoryEntry { created_by: history.created_by.clone(), work: Work::Base(Box::new(history.clone())) });
         let history = history.collect();
         StageState { tree: vertex, config, history, scope, base: Some(image), cmd_is_set: false }
     }
@@ -123,12 +124,40 @@ impl Lowerer<'_> {
     }
 }
 
+/// For each stage whether the target surely needs it, with the build arguments given: bases, and copies whose `--from` holds no variable.
+pub(crate) fn needed_stages(dockerfile: &Dockerfile, target: usize, options: &BuildOptions, platform: &Platform) -> Vec<bool> {
+    let mut global = super::global_scope(options, platform);
+    let _ = global.declare_all(dockerfile);
+    let mut needed = vec![false; dockerfile.stages.len()];
+    let mut open = vec![target];
+    while let Some(index) = open.pop() {
+        if std::mem::replace(&mut needed[index], true) {
+            continue;
+        }
+        let stage = &dockerfile.stages[index];
+        if let Ok(expanded) = global.expand(&stage.from.image, dockerfile.directives.escape)
+            && let BaseImage::Stage(base) = dockerfile.base_of(index, &expanded.text)
+        {
+            open.push(base);
+        }
+        for instruction in &stage.instructions {
+            if let InstructionKind::Copy(copy) = &instruction.kind
+                && let Some(from) = copy.from.as_ref().filter(|from| !from.text.contains(['$', '"', '\'']))
+                && let StageUse::Stage(used) = dockerfile.stage_use(index, &from.text)
+            {
+                open.push(used);
+            }
+        }
+    }
+    needed
+}
+
 /// Images that will be needed as far as the text alone tells, in file order: they can be resolved side by side.
 pub(crate) fn image_wishes(recipe: &Recipe<'_>) -> Vec<ImageWish> {
-    let mut global = super::global_scope(recipe);
+    let mut global = super::global_scope(recipe.options, recipe.platform);
     // What cannot be expanded is reported when lowering comes to it.
     let _ = global.declare_all(recipe.dockerfile);
-    let needed = recipe.dockerfile.reachable(recipe.target);
+    let needed = needed_stages(recipe.dockerfile, recipe.target, recipe.options, recipe.platform);
     let mut wishes: Vec<ImageWish> = Vec::new();
     for stage in recipe.dockerfile.stages.iter().filter(|stage| needed[stage.index]) {
         if let Ok(expanded) = global.expand(&stage.from.image, recipe.dockerfile.directives.escape)

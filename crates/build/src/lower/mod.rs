@@ -22,7 +22,7 @@ use crate::ports::ResolvedImage;
 use crate::progress::VertexId;
 use crate::request::BuildOptions;
 
-pub(crate) use from::image_wishes;
+pub(crate) use from::{image_wishes, needed_stages};
 pub(crate) use run::SCRIPT_FOLDER;
 pub(crate) use stages::StageState;
 
@@ -119,7 +119,7 @@ struct Lowerer<'a> {
 
 impl<'a> Lowerer<'a> {
     fn new(recipe: &'a Recipe<'a>) -> Self {
-        let mut global = global_scope(recipe);
+        let mut global = global_scope(recipe.options, recipe.platform);
         let mut diagnostics = Vec::new();
         if let Err(error) = global.declare_all(recipe.dockerfile) {
             diagnostics.push(self::error("E-EXPANSION", error.span, error.to_string()));
@@ -142,7 +142,15 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Adds a vertex with the next free id.
-    fn add(&mut self, op: Op, parent: Option<VertexIndex>, name: String, span: Span, instruction: String, ignore_cache: bool) -> VertexIndex {
+    fn add(
+        &mut self,
+        op: Op,
+        parent: Option<VertexIndex>,
+        name: String,
+        span: Span,
+        instruction: String,
+        ignore_cache: bool,
+    ) -> VertexIndex {
         let id = VertexId(self.recipe.first_id + u32::try_from(self.graph.len()).unwrap_or(u32::MAX));
         self.graph.add(op, parent, Face { id, name, span, ignore_cache, instruction })
     }
@@ -158,14 +166,15 @@ impl<'a> Lowerer<'a> {
     }
 }
 
-fn global_scope(recipe: &Recipe<'_>) -> GlobalScope {
+/// What holds before the first FROM, its own arguments not declared yet.
+fn global_scope(options: &BuildOptions, platform: &Platform) -> GlobalScope {
     let given: BTreeMap<String, String> =
-        recipe.options.build_args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
+        options.build_args.iter().filter_map(|(name, value)| Some((name.clone(), value.clone()?))).collect();
     let names = |platform: &Platform| {
         PlatformNames::new(platform.os.clone(), platform.architecture.clone(), platform.variant.clone().unwrap_or_default())
     };
-    let target = recipe.options.target.as_deref().unwrap_or_default();
-    GlobalScope::new(given, &names(&Platform::host()), &names(recipe.platform), target)
+    let target = options.target.as_deref().unwrap_or_default();
+    GlobalScope::new(given, &names(&Platform::host()), &names(platform), target)
 }
 
 /// A finding that stops the build.

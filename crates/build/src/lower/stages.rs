@@ -139,7 +139,8 @@ impl Lowerer<'_> {
         }
         let ignore_cache = self.ignores_cache(stage);
         for trigger in &triggers {
-            let here = Here { stage: index, ignore_cache, prefix: "ONBUILD ", instruction: trigger, trigger_span: Some(stage.from.image.span) };
+            let here =
+                Here { stage: index, ignore_cache, prefix: "ONBUILD ", instruction: trigger, trigger_span: Some(stage.from.image.span) };
             self.step(&here, &mut state, &mut numbering, stage.from.span.start_byte + 1);
         }
         for instruction in &stage.instructions {
@@ -219,7 +220,8 @@ impl Lowerer<'_> {
 
     fn ignores_cache(&self, stage: &Stage) -> bool {
         let options = self.recipe.options;
-        let named = |wanted: &String| stage.name().is_some_and(|name| name.eq_ignore_ascii_case(wanted)) || *wanted == stage.index.to_string();
+        let named =
+            |wanted: &String| stage.name().is_some_and(|name| name.eq_ignore_ascii_case(wanted)) || *wanted == stage.index.to_string();
         options.no_cache || options.no_cache_filter.iter().any(named)
     }
 

@@ -25,8 +25,15 @@ fn draw(text: &str) -> Vec<String> {
     let images = HashMap::from([(reference.canonical(), Arc::new(image))]);
     let (options, platform) = (BuildOptions::default(), Platform::new("linux", "amd64", None));
     let target = parsed.dockerfile.target(None).unwrap();
-    let recipe =
-        Recipe { dockerfile: &parsed.dockerfile, options: &options, platform: &platform, images: &images, target, first_id: 10, has_context: true };
+    let recipe = Recipe {
+        dockerfile: &parsed.dockerfile,
+        options: &options,
+        platform: &platform,
+        images: &images,
+        target,
+        first_id: 10,
+        has_context: true,
+    };
     match lower(&recipe) {
         Ok(Lowered::Graph(plan)) => plan.graph.iter().map(|(index, vertex)| line(index, vertex)).collect(),
         Ok(Lowered::Wishes(wishes)) => wishes.iter().map(|wish| format!("wish {}", wish.reference.familiar())).collect(),
@@ -39,7 +46,9 @@ fn line(index: VertexIndex, vertex: &crate::graph::Vertex) -> String {
     let what = match &vertex.op {
         Op::Image(_) => "image".to_owned(),
         Op::Context => "context".to_owned(),
-        Op::Run(run) => format!("run {:?} in {} with {:?}", run.args.last().map(String::as_str).unwrap_or_default(), run.cwd, &run.env[1..]),
+        Op::Run(run) => {
+            format!("run {:?} in {} with {:?}", run.args.last().map(String::as_str).unwrap_or_default(), run.cwd, &run.env[1..])
+        }
         Op::Workdir(workdir) => format!("workdir {} of {:?}", workdir.path, workdir.user),
         Op::Copy(copy) => {
             let sources: Vec<String> = copy
@@ -47,7 +56,9 @@ fn line(index: VertexIndex, vertex: &crate::graph::Vertex) -> String {
                 .iter()
                 .map(|source| match source {
                     CopySource::Context { pattern } => format!("context:{pattern}"),
-                    CopySource::Tree { vertex, pattern } => format!("{}:{pattern}", vertex.map_or("-".to_owned(), |vertex| vertex.0.to_string())),
+                    CopySource::Tree { vertex, pattern } => {
+                        format!("{}:{pattern}", vertex.map_or("-".to_owned(), |vertex| vertex.0.to_string()))
+                    }
                     CopySource::Inline { content, .. } => format!("{content:?}"),
                     CopySource::Url { url } => url.clone(),
                 })
@@ -91,7 +102,10 @@ CMD [\"x\"]
 
 #[test]
 fn images_not_known_yet_are_wished_for_all_at_once() {
-    assert_eq!(draw("FROM one AS a\nFROM two\nCOPY --from=a /x /x\nCOPY --from=three/x /x /y\n"), ["wish one:latest", "wish two:latest", "wish three/x:latest"]);
+    assert_eq!(
+        draw("FROM one AS a\nFROM two\nCOPY --from=a /x /x\nCOPY --from=three/x /x /y\n"),
+        ["wish one:latest", "wish two:latest", "wish three/x:latest"]
+    );
 }
 
 #[test]

@@ -21,7 +21,6 @@ use shipway_archive::tar::read::Chunk;
 use shipway_archive::tar::{Entry, EntryKind, TarReader};
 use shipway_model::{Classified, ErrorKind};
 use shipway_sys::path::{FileKind, Time, clean_inside};
-use tokio_util::sync::CancellationToken;
 
 use crate::ops::copy::Copier;
 use crate::ops::select::as_path;
@@ -33,26 +32,50 @@ use crate::solver::Around;
 /// The largest file ADD downloads.
 const DOWNLOAD_LIMIT: u64 = 16 << 30;
 
-/// A downloaded file.
+/// A downloaded file. It is deleted with this value.
 pub(crate) struct Download {
     path: PathBuf,
     fetched: Fetched,
 }
 
-/// Downloads `url` into the new file `into`, checking `checksum` where one is given.
-pub(crate) async fn download(
-    around: &Arc<Around>,
-    url: &str,
-    into: PathBuf,
-    checksum: Option<&str>,
-    cancel: &CancellationToken,
-) -> Result<Download, OpFailure> {
-    let fetched = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return Err(OpFailure::Cancelled),
-        fetched = around.ports.fetcher.fetch(url, &into, DOWNLOAD_LIMIT) => fetched,
-    };
-    let fetched = fetched.map_err(|error| {
+impl Drop for Download {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
+}
+
+impl Download {
+    /// What the key says about it: its bytes. The time the server tells is a time like that of any file, so it does not count.
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        blake3::hash(self.fetched.digest.to_string().as_bytes()).into()
+    }
+}
+
+/// Deletes the target of a download that did not come to its end.
+struct Partial(Option<PathBuf>);
+
+impl Drop for Partial {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            remove(path);
+        }
+    }
+}
+
+/// A leftover is swept when the store is opened next, so failing to delete is only worth a note.
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::debug!(%error, ?path, "a downloaded file stays until the next start");
+    }
+}
+
+/// Downloads `url`, checking `checksum` where one is given. Dropping the future stops it.
+pub(crate) async fn download(around: &Arc<Around>, url: &str, checksum: Option<&str>) -> Result<Download, OpFailure> {
+    let mut partial = Partial(Some(around.store.scratch_path()));
+    let into = partial.0.clone().unwrap_or_default();
+    let fetched = around.ports.fetcher.fetch(url, &into, DOWNLOAD_LIMIT).await.map_err(|error| {
         let mut finding = OpFinding::new("E-ADD-DOWNLOAD", error.kind(), error.to_string());
         finding.hint = error.hint();
         OpFailure::from(finding)
@@ -60,9 +83,14 @@ pub(crate) async fn download(
     match checksum {
         Some(wanted) if wanted != fetched.digest.to_string() => {
             let message = format!("the file at \"{url}\" has the digest {}, not {wanted}", fetched.digest);
-            Err(OpFinding::new("E-ADD-CHECKSUM", ErrorKind::Corrupt, message).docker(format!("digest mismatch {}: {wanted}", fetched.digest)).into())
+            Err(OpFinding::new("E-ADD-CHECKSUM", ErrorKind::Corrupt, message)
+                .docker(format!("digest mismatch {}: {wanted}", fetched.digest))
+                .into())
         }
-        _ => Ok(Download { path: into, fetched }),
+        _ => {
+            partial.0 = None;
+            Ok(Download { path: into, fetched })
+        }
     }
 }
 
@@ -83,7 +111,10 @@ pub(crate) fn put_download(copier: &mut Copier<'_, '_>, url: &str, download: &Do
     let path = copier.place_of_file(name.as_bytes())?;
     let mtime = download.fetched.last_modified.map_or(copier.new.mtime, |moment| {
         let nanoseconds = moment.nanoseconds();
-        Time { seconds: nanoseconds.div_euclid(1_000_000_000), nanoseconds: u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default() }
+        Time {
+            seconds: nanoseconds.div_euclid(1_000_000_000),
+            nanoseconds: u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default(),
+        }
     });
     let (uid, gid) = copier.owner.unwrap_or_default();
     let looks = Looks { mode: copier.mode(0o600, false), uid, gid, mtime, xattrs: Xattrs::new() };
@@ -132,7 +163,8 @@ pub(crate) fn is_archive(file: &File) -> Result<bool, OpFailure> {
 fn has_tar_checksum(block: &[u8; 512]) -> bool {
     let text = String::from_utf8_lossy(&block[148..156]).into_owned();
     let Ok(told) = u32::from_str_radix(text.trim_matches(['\0', ' ']), 8) else { return false };
-    let sum: u32 = block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) }).sum();
+    let sum: u32 =
+        block.iter().enumerate().map(|(at, byte)| if (148..156).contains(&at) { u32::from(b' ') } else { u32::from(*byte) }).sum();
     sum == told
 }
 

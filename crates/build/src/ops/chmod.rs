@@ -28,7 +28,9 @@ pub(crate) fn apply(change: &ModeChange, mode: u32, is_folder: bool) -> u32 {
     match change {
         ModeChange::Octal(mode) => *mode,
         // Parsed once already when it was accepted; a text that does not parse changes nothing.
-        ModeChange::Symbolic(text) => clauses(text).map_or(mode, |clauses| clauses.iter().fold(mode, |mode, clause| clause.apply(mode, is_folder))),
+        ModeChange::Symbolic(text) => {
+            clauses(text).map_or(mode, |clauses| clauses.iter().fold(mode, |mode, clause| clause.apply(mode, is_folder)))
+        }
     }
 }
 

@@ -48,7 +48,9 @@ impl View {
         let Ok(real) = self.tree.resolve(&bytes_of(path), Last::Follow) else { return Ok(None) };
         let Some(folder) = self.folder_holding(&real) else { return Ok(None) };
         let root = Root::open(&folder).map_err(OpFailure::sys("open a layer"))?;
-        root.read_limited(as_path(&real), SMALL_FILE).map(Some).map_err(OpFailure::sys(format!("read \"/{}\" of the image", path.display())))
+        root.read_limited(as_path(&real), SMALL_FILE)
+            .map(Some)
+            .map_err(OpFailure::sys(format!("read \"/{}\" of the image", path.display())))
     }
 
     fn entry(&self, path: &[u8]) -> Option<&IndexEntry> {
@@ -162,5 +164,8 @@ pub(crate) fn time_of_new_things(around: &Around) -> Time {
     let moment: Timestamp = around.options.source_date_epoch().unwrap_or_else(clock::now);
     let nanoseconds = moment.nanoseconds();
     // Both parts fit by construction: the remainder is below a billion and not negative.
-    Time { seconds: nanoseconds.div_euclid(1_000_000_000), nanoseconds: u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default() }
+    Time {
+        seconds: nanoseconds.div_euclid(1_000_000_000),
+        nanoseconds: u32::try_from(nanoseconds.rem_euclid(1_000_000_000)).unwrap_or_default(),
+    }
 }

@@ -4,9 +4,9 @@ use shipway_model::{ErrorKind, LayerId};
 use shipway_store::Store;
 use shipway_sys::path::FileKind;
 
+use crate::ops::layer::View;
 use crate::ops::select::{self, SourceTree, base_name, join, parent};
 use crate::ops::{OpFinding, Stack};
-use crate::ops::layer::View;
 use crate::suggestions;
 
 /// How many entries a search for a file of the same name visits.

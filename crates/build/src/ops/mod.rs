@@ -5,12 +5,14 @@
 pub(crate) mod add;
 pub(crate) mod chmod;
 pub(crate) mod copy;
+pub(crate) mod files;
 pub(crate) mod former;
 pub(crate) mod layer;
 pub(crate) mod missing;
 pub(crate) mod owner;
 pub(crate) mod run;
 pub(crate) mod select;
+pub(crate) mod selection;
 pub(crate) mod workdir;
 pub(crate) mod writer;
 

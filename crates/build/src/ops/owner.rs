@@ -131,7 +131,9 @@ mod tests {
     fn check(text: &str, expected: Result<(u32, u32), &str>) {
         let read = |path: &Path| {
             Ok(match path.to_str() {
-                Some("etc/passwd") => Some(b"root:x:0:0:root:/root:/bin/sh\n1001:x:0:0::/:\nnode:x:1000:1001:Node:/home/node:/bin/sh\n".to_vec()),
+                Some("etc/passwd") => {
+                    Some(b"root:x:0:0:root:/root:/bin/sh\n1001:x:0:0::/:\nnode:x:1000:1001:Node:/home/node:/bin/sh\n".to_vec())
+                }
                 Some("etc/group") => Some(b"root:x:0:\nstaff:x:50:node\n".to_vec()),
                 _ => None,
             })

@@ -16,9 +16,9 @@ use shipway_sys::path::{FileKind, Root};
 
 use crate::graph::RunOp;
 use crate::lower::SCRIPT_FOLDER;
+use crate::ops::layer::View;
 use crate::ops::writer::{Below, Clash, Content, Looks, TreeWriter, Xattrs};
 use crate::ops::{Made, OpFailure, OpFinding, Stack, layer, owner, workdir};
-use crate::ops::layer::View;
 use crate::ports::{ExecuteError, LogSink, RunStep};
 use crate::solver::{Around, Controls};
 

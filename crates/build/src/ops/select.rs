@@ -66,9 +66,8 @@ pub(crate) fn find(tree: &dyn SourceTree, pattern: &str) -> Result<Vec<Match>, O
     let parts = fold_dots(&parts);
     let mut patterns = Vec::with_capacity(parts.len());
     for part in &parts {
-        let parsed = Pattern::parse(part).map_err(|_| {
-            OpFailure::finding("E-COPY-PATTERN", ErrorKind::Invalid, format!("\"{pattern}\" is not a valid pattern"))
-        })?;
+        let parsed = Pattern::parse(part)
+            .map_err(|_| OpFailure::finding("E-COPY-PATTERN", ErrorKind::Invalid, format!("\"{pattern}\" is not a valid pattern")))?;
         patterns.push((*part, parsed));
     }
     let mut found: Vec<Vec<u8>> = vec![Vec::new()];
@@ -154,12 +153,7 @@ pub(crate) type Visit<'a> = dyn FnMut(&[u8], &[u8], &SourceNode) -> Result<(), O
 /// Calls `visit` for everything below the folder `root` that is not left out, folders before what is in them, with the name relative to `root`.
 ///
 /// A folder that is left out is still visited when something in it is not.
-pub(crate) fn walk(
-    tree: &dyn SourceTree,
-    root: &[u8],
-    excludes: &Excludes,
-    visit: &mut Visit<'_>,
-) -> Result<(), OpFailure> {
+pub(crate) fn walk(tree: &dyn SourceTree, root: &[u8], excludes: &Excludes, visit: &mut Visit<'_>) -> Result<(), OpFailure> {
     walk_below(tree, root, b"", excludes, &Verdict::default(), &mut Vec::new(), visit)
 }
 

@@ -7,9 +7,9 @@ use shipway_store::Lease;
 use shipway_sys::path::FileKind;
 
 use crate::graph::WorkdirOp;
+use crate::ops::layer::View;
 use crate::ops::writer::{Clash, Looks, TreeWriter, Xattrs};
 use crate::ops::{Made, OpFailure, OpFinding, Stack, layer, owner};
-use crate::ops::layer::View;
 use crate::solver::Around;
 
 /// Makes the layer of a WORKDIR.

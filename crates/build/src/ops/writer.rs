@@ -4,9 +4,10 @@
 //! below and gets something new is first made in the upper folder with the same owner, mode, xattrs and time (so that only the new thing is a change);
 //! folders' times are set at the end, because every new name changes them; nothing that exists below is opened for writing.
 
+mod put;
+
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
@@ -14,9 +15,10 @@ use std::rc::Rc;
 use rustix::io::Errno;
 use shipway_model::ErrorKind;
 use shipway_sys::path::{Dir, FileKind, Metadata, Root, Time, set_mode, set_owner, set_times};
-use shipway_sys::{copy, xattr};
+use shipway_sys::xattr;
 
 use crate::ops::{OpFailure, OpFinding};
+pub(crate) use put::Content;
 
 /// Extended attributes by name.
 pub(crate) type Xattrs = std::collections::BTreeMap<Vec<u8>, Vec<u8>>;
@@ -49,16 +51,6 @@ pub(crate) struct Looks {
     pub(crate) gid: u32,
     pub(crate) mtime: Time,
     pub(crate) xattrs: Xattrs,
-}
-
-/// Where the bytes of a new file come from.
-pub(crate) enum Content<'a> {
-    /// Another name for an inode that looks exactly as wanted; falls back to copying where linking is not possible.
-    Link { folder: &'a Dir, name: &'a OsStr },
-    /// The first bytes of an open file.
-    File { file: &'a File, size: u64 },
-    /// These bytes.
-    Bytes(&'a [u8]),
 }
 
 /// What happens to a thing of another kind in the way.
@@ -223,132 +215,9 @@ impl<'a> TreeWriter<'a> {
         Ok(dir)
     }
 
-    /// Puts a file at `path` (its folder without symlinks), replacing a file or symlink.
-    ///
-    /// # Errors
-    /// A folder in the way, unless clashes replace.
-    pub(crate) fn put_file(&mut self, path: &Path, content: &Content<'_>, looks: &Looks) -> Result<(), OpFailure> {
-        let (parent, name) = self.place(path)?;
-        let doing = || format!("write \"/{}\"", path.display());
-        if let Content::Link { folder, name: old } = content {
-            match parent.create_hardlink(name, folder, old) {
-                Ok(()) => return Ok(()),
-                Err(error) if error.errno == Errno::EXIST => {
-                    self.make_way_for(&parent, name, path)?;
-                    if parent.create_hardlink(name, folder, old).is_ok() {
-                        return Ok(());
-                    }
-                }
-                // Too many links, another filesystem, a kernel that protects links: the bytes are copied instead.
-                Err(error) if matches!(error.errno, Errno::MLINK | Errno::XDEV | Errno::PERM | Errno::OPNOTSUPP) => {}
-                Err(error) => return Err(OpFailure::sys(doing())(error)),
-            }
-            let (file, found) = folder.open_regular(old).map_err(OpFailure::sys(doing()))?;
-            return self.put_file(path, &Content::File { file: &file, size: found.size }, looks);
-        }
-        let file = self.create(&parent, name, path)?;
-        match content {
-            Content::File { file: source, size } => {
-                copy::copy_file(source, &file, *size).map_err(OpFailure::sys(doing()))?;
-            }
-            Content::Bytes(bytes) => std::io::Write::write_all(&mut &file, bytes).map_err(OpFailure::io(doing()))?,
-            Content::Link { .. } => {}
-        }
-        finish_file(&file, looks, path)
-    }
-
-    fn create(&mut self, parent: &Dir, name: &OsStr, path: &Path) -> Result<File, OpFailure> {
-        match parent.create_file(name, 0o600) {
-            Err(error) if error.errno == Errno::EXIST => {
-                self.make_way_for(parent, name, path)?;
-                parent.create_file(name, 0o600)
-            }
-            other => other,
-        }
-        .map_err(OpFailure::sys(format!("write \"/{}\"", path.display())))
-    }
-
-    /// Puts a file whose bytes `fill` writes.
-    pub(crate) fn put_stream(
-        &mut self,
-        path: &Path,
-        looks: &Looks,
-        fill: &mut dyn FnMut(&File) -> Result<(), OpFailure>,
-    ) -> Result<(), OpFailure> {
-        let (parent, name) = self.place(path)?;
-        let file = self.create(&parent, name, path)?;
-        fill(&file)?;
-        finish_file(&file, looks, path)
-    }
-
     /// Whether folders and other things replace one another from now on.
     pub(crate) fn replacing(&mut self, replace: bool) {
         self.clash = if replace { Clash::Replace } else { Clash::Refuse };
-    }
-
-    /// Puts one more name of a file this writer put before.
-    pub(crate) fn put_hardlink(&mut self, path: &Path, first: &Path) -> Result<(), OpFailure> {
-        let (parent, name) = self.place(path)?;
-        let old = first.file_name().unwrap_or_default();
-        let folder = self.folder(first.parent().unwrap_or(Path::new("")))?;
-        if path == first {
-            return Ok(());
-        }
-        let doing = || format!("link \"/{}\"", path.display());
-        match parent.create_hardlink(name, &folder, old) {
-            Err(error) if error.errno == Errno::EXIST => {
-                self.make_way_for(&parent, name, path)?;
-                parent.create_hardlink(name, &folder, old)
-            }
-            other => other,
-        }
-        .map_err(OpFailure::sys(doing()))
-    }
-
-    /// Puts a symlink.
-    pub(crate) fn put_symlink(&mut self, path: &Path, target: &OsStr, looks: &Looks) -> Result<(), OpFailure> {
-        let (parent, name) = self.place(path)?;
-        let doing = || format!("make symlink \"/{}\"", path.display());
-        match parent.create_symlink(name, target) {
-            Err(error) if error.errno == Errno::EXIST => {
-                self.make_way_for(&parent, name, path)?;
-                parent.create_symlink(name, target)
-            }
-            other => other,
-        }
-        .map_err(OpFailure::sys(doing()))?;
-        let handle = parent.handle(name).map_err(OpFailure::sys(doing()))?;
-        if (looks.uid, looks.gid) != caller() {
-            set_owner(&handle, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
-        }
-        set_times(&handle, looks.mtime).map_err(OpFailure::sys(doing()))
-    }
-
-    /// Puts a device, FIFO or socket. It is made, never opened.
-    ///
-    /// # Errors
-    /// The character device 0:0, which overlayfs reads as "deleted".
-    pub(crate) fn put_node(&mut self, path: &Path, kind: FileKind, device: (u32, u32), looks: &Looks) -> Result<(), OpFailure> {
-        if kind == FileKind::CharDevice && device == (0, 0) {
-            let message = format!("\"/{}\" is a character device 0:0, which would hide a file instead of being one", path.display());
-            return Err(OpFailure::finding("E-COPY-DEVICE", ErrorKind::Invalid, message));
-        }
-        let (parent, name) = self.place(path)?;
-        let doing = || format!("make {kind} \"/{}\"", path.display());
-        match parent.create_node(name, kind, looks.mode, device) {
-            Err(error) if error.errno == Errno::EXIST => {
-                self.make_way_for(&parent, name, path)?;
-                parent.create_node(name, kind, looks.mode, device)
-            }
-            other => other,
-        }
-        .map_err(OpFailure::sys(doing()))?;
-        let handle = parent.handle(name).map_err(OpFailure::sys(doing()))?;
-        if (looks.uid, looks.gid) != caller() {
-            set_owner(&handle, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
-        }
-        set_mode(&handle, looks.mode).map_err(OpFailure::sys(doing()))?;
-        set_times(&handle, looks.mtime).map_err(OpFailure::sys(doing()))
     }
 
     /// Sets the times of all folders that were made or that got something new.
@@ -416,22 +285,6 @@ impl<'a> TreeWriter<'a> {
     }
 }
 
-/// Gives a file just written its looks. The owner comes first: changing it takes set-id bits and capabilities away.
-fn finish_file(file: &File, looks: &Looks, path: &Path) -> Result<(), OpFailure> {
-    let doing = || format!("write \"/{}\"", path.display());
-    let foreign = (looks.uid, looks.gid) != caller();
-    if foreign {
-        set_owner(file, looks.uid, looks.gid).map_err(OpFailure::sys(doing()))?;
-    }
-    if foreign || looks.mode != 0o600 {
-        set_mode(file, looks.mode).map_err(OpFailure::sys(doing()))?;
-    }
-    for (key, value) in &looks.xattrs {
-        xattr::set(file, key, value).map_err(OpFailure::sys(doing()))?;
-    }
-    set_times(file, looks.mtime).map_err(OpFailure::sys(doing()))
-}
-
 /// Makes an existing folder look as wanted.
 fn dress(dir: &Dir, looks: &Looks, found: &Metadata, path: &Path) -> Result<(), OpFailure> {
     let doing = || format!("change folder \"/{}\"", path.display());
@@ -490,7 +343,6 @@ fn is_a_folder(path: &Path) -> OpFailure {
 pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
     path.as_os_str().as_bytes().to_vec()
 }
-
 
 #[cfg(test)]
 #[path = "writer/tests.rs"]

@@ -33,8 +33,9 @@ struct Inner {
 impl Default for Inner {
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        // File work waits for the disk part of its time, so a few more than cores keep it busy.
-        Self { live: Mutex::default(), processes: Semaphore::new(cores.max(2)), files: Semaphore::new(cores + 2) }
+        // Steps often wait for a network, and one that hangs must not stop other builds: several per core. File work waits for the disk part of its
+        // time, so a few more than cores keep it busy.
+        Self { live: Mutex::default(), processes: Semaphore::new((cores * 4).max(8)), files: Semaphore::new(cores + 2) }
     }
 }
 

@@ -67,7 +67,10 @@ async fn who_joins_late_sees_what_was_written_before() {
     let first = tokio::spawn(fly(flights.clone(), 4, Arc::default(), Arc::default()));
     tokio::time::sleep(Duration::from_millis(20)).await;
     let seen: Arc<Mutex<Vec<u8>>> = Arc::default();
-    let sink: LogSink = { let seen = seen.clone(); Arc::new(move |_, bytes| lock(&seen).extend_from_slice(&bytes)) };
+    let sink: LogSink = {
+        let seen = seen.clone();
+        Arc::new(move |_, bytes| lock(&seen).extend_from_slice(&bytes))
+    };
     let _ = flights.join([4; 32], sink, || None, || {}, |_| Box::pin(async { Err(OpFailure::internal("second flight")) })).await;
     assert_eq!(lock(&seen).as_slice(), b"hello");
     let _ = first.await;

@@ -24,6 +24,7 @@ use crate::graph::{BuildGraph, Op, VertexIndex};
 use crate::ops::{Made, OpFailure, Stack};
 use crate::ports::Ports;
 use crate::request::BuildOptions;
+use crate::steps::StepTeller;
 
 /// What every step of one build may use.
 pub(crate) struct Around {
@@ -36,6 +37,8 @@ pub(crate) struct Around {
     /// Keeps the results of this build.
     pub(crate) lease: Lease,
     pub(crate) graph: BuildGraph,
+    /// Tells image ids step by step, for the display that shows them.
+    pub(crate) steps: Option<StepTeller>,
 }
 
 /// What a vertex gives.
@@ -71,7 +74,14 @@ type Coming = Shared<BoxFuture<'static, Result<Output, Failed>>>;
 ///
 /// # Errors
 /// The first failure. Dropping the future gives everything up.
-pub(crate) async fn solve(around: &Arc<Around>, target: Option<VertexIndex>, context: Option<VertexIndex>) -> Result<Vec<Option<Output>>, Failed> {
+pub(crate) async fn solve(
+    around: &Arc<Around>,
+    target: Option<VertexIndex>,
+    context: Option<VertexIndex>,
+) -> Result<Vec<Option<Output>>, Failed> {
+    if let Some(steps) = &around.steps {
+        steps.done(None, &Output::Context, &around.store, &around.report);
+    }
     let Some(target) = target else { return Ok(vec![None; around.graph.len()]) };
     let mut coming: Vec<Coming> = Vec::with_capacity(around.graph.len());
     for (index, vertex) in around.graph.iter() {
@@ -102,6 +112,9 @@ async fn vertex_future(around: Arc<Around>, index: VertexIndex, inputs: Vec<(Ver
     match result {
         Ok(output) => {
             open.done(matches!(&output, Output::Tree(tree) if tree.cached));
+            if let Some(steps) = &around.steps {
+                steps.done(Some(index), &output, &around.store, &around.report);
+            }
             Ok(output)
         }
         Err(failure) => {

@@ -10,7 +10,7 @@ use super::report::OpenVertex;
 use super::{Around, Controls, Inputs, Landing, Output, TreeOutput};
 use crate::graph::{ImageOp, Op, Vertex, VertexIndex};
 use crate::key::{self, StepKey, TakenEntry};
-use crate::ops::{Made, OpFailure, Stack, copy, run, workdir};
+use crate::ops::{Made, OpFailure, Stack, copy, run, selection, workdir};
 use crate::ports::LogSink;
 use crate::{clock, progress::LogStream};
 
@@ -83,7 +83,7 @@ fn tree(below: &Stack, made: Made, cached: bool) -> Output {
 struct Step {
     key: Arc<StepKey>,
     /// What a COPY takes, per source.
-    selection: Option<Arc<copy::Selection>>,
+    selection: Option<Arc<selection::Selection>>,
 }
 
 impl Step {
@@ -92,7 +92,7 @@ impl Step {
             Op::Run(op) => Ok(Self { key: Arc::new(key::of_run(op, &below.content)), selection: None }),
             Op::Workdir(op) => Ok(Self { key: Arc::new(key::of_workdir(op, &below.content)), selection: None }),
             Op::Copy(op) => {
-                let selection = copy::select(around, op, inputs).await?;
+                let selection = selection::select(around, op, inputs).await?;
                 let origin = around.context.as_ref().map(|context| context.origin()).unwrap_or_default();
                 let key = key::of_copy(op, &below.content, &selection.taken(), &origin);
                 Ok(Self { key: Arc::new(key), selection: Some(Arc::new(selection)) })

@@ -32,7 +32,12 @@ const DIR: tar::EntryType = tar::EntryType::Directory;
 #[tokio::test]
 async fn archives_are_unpacked_by_content_and_other_files_copied() {
     let bench = Bench::new();
-    let bytes = archive(&[("d/", DIR, "", 0o750), ("d/f", FILE, "text", 0o640), ("d/l", tar::EntryType::Symlink, "f", 0o777), ("d/h", tar::EntryType::Link, "d/f", 0o640)]);
+    let bytes = archive(&[
+        ("d/", DIR, "", 0o750),
+        ("d/f", FILE, "text", 0o640),
+        ("d/l", tar::EntryType::Symlink, "f", 0o777),
+        ("d/h", tar::EntryType::Link, "d/f", 0o640),
+    ]);
     std::fs::write(bench.context().join("plain.bin"), &bytes).unwrap();
     std::fs::write(bench.context().join("not.tar"), "just text").unwrap();
     let expected = ["x 755 0:0 /", "x/d 750 12:34 /", "x/d/f 640 12:34 = text", "x/d/h 640 12:34 = text", "x/d/l 777 12:34 -> f"];
@@ -60,7 +65,10 @@ async fn an_archive_cannot_leave_its_destination() {
     std::fs::write(bench.context().join("evil.tar"), &bytes).unwrap();
     let outcome = bench.build("FROM diamol/base\nADD evil.tar /x/\n").await;
     // The symlink leads to the root of the image, as it would for a process in it, and never to that of the machine.
-    assert_eq!(bench.listing(&outcome.layers), ["through 644 12:34 = three", "x 755 0:0 /", "x/absolute 644 12:34 = two", "x/escaped 644 12:34 = one", "x/out 777 12:34 -> /"]);
+    assert_eq!(
+        bench.listing(&outcome.layers),
+        ["through 644 12:34 = three", "x 755 0:0 /", "x/absolute 644 12:34 = two", "x/escaped 644 12:34 = one", "x/out 777 12:34 -> /"]
+    );
     assert!(!std::path::Path::new("/through").exists());
 }
 
@@ -96,4 +104,14 @@ async fn downloads_are_private_dated_and_checked() {
     assert!(error.contains("has the digest sha256:2cf"), "{error}");
     let error = bench.error("FROM diamol/base\nADD http://elsewhere/x /x\n").await;
     assert!(error.contains("cannot download"), "{error}");
+}
+
+#[tokio::test]
+async fn a_download_whose_bytes_are_the_same_is_known_and_leaves_no_file() {
+    let bench = Bench::new();
+    let dockerfile = "FROM diamol/base\nADD http://files/hello /x\nRUN say after\n";
+    let first = bench.build(dockerfile).await;
+    let second = bench.build(dockerfile).await;
+    assert_eq!((first.image, second.cached_steps, bench.runs()), (second.image, 3, 1));
+    assert_eq!(std::fs::read_dir(bench.folder.path().join("store/tmp")).unwrap().count(), 0);
 }

@@ -112,7 +112,11 @@ async fn one_edited_file_costs_one_copy_and_the_rest_are_links() {
     }
     age(&fresh.context().join("lib"), 5);
     age(&bench.context().join("lib"), 5);
-    let epoch = || BuildOptions { build_args: vec![("SOURCE_DATE_EPOCH".into(), Some("1800000000".into()))], no_cache: true, ..BuildOptions::default() };
+    let epoch = || BuildOptions {
+        build_args: vec![("SOURCE_DATE_EPOCH".into(), Some("1800000000".into()))],
+        no_cache: true,
+        ..BuildOptions::default()
+    };
     let (linked, copied) = (bench.build_with(dockerfile, epoch()).await, fresh.build_with(dockerfile, epoch()).await);
     assert_eq!(config_of(&linked).rootfs.diff_ids[1], config_of(&copied).rootfs.diff_ids[1]);
 }

@@ -83,7 +83,8 @@ async fn a_cancelled_build_kills_its_process_and_leaves_nothing() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let events = bench.events.lock().unwrap();
-    let cancelled = |event: &&ProgressEvent| matches!(event, ProgressEvent::Completed { error: Some(error), .. } if error == "context canceled");
+    let cancelled =
+        |event: &&ProgressEvent| matches!(event, ProgressEvent::Completed { error: Some(error), .. } if error == "context canceled");
     assert_eq!(events.iter().filter(cancelled).count(), 1);
     assert!(matches!(events.last(), Some(ProgressEvent::Finished { image: None, .. })));
 }
@@ -92,7 +93,8 @@ async fn a_cancelled_build_kills_its_process_and_leaves_nothing() {
 async fn a_dropped_build_stops_as_a_cancelled_one() {
     let bench = Bench::new();
     let request = bench.request("FROM diamol/base\nRUN sleep 60000\n", BuildOptions::default());
-    let running = tokio::spawn(build(request, bench.store.clone(), bench.ports.clone(), std::sync::Arc::new(|_| {}), CancellationToken::new()));
+    let running =
+        tokio::spawn(build(request, bench.store.clone(), bench.ports.clone(), std::sync::Arc::new(|_| {}), CancellationToken::new()));
     while bench.runs() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
@@ -107,11 +109,15 @@ async fn a_dropped_build_stops_as_a_cancelled_one() {
 #[tokio::test]
 async fn a_failing_step_stops_its_neighbours() {
     let bench = Bench::new();
-    let dockerfile = "FROM diamol/base AS a\nRUN sleep 60000\nFROM diamol/base AS b\nRUN sleep 100; say before; fail 7\nFROM a\nCOPY --from=b / /b\n";
+    let dockerfile =
+        "FROM diamol/base AS a\nRUN sleep 60000\nFROM diamol/base AS b\nRUN sleep 100; say before; fail 7\nFROM a\nCOPY --from=b / /b\n";
     let begun = Instant::now();
     let error = bench.try_build(dockerfile).await.unwrap_err();
     assert!(begun.elapsed() < Duration::from_secs(5));
-    assert_eq!((error.exit_code(), error.docker_text().0.as_str()), (Some(7), "The command '/bin/sh -c sleep 100; say before; fail 7' returned a non-zero code: 7"));
+    assert_eq!(
+        (error.exit_code(), error.docker_text().0.as_str()),
+        (Some(7), "The command '/bin/sh -c sleep 100; say before; fail 7' returned a non-zero code: 7")
+    );
     while bench.executor.killed.load(Ordering::SeqCst) == 0 {
         assert!(begun.elapsed() < Duration::from_secs(5));
         tokio::time::sleep(Duration::from_millis(5)).await;

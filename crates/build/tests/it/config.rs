@@ -13,7 +13,7 @@ MAINTAINER me
 ARG V=1
 ENV A=b \"C D\"=e
 LABEL z=1 a=\"two words\"
-EXPOSE 80 53/udp
+EXPOSE 80 443 53/udp
 USER node
 VOLUME [\"/data\", \"/more\"]
 STOPSIGNAL SIGINT
@@ -26,9 +26,11 @@ ONBUILD RUN say child
 ENTRYPOINT [\"node\", \"server.js\"]
 CMD echo $A
 ";
-    let outcome = bench.build_with(dockerfile, BuildOptions { labels: vec![("from".into(), "flag".into())], ..BuildOptions::default() }).await;
+    let outcome =
+        bench.build_with(dockerfile, BuildOptions { labels: vec![("from".into(), "flag".into())], ..BuildOptions::default() }).await;
     let config = config_of(&outcome);
-    let told: Vec<String> = config.history[1..].iter().map(|entry| format!("{}{}", entry.created_by, if entry.empty_layer { "" } else { " *" })).collect();
+    let told: Vec<String> =
+        config.history[1..].iter().map(|entry| format!("{}{}", entry.created_by, if entry.empty_layer { "" } else { " *" })).collect();
     assert_eq!(
         told,
         [
@@ -36,7 +38,7 @@ CMD echo $A
             "ARG V=1",
             "ENV A=b C D=e",
             "LABEL z=1 a=two words",
-            "EXPOSE map[53/udp:{} 80/tcp:{}]",
+            "EXPOSE map[443/tcp:{} 53/udp:{} 80/tcp:{}]",
             "USER node",
             "VOLUME [/data /more]",
             "STOPSIGNAL SIGINT",
@@ -52,7 +54,7 @@ CMD echo $A
     );
     assert!(config.history[1..].iter().all(|entry| entry.comment == "buildkit.dockerfile.v0" && entry.created.is_some()));
     let expected = serde_json::json!({
-        "User": "node", "ExposedPorts": {"53/udp": {}, "80/tcp": {}},
+        "User": "node", "ExposedPorts": {"443/tcp": {}, "53/udp": {}, "80/tcp": {}},
         "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "A=b", "C D=e"],
         "Entrypoint": ["node", "server.js"], "Cmd": ["/bin/bash", "-c", "echo $A"], "ArgsEscaped": true,
         "Volumes": {"/data": {}, "/more": {}}, "WorkingDir": "/app", "Labels": {"a": "two words", "from": "flag", "z": "1"},
@@ -131,7 +133,9 @@ async fn stages_by_name_number_and_case_and_scratch_work() {
 async fn a_relative_path_and_an_argument_in_from_are_resolved() {
     let bench = Bench::new();
     let dockerfile = "ARG BASE=wrong\nFROM diamol/$BASE\nWORKDIR /a\nWORKDIR b/../c\n";
-    let outcome = bench.build_with(dockerfile, BuildOptions { build_args: vec![("BASE".into(), Some("base".into()))], ..BuildOptions::default() }).await;
+    let outcome = bench
+        .build_with(dockerfile, BuildOptions { build_args: vec![("BASE".into(), Some("base".into()))], ..BuildOptions::default() })
+        .await;
     assert_eq!(config_of(&outcome).config.working_dir, "/a/c");
 }
 
@@ -139,7 +143,10 @@ async fn a_relative_path_and_an_argument_in_from_are_resolved() {
 async fn arguments_nobody_takes_are_told_with_the_nearest_name() {
     let bench = Bench::new();
     let outcome = bench
-        .build_with("FROM diamol/base\nARG FOO\n", BuildOptions { build_args: vec![("FOOO".into(), Some("1".into()))], ..BuildOptions::default() })
+        .build_with(
+            "FROM diamol/base\nARG FOO\n",
+            BuildOptions { build_args: vec![("FOOO".into(), Some("1".into()))], ..BuildOptions::default() },
+        )
         .await;
     assert_eq!(outcome.unconsumed_args, ["FOOO"]);
     assert!(outcome.warnings.iter().any(|warning| warning.contains("did you mean FOO (ARG on line 2)?")), "{:?}", outcome.warnings);
@@ -151,4 +158,24 @@ async fn a_script_with_its_own_interpreter_is_there_while_it_runs_and_gone_after
     let outcome = bench.build("FROM diamol/base\nRUN <<EOF\n#!/usr/bin/python\nprint(1)\nEOF\n").await;
     assert_eq!(bench.executor.steps.lock().unwrap()[0].args, ["/.shipway-script/EOF"]);
     assert!(bench.listing(&outcome.layers).is_empty());
+}
+
+#[tokio::test]
+async fn a_stage_that_an_argument_deselects_is_not_looked_at() {
+    let bench = Bench::new();
+    let dockerfile = "ARG KIND=dev\nFROM no/such AS dev\nCOPY missing /x\nFROM diamol/base AS prod\nRUN say prod\nFROM $KIND\n";
+    bench.build_with(dockerfile, BuildOptions { build_args: vec![("KIND".into(), Some("prod".into()))], ..BuildOptions::default() }).await;
+    assert_eq!(bench.runs(), 1);
+}
+
+#[tokio::test]
+async fn mount_points_of_the_executor_are_no_part_of_the_layer() {
+    let bench = Bench::new();
+    let outcome = bench.build("FROM scratch\nRUN mkdir /proc; mkdir /dev; mkdir /sys; write /etc/hosts ; write /kept x\n").await;
+    let tree = bench.store.tree(&outcome.layers).unwrap();
+    let paths: Vec<String> = tree.walk(b"").iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
+    assert_eq!(paths, ["", "kept"]);
+    let proxies = [("http_proxy".to_owned(), "http://p".to_owned())].into();
+    bench.build_with("FROM scratch\nRUN say x\n", BuildOptions { proxies, ..BuildOptions::default() }).await;
+    assert!(bench.executor.steps.lock().unwrap()[1].env.contains(&"http_proxy=http://p".to_owned()));
 }

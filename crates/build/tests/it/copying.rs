@@ -49,7 +49,12 @@ async fn owners_and_modes_are_those_asked_for() {
     check(&bench, "COPY --chown=node:5 --chmod=0751 a.txt /x", &["x 751 1000:5 = a"]).await;
     let sub = ["x 755 0:0 /", "x/.hidden 640 0:0 = h", "x/one 750 0:0 = 1", "x/sub 750 0:0 /", "x/sub/two 640 0:0 = 2"];
     check(&bench, "COPY --chmod=u=rwX,g=rX,o= dir /x", &sub).await;
-    check(&bench, "USER node\nWORKDIR /home/node/app", &["home 755 1000:1001 /", "home/node 755 1000:1001 /", "home/node/app 755 1000:1001 /"]).await;
+    check(
+        &bench,
+        "USER node\nWORKDIR /home/node/app",
+        &["home 755 1000:1001 /", "home/node 755 1000:1001 /", "home/node/app 755 1000:1001 /"],
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -112,11 +117,15 @@ async fn what_exists_keeps_its_looks_and_clashes_are_errors() {
 #[tokio::test]
 async fn parents_and_pivots_keep_folders() {
     let bench = some_files();
-    check(&bench, "COPY --parents dir/sub/two a.txt /x/", &[
-        "x 755 0:0 /", "x/a.txt 644 0:0 = a", "x/dir 755 0:0 /", "x/dir/sub 755 0:0 /", "x/dir/sub/two 644 0:0 = 2",
-    ]).await;
+    check(
+        &bench,
+        "COPY --parents dir/sub/two a.txt /x/",
+        &["x 755 0:0 /", "x/a.txt 644 0:0 = a", "x/dir 755 0:0 /", "x/dir/sub 755 0:0 /", "x/dir/sub/two 644 0:0 = 2"],
+    )
+    .await;
     check(&bench, "COPY --parents ./dir/./sub/two /x/", &["x 755 0:0 /", "x/sub 755 0:0 /", "x/sub/two 644 0:0 = 2"]).await;
-    check(&bench, "COPY --parents dir/*/two /x/", &["x 755 0:0 /", "x/dir 755 0:0 /", "x/dir/sub 755 0:0 /", "x/dir/sub/two 644 0:0 = 2"]).await;
+    check(&bench, "COPY --parents dir/*/two /x/", &["x 755 0:0 /", "x/dir 755 0:0 /", "x/dir/sub 755 0:0 /", "x/dir/sub/two 644 0:0 = 2"])
+        .await;
 }
 
 #[tokio::test]
@@ -130,7 +139,8 @@ async fn here_documents_become_files() {
 async fn copies_between_stages_keep_owner_and_time_and_cost_no_bytes() {
     let bench = some_files();
     age(&bench.context().join("a.txt"), 1_111_111_111);
-    let outcome = bench.build("FROM diamol/base AS one\nCOPY --chown=5:6 a.txt /from/a\nFROM diamol/base\nCOPY --from=one /from/a /to/a\n").await;
+    let outcome =
+        bench.build("FROM diamol/base AS one\nCOPY --chown=5:6 a.txt /from/a\nFROM diamol/base\nCOPY --from=one /from/a /to/a\n").await;
     let target = bench.host_path(&outcome.layers, "to/a").metadata().unwrap();
     assert_eq!((target.uid(), target.gid(), target.mtime(), target.nlink()), (5, 6, 1_111_111_111, 2));
     let outcome = bench.build("FROM diamol/base AS one\nCOPY a.txt /from/a\nFROM diamol/base\nCOPY --from=0 --chmod=700 /from /to\n").await;
@@ -153,7 +163,9 @@ async fn times_come_from_the_source_and_existing_folders_keep_theirs() {
 async fn devices_and_pipes_are_made_never_opened() {
     let bench = some_files();
     let context = bench.context();
-    let make = |name: &str, kind, device| rustix::fs::mknodat(rustix::fs::CWD, context.join("dir").join(name), kind, 0o600.into(), device).unwrap();
+    let make = |name: &str, kind, device| {
+        rustix::fs::mknodat(rustix::fs::CWD, context.join("dir").join(name), kind, 0o600.into(), device).unwrap()
+    };
     make("pipe", rustix::fs::FileType::Fifo, 0);
     make("zero", rustix::fs::FileType::CharacterDevice, rustix::fs::makedev(1, 5));
     let begun = std::time::Instant::now();
@@ -175,4 +187,40 @@ async fn hard_links_stay_links() {
     assert_eq!(inode("d/one"), inode("d/two"));
     let context = bench.context().join("d/one").metadata().unwrap().ino();
     assert_ne!(inode("d/one"), context, "a layer never shares an inode with the user's folder");
+}
+
+#[tokio::test]
+async fn a_whole_tree_is_copied_as_it_is_seen_not_as_it_is_stored() {
+    let bench = some_files();
+    let stage = "FROM scratch AS one\nCOPY dir /d\nCOPY a.txt /d/one\nRUN write /d/sub/three 3\n";
+    let outcome = bench.build(&format!("{stage}FROM scratch\nCOPY --from=one / /\n")).await;
+    let expected = [
+        "d 755 0:0 /",
+        "d/.hidden 644 0:0 = h",
+        "d/one 644 0:0 = a",
+        "d/sub 755 0:0 /",
+        "d/sub/three 644 0:0 = 3",
+        "d/sub/two 644 0:0 = 2",
+    ];
+    assert_eq!((bench.listing(&outcome.layers), outcome.layers.len()), (expected.map(str::to_owned).to_vec(), 1));
+    let outcome = bench.build(&format!("{stage}FROM scratch\nCOPY --from=one --chown=9 /d/s* /x/\n")).await;
+    assert_eq!(bench.listing(&outcome.layers), ["x 755 9:9 /", "x/three 644 9:9 = 3", "x/two 644 9:9 = 2"]);
+}
+
+#[tokio::test]
+async fn a_file_that_changes_while_it_is_copied_is_an_error_not_a_result() {
+    let bench = Bench::new();
+    bench.file("a", "before");
+    // The run between learning and copying is long enough for an editor to save.
+    let path = bench.context().join("a");
+    let editor = tokio::spawn(async move {
+        tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+        std::fs::write(path, "after, and longer").unwrap();
+    });
+    let dockerfile = "FROM diamol/base\nRUN sleep 400\nCOPY a /a\n";
+    let error = bench.error(dockerfile).await;
+    editor.await.unwrap();
+    assert!(error.contains("changed while it was read"), "{error}");
+    let outcome = bench.build(dockerfile).await;
+    assert_eq!(bench.listing(&outcome.layers), ["a 644 0:0 = after, and longer"]);
 }

@@ -162,11 +162,17 @@ async fn the_classic_display_gets_every_instruction_with_an_image_id() {
     let steps = events.iter().find_map(|event| if let ProgressEvent::Plan { steps } = event { Some(steps.clone()) } else { None }).unwrap();
     let shown: Vec<String> = steps.iter().map(|step| format!("{}/{} : {}", step.number, step.total, step.display)).collect();
     assert_eq!(shown, ["1/4 : FROM diamol/base", "2/4 : ENV A=b", "3/4 : RUN say hi", "4/4 : CMD [\"sh\"]"]);
-    let images: Vec<_> = events.iter().filter_map(|event| if let ProgressEvent::StepImage { step, image, .. } = event { Some((*step, *image)) } else { None }).collect();
+    let images: Vec<_> = events
+        .iter()
+        .filter_map(|event| if let ProgressEvent::StepImage { step, image, .. } = event { Some((*step, *image)) } else { None })
+        .collect();
     assert_eq!(images.iter().map(|(step, _)| *step).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert_eq!(images[3].1, outcome.image);
     assert_eq!(images.iter().map(|(_, image)| image).collect::<std::collections::HashSet<_>>().len(), 4);
     assert!(events.iter().any(|event| matches!(event, ProgressEvent::StepRunning { step: 3, .. })));
+    let place = |wanted: &dyn Fn(&ProgressEvent) -> bool| events.iter().position(wanted).unwrap();
+    let running = place(&|event| matches!(event, ProgressEvent::StepRunning { .. }));
+    assert!(place(&|event| matches!(event, ProgressEvent::StepImage { step: 2, .. })) < running, "told while the build goes on");
     let again = bench.build(dockerfile).await;
     assert_eq!(again.image, outcome.image, "one image whatever the display");
 }

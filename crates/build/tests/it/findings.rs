@@ -29,7 +29,10 @@ async fn m_13_a_missing_source_says_what_is_there_and_where_it_is_instead() {
     contains(&bench.error(&error("build.gradle")).await, &["it exists at ../beside/build.gradle"]);
     assert_eq!(bench.runs(), 0);
     let failure = bench.try_build(&error("pom.xml")).await.unwrap_err();
-    contains(&failure.docker_text().0, &["file not found in build context or excluded by .dockerignore: stat pom.xml: file does not exist"]);
+    contains(
+        &failure.docker_text().0,
+        &["file not found in build context or excluded by .dockerignore: stat pom.xml: file does not exist"],
+    );
 }
 
 #[tokio::test]
@@ -43,9 +46,13 @@ async fn everything_wrong_is_said_at_once_before_anything_is_looked_up() {
 #[tokio::test]
 async fn m_16_and_m_17_a_missing_path_of_a_stage_names_the_nearest_and_who_made_it() {
     let bench = Bench::new();
-    let stage = "FROM diamol/base AS builder\nRUN write /web/server binary\nRUN write /target/iotd-service-0.1.0.jar jar\nFROM diamol/base\n";
+    let stage =
+        "FROM diamol/base AS builder\nRUN write /web/server binary\nRUN write /target/iotd-service-0.1.0.jar jar\nFROM diamol/base\n";
     let error = bench.error(&format!("{stage}COPY --from=builder /server .\n")).await;
-    contains(&error, &["Dockerfile:5", "no \"/server\"", "/web/server", "made by \"RUN write /web/server binary\"", "did you mean /web/server?"]);
+    contains(
+        &error,
+        &["Dockerfile:5", "no \"/server\"", "/web/server", "made by \"RUN write /web/server binary\"", "did you mean /web/server?"],
+    );
     let error = bench.error(&format!("{stage}COPY --from=builder /target/iotd-service-0.1.0jar .\n")).await;
     contains(&error, &["did you mean /target/iotd-service-0.1.0.jar?", "RUN write /target"]);
     let error = bench.error(&format!("{stage}COPY --from=builder /web/nothing/at/all .\n")).await;

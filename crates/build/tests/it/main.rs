@@ -10,4 +10,3 @@ mod copying;
 mod display;
 mod findings;
 mod support;
-mod zz_timing;

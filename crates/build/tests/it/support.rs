@@ -12,9 +12,11 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use shipway_build::ports::{
-    ExecuteError, Executor, Fetched, FetchError, Fetcher, ImageError, ImageSource, LogSink, ResolvedImage, RunOutcome, RunStep,
+    ExecuteError, Executor, FetchError, Fetched, Fetcher, ImageError, ImageSource, LogSink, ResolvedImage, RunOutcome, RunStep,
 };
-use shipway_build::{BuildContext, BuildError, BuildOptions, BuildOutcome, BuildRequest, LogStream, Ports, ProgressEvent, ProgressSink, build};
+use shipway_build::{
+    BuildContext, BuildError, BuildOptions, BuildOutcome, BuildRequest, LogStream, Ports, ProgressEvent, ProgressSink, build,
+};
 use shipway_dockerfile::SourceText;
 use shipway_model::{BuildId, Digest, ImageConfig, ImageId, LayerId, Platform, Reference, Timestamp};
 use shipway_store::{CommitOptions, LayerOrigin, PrepareOptions, Store, StoreConfig};
@@ -40,7 +42,10 @@ impl Bench {
         let images = Arc::new(FakeImages { store: store.clone(), images: Mutex::default() });
         let ports = Ports::new(executor.clone(), images.clone(), Arc::new(FakeFetcher));
         let bench = Self { folder, store, ports, executor, images, events: Arc::default() };
-        bench.image("diamol/base", &[("bin/sh", "shell"), ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1001::/home/node:/bin/sh\n")]);
+        bench.image(
+            "diamol/base",
+            &[("bin/sh", "shell"), ("etc/passwd", "root:x:0:0:root:/root:/bin/sh\nnode:x:1000:1001::/home/node:/bin/sh\n")],
+        );
         bench
     }
 
@@ -55,7 +60,8 @@ impl Bench {
         for (path, text) in files {
             put(&snapshot.upper.join(path), text);
         }
-        let layer = snapshot.commit(CommitOptions { created: Timestamp::from_unix(1000, 0), origin: LayerOrigin::Imported, newest: None }).unwrap();
+        let layer =
+            snapshot.commit(CommitOptions { created: Timestamp::from_unix(1000, 0), origin: LayerOrigin::Imported, newest: None }).unwrap();
         config.rootfs.diff_ids = vec![layer.diff_id];
         config.history = vec![shipway_model::History {
             created: Some(Timestamp::from_unix(1000, 0)),
@@ -63,7 +69,13 @@ impl Bench {
             ..Default::default()
         }];
         let reference = Reference::parse(name).unwrap().with_default_tag();
-        let resolved = ResolvedImage { id: ImageConfig::id(&config.to_bytes()), config, layers: vec![layer.id], digest: None, reference: reference.clone() };
+        let resolved = ResolvedImage {
+            id: ImageConfig::id(&config.to_bytes()),
+            config,
+            layers: vec![layer.id],
+            digest: None,
+            reference: reference.clone(),
+        };
         self.images.images.lock().unwrap().insert(reference.canonical(), resolved);
     }
 
@@ -71,7 +83,8 @@ impl Bench {
     pub(crate) fn adopt(&self, name: &str, outcome: &BuildOutcome) {
         let reference = Reference::parse(name).unwrap().with_default_tag();
         let config = ImageConfig::parse(&outcome.config_bytes).unwrap();
-        let resolved = ResolvedImage { id: outcome.image, config, layers: outcome.layers.clone(), digest: None, reference: reference.clone() };
+        let resolved =
+            ResolvedImage { id: outcome.image, config, layers: outcome.layers.clone(), digest: None, reference: reference.clone() };
         self.images.images.lock().unwrap().insert(reference.canonical(), resolved);
     }
 
@@ -271,7 +284,9 @@ pub(crate) struct FakeFetcher;
 impl Fetcher for FakeFetcher {
     fn fetch<'a>(&'a self, url: &'a str, into: &'a Path, _limit: u64) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            let text = url.strip_prefix("http://files/").ok_or_else(|| FetchError::Failed { url: url.to_owned(), message: "no such host".to_owned() })?;
+            let text = url
+                .strip_prefix("http://files/")
+                .ok_or_else(|| FetchError::Failed { url: url.to_owned(), message: "no such host".to_owned() })?;
             std::fs::write(into, text).unwrap();
             let digest = Digest::sha256_of(text.as_bytes());
             Ok(Fetched { last_modified: Some(Timestamp::from_unix(1_234_567_890, 0)), size: text.len() as u64, digest, file_name: None })

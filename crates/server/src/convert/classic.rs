@@ -105,6 +105,16 @@ impl Narrator {
         said
     }
 
+    /// What was kept back when the build stopped: steps that ran beside the one that failed.
+    pub(crate) fn interrupted(&mut self) -> Vec<Message> {
+        let mut said = Vec::new();
+        while !self.quiet && self.steps.iter().skip(self.current + 1).any(|step| !step.early.is_empty()) {
+            self.current += 1;
+            self.announce(&mut said);
+        }
+        said
+    }
+
     /// Says something of step `number`, now when it is its turn.
     fn say(&mut self, number: usize, words: impl FnOnce(&mut Step) -> Option<Message>, said: &mut Vec<Message>) {
         let Some(index) = number.checked_sub(1) else { return };
@@ -228,6 +238,18 @@ mod tests {
         let (slow, fast) = (text.find("slow\n ").unwrap(), text.rfind("fast\n ").unwrap());
         assert!(slow < fast, "{text}");
         assert!(text.ends_with(&format!(" ---> {}\n", image("c").0.short())));
+    }
+
+    #[test]
+    fn a_build_that_stops_still_tells_what_it_kept_back() {
+        let mut narrator = Narrator::new(false, true);
+        told(
+            &mut narrator,
+            vec![plan(&[("FROM a", Some(0)), ("RUN x", Some(1)), ("RUN y", Some(2)), ("RUN z", Some(3))]), log(2, b"why\n")],
+        );
+        let text: String = narrator.interrupted().into_iter().filter_map(|message| message.stream).collect();
+        assert_eq!(text, "Step 2/4 : RUN x\nStep 3/4 : RUN y\nwhy\n");
+        assert_eq!(narrator.interrupted(), []);
     }
 
     #[test]

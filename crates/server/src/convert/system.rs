@@ -26,7 +26,10 @@ pub(crate) fn version(info: &VersionInfo) -> Version {
     let details = BTreeMap::from([
         ("ApiVersion".to_owned(), ApiVersion::MAX.to_string()),
         ("Arch".to_owned(), info.arch.clone()),
+        ("BuildTime".to_owned(), String::new()),
+        ("Experimental".to_owned(), "false".to_owned()),
         ("GitCommit".to_owned(), info.commit.clone()),
+        ("GoVersion".to_owned(), String::new()),
         ("KernelVersion".to_owned(), info.kernel.clone()),
         ("MinAPIVersion".to_owned(), ApiVersion::MIN.to_string()),
         ("Os".to_owned(), info.os.to_owned()),

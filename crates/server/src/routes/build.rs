@@ -65,7 +65,7 @@ trait Teller: Send + 'static {
     /// The end of a build that worked.
     fn success(&self, finished: &BuildFinished) -> Vec<u8>;
     /// The end of one that did not.
-    fn failure(&self, error: &Error) -> Vec<u8>;
+    fn failure(&mut self, error: &Error) -> Vec<u8>;
     /// The failure when nothing was said yet.
     fn refusal(&self, error: Error) -> ApiError;
 }
@@ -82,9 +82,11 @@ impl Teller for Classic {
         self.0.success(finished).iter().flat_map(Message::to_line).collect()
     }
 
-    fn failure(&self, error: &Error) -> Vec<u8> {
+    fn failure(&mut self, error: &Error) -> Vec<u8> {
         let (text, code) = dockers_words(error);
-        Message::failure(text, code, error.hint()).to_line()
+        let mut lines: Vec<u8> = self.0.interrupted().iter().flat_map(Message::to_line).collect();
+        lines.extend(Message::failure(text, code, error.hint()).to_line());
+        lines
     }
 
     fn refusal(&self, error: Error) -> ApiError {
@@ -130,7 +132,7 @@ impl Teller for Local {
         })
     }
 
-    fn failure(&self, error: &Error) -> Vec<u8> {
+    fn failure(&mut self, error: &Error) -> Vec<u8> {
         let (rendered, exit_code) = match error {
             Error::Build(error) => (error.render(), error.exit_code()),
             _ => (String::new(), None),

@@ -84,9 +84,14 @@ pub(crate) async fn wait(api: &Api, request: &Request, id: &str) -> ApiResult {
         other => return Err(ApiError::invalid(format!("invalid condition: {other:?}"))),
     };
     let handle = api.engine.wait_container(id, condition).await?;
-    let body = AnswerBody::produced(&request.client, |sink| async move {
+    // Whoever waits for the removal is told of failures of the removal only; that a start failed was the answer to start.
+    let tells_error = condition != WaitCondition::Removed;
+    let body = AnswerBody::produced(&request.client, move |sink| async move {
         let outcome = match handle.finished().await {
-            Ok(outcome) => WaitAnswer { status_code: i64::from(outcome.code), error: outcome.error.map(|message| WaitError { message }) },
+            Ok(outcome) => WaitAnswer {
+                status_code: i64::from(outcome.code),
+                error: outcome.error.filter(|_| tells_error).map(|message| WaitError { message }),
+            },
             Err(error) => WaitAnswer { status_code: -1, error: Some(WaitError { message: error.to_string() }) },
         };
         let mut text = serde_json::to_vec(&outcome).unwrap_or_default();

@@ -58,7 +58,8 @@ pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {
     let query = &request.query;
     let options = ImportOptions {
         reference: query.non_empty("repo").map(|repository| named(repository, query.text("tag"))).transpose()?,
-        message: query.text("message").to_owned(),
+        // dockerd says so in the history when nobody said anything else.
+        message: query.non_empty("message").unwrap_or("Imported from -").to_owned(),
         changes: query.all("changes").into_iter().map(str::to_owned).collect(),
         platform: query.non_empty("platform").map(|text| text.parse()).transpose()?,
     };

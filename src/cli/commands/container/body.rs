@@ -8,6 +8,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::human;
 use crate::cli::session::Session;
 use serde_json::{Map, Value, json};
+use shipway_model::capability::CapabilitySet;
 use shipway_model::limits::Ulimit;
 use shipway_model::mount::{parse_mount_flag, parse_tmpfs_flag, parse_volume_flag};
 use shipway_model::{Classified, Port, parse_publish};
@@ -19,6 +20,7 @@ mod texts;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use network::extra_hosts;
 pub(crate) use texts::{environment, pairs};
 
 /// An object under construction.
@@ -160,7 +162,7 @@ fn host_config(flags: &ContainerFlags) -> Outcome<(Keys, Value)> {
     host.list("Dns", &flags.dns);
     host.list("DnsOptions", &flags.dns_option);
     host.list("DnsSearch", &flags.dns_search);
-    host.list("ExtraHosts", &network::extra_hosts(&flags.add_host)?);
+    host.list("ExtraHosts", &extra_hosts(&flags.add_host)?);
     host.list("GroupAdd", &flags.group_add);
     host.maybe("IpcMode", flags.ipc.clone());
     host.list("Links", &flags.link);
@@ -185,7 +187,7 @@ fn host_config(flags: &ContainerFlags) -> Outcome<(Keys, Value)> {
 }
 
 fn check_capabilities(flags: &ContainerFlags) -> Outcome {
-    shipway_model::capability::CapabilitySet::from_docker(&flags.cap_add, &flags.cap_drop)
+    CapabilitySet::from_docker(&flags.cap_add, &flags.cap_drop)
         .map(drop)
         .map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })
 }

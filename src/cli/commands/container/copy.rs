@@ -42,7 +42,7 @@ impl Verb for Copy {
     async fn run(self, session: &Session) -> Outcome {
         match (split(&self.source), split(&self.target)) {
             (Some((container, from)), None) => self.out_of(session, container, from).await,
-            (None, Some((container, to))) => self.into(session, container, to).await,
+            (None, Some((container, to))) => self.into_container(session, container, to).await,
             (Some(_), Some(_)) => Err(Failure::new("copying between containers is not supported")),
             (None, None) => Err(Failure::new("must specify at least one container source").hint("a path in a container is written CONTAINER:PATH")),
         }
@@ -73,7 +73,7 @@ impl Copy {
         self.said(written, &self.target)
     }
 
-    async fn into(&self, session: &Session, container: &str, to: &str) -> Outcome {
+    async fn into_container(&self, session: &Session, container: &str, to: &str) -> Outcome {
         let client = session.client()?;
         let head = client.send(Call::head(path(container, "/archive")).query("path", to)).await;
         let target = match head {

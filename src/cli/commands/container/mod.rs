@@ -2,7 +2,7 @@
 
 pub(crate) mod attach;
 mod body;
-pub(crate) use body::pairs;
+pub(crate) use body::{extra_hosts, pairs};
 pub(crate) mod commit;
 pub(crate) mod copy;
 pub(crate) mod create;

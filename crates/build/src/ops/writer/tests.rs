@@ -1,6 +1,7 @@
 //! Writing into an upper folder over a made-up tree below.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt, symlink};
 
 use super::*;
@@ -53,7 +54,11 @@ fn folders_on_the_way_look_as_below_and_new_ones_as_asked() {
 fn symlinks_above_and_below_stay_inside() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     symlink("/../../real", folder.path().join("up")).unwrap();
-    let below = below(&[("real", FileKind::Directory, 0o755, ""), ("link", FileKind::Symlink, 0o777, "up/../other"), ("round", FileKind::Symlink, 0o777, "round")]);
+    let below = below(&[
+        ("real", FileKind::Directory, 0o755, ""),
+        ("link", FileKind::Symlink, 0o777, "up/../other"),
+        ("round", FileKind::Symlink, 0o777, "round"),
+    ]);
     let writer = writer(folder.path(), &below, Clash::Refuse);
     for (path, resolved) in [("up/x", "real/x"), ("link", "other"), ("a/../b", "b"), ("../../x", "x"), ("up", "real")] {
         assert_eq!(writer.resolve(Path::new(path), true).unwrap(), Path::new(resolved), "{path}");

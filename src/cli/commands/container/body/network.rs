@@ -93,7 +93,7 @@ fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
 }
 
 /// `host:ip` or `host=ip`, sent with a colon.
-pub(in crate::cli::commands) fn extra_hosts(given: &[String]) -> Outcome<Vec<String>> {
+pub(crate) fn extra_hosts(given: &[String]) -> Outcome<Vec<String>> {
     let mut hosts = Vec::new();
     for text in given {
         let parted = text.split_once('=').or_else(|| text.split_once(':'));

@@ -1,0 +1,113 @@
+//! A build by our own daemon on this machine: the folder is named, not sent (D11), and the answer is events.
+//!
+//! What must stay true: whenever the daemon is another one, or sees another folder, nothing has happened yet and the classic way is taken.
+
+use super::{Build, Context, Dockerfile, Plan};
+use crate::cli::client::{Answer, Call};
+use crate::cli::connect::Host;
+use crate::cli::exit::{Failure, Outcome, Reason};
+use crate::cli::json_stream::Objects;
+use crate::cli::output;
+use crate::cli::progress::{Colours, Display, Mode};
+use crate::cli::session::Session;
+use shipway_wire::local_build::{DockerfileChoice, LocalBuildFailure, LocalBuildLine, LocalBuildRequest, LocalBuildResult, LocalContext};
+use std::os::unix::fs::MetadataExt as _;
+use std::time::Duration;
+
+/// How often the picture is redrawn.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// How an attempt went.
+pub(super) enum Attempt {
+    /// Built; the image's id.
+    Built(Option<String>),
+    /// This daemon cannot do it this way.
+    NotHere,
+}
+
+/// Builds in place.
+pub(super) async fn build(session: &Session, flags: &Build, plan: &Plan, request: &LocalBuildRequest, mode: Mode) -> Outcome<Attempt> {
+    let client = session.client()?;
+    if !matches!(client.host(), Host::Unix(_)) {
+        return Ok(Attempt::NotHere);
+    }
+    let context = match &plan.context {
+        Context::Folder(folder) => {
+            let metadata = std::fs::metadata(folder).map_err(|error| Failure::new(format!("unable to prepare context: {}: {error}", folder.display())))?;
+            let Some(path) = folder.to_str() else { return Ok(Attempt::NotHere) };
+            Some(LocalContext { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
+        }
+        Context::None => None,
+        Context::Tar(_) | Context::Remote(_) => return Ok(Attempt::NotHere),
+    };
+    let dockerfile = match &plan.dockerfile {
+        Dockerfile::InContext(path) => DockerfileChoice::Path(path.clone()),
+        Dockerfile::Text { name, text, ignore } => DockerfileChoice::Inline { name: name.clone(), text: text.clone(), ignore: ignore.clone() },
+    };
+    let whole = LocalBuildRequest { context, dockerfile, ..request.clone() };
+    let body = serde_json::to_value(&whole).map_err(|error| Failure::new(error.to_string()))?;
+    let answer = match client.send(Call::post("/shipway/build").json(body)).await {
+        Ok(answer) => answer,
+        // 404: a foreign daemon; 409: it lives in another mount namespace and sees another folder.
+        Err(Failure { reason: Reason::Daemon { status: 404 | 405 | 409, .. }, .. }) => return Ok(Attempt::NotHere),
+        Err(failure) => return Err(failure),
+    };
+    let mut display = Display::new(mode, Colours::chosen(session));
+    match follow(answer, &mut display).await? {
+        Ok(result) => {
+            display.finish(true)?;
+            if flags.explain {
+                explain(&result);
+            }
+            Ok(Attempt::Built((!result.image.is_empty()).then_some(result.image)))
+        }
+        Err(failure) => {
+            display.finish(false)?;
+            Err(report(failure, mode))
+        }
+    }
+}
+
+/// Shows events until the last line.
+async fn follow(answer: Answer, display: &mut Display) -> Outcome<Result<LocalBuildResult, LocalBuildFailure>> {
+    let mut objects = Objects::of(answer);
+    let mut clock = tokio::time::interval(REDRAW);
+    clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            object = objects.next() => {
+                let Some(object) = object? else {
+                    return Err(Failure::new("the daemon ended the build without saying how it went"));
+                };
+                let line: LocalBuildLine = serde_json::from_value(object).map_err(|error| Failure::new(format!("cannot understand the daemon's stream: {error}")))?;
+                match line {
+                    LocalBuildLine::Progress(status) => display.show(&status)?,
+                    LocalBuildLine::Result { result } => return Ok(Ok(result)),
+                    LocalBuildLine::Failure { failure } => return Ok(Err(failure)),
+                }
+            }
+            _ = clock.tick() => display.tick()?,
+        }
+    }
+}
+
+fn explain(result: &LocalBuildResult) {
+    output::note(format!("\n{} of {} steps were known:", result.cached_steps, result.total_steps));
+    for line in &result.explanations {
+        output::note(format!("  {line}"));
+    }
+}
+
+/// The diagnostic as the daemon rendered it, then one line for the end.
+fn report(failure: LocalBuildFailure, mode: Mode) -> Failure {
+    if mode != Mode::RawJson && !failure.rendered.is_empty() {
+        output::note(failure.rendered.trim_end());
+    }
+    let mut end = Failure::new(format!("build failed: {}", failure.message)).with_code(failure.exit_code.max(1));
+    end.hints.extend(failure.hint.filter(|hint| !hint.is_empty()));
+    if !failure.build.is_empty() {
+        end.hints.push(format!("the whole log: shipway build history logs {}", failure.build));
+    }
+    end
+}

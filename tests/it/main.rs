@@ -1,0 +1,9 @@
+//! The product as its users meet it: the real binary as a daemon, driven over its socket.
+//!
+//! All of these tests need root. Each starts a daemon of its own with private folders, so that they run in parallel.
+
+#![allow(clippy::unwrap_used)] // Tests.
+
+mod crash;
+mod posture;
+mod recovery;
