@@ -221,7 +221,7 @@ fn unknown(table: &[Entry], words: &[String], length: usize) -> Failure {
     // Two words first: "iage build -t x ." means "image build -t x .", although "images" alone would be near, too.
     if let Some(second) = words.get(1).filter(|word| !word.starts_with('-')) {
         let typed = format!("{first} {second}");
-        if let Some(name) = shipway_model::suggest::nearest(&typed, names().filter(|name| name.contains(' ')), 2) {
+        if let Some(name) = crate::cli::nearest::near(&typed, names().filter(|name| name.contains(' '))) {
             return failure.hint(rebuilt(name, 2));
         }
     }
@@ -229,7 +229,7 @@ fn unknown(table: &[Entry], words: &[String], length: usize) -> Failure {
         return failure;
     }
     let single = names().filter(|name| !name.contains(' ')).chain(super::groups::GROUPS.iter().map(|group| group.name));
-    match shipway_model::suggest::nearest(first, single, 2) {
+    match crate::cli::nearest::near(first, single) {
         Some(name) => failure.hint(rebuilt(name, 1)),
         None => failure,
     }

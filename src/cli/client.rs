@@ -158,14 +158,9 @@ impl Client {
         if answer.status().is_client_error() || answer.status().is_server_error() {
             return Err(refusal(answer).await);
         }
-        let multiplexed = answer
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok())
-            .map(|kind| kind.starts_with("application/vnd.docker.multiplexed-stream"));
         let upgraded = hyper::upgrade::on(answer).await.map_err(broken)?;
         let parts = upgraded.downcast::<TokioIo<Wire>>().map_err(|_| Failure::new("the connection is of an unexpected kind"))?;
-        Ok(Upgraded { wire: parts.io.into_inner(), already_read: parts.read_buf, multiplexed })
+        Ok(Upgraded { wire: parts.io.into_inner(), already_read: parts.read_buf })
     }
 
     async fn exchange(&self, call: Call, upgrades: bool) -> Outcome<Answer> {
@@ -213,8 +208,6 @@ pub(crate) struct Upgraded {
     pub(crate) wire: Wire,
     /// Bytes that came together with the head of the answer.
     pub(crate) already_read: Bytes,
-    /// Whether output is framed, when the daemon says so.
-    pub(crate) multiplexed: Option<bool>,
 }
 
 /// Turns a failed answer into the failure it describes.

@@ -117,7 +117,7 @@ impl ContextStore {
             names.push(context.name);
         }
         let failure = Failure::new(format!("context \"{name}\" does not exist"));
-        Err(match shipway_model::suggest::nearest(name, names.iter().map(String::as_str), 2) {
+        Err(match crate::cli::nearest::near(name, names.iter().map(String::as_str)) {
             Some(near) => failure.hint(format!("did you mean \"{near}\"?")),
             None => failure,
         })

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: an address given by flag, environment or context never starts a daemon; a daemon we start outlives us.
 
-use super::exit::{Failure, Outcome, Reason};
+use super::exit::{Failure, Outcome, Reason, words};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -100,7 +100,7 @@ impl Target {
     fn unreachable(&self, error: &io::Error) -> Failure {
         let host = self.host.to_string();
         let mut failure = Failure::new("");
-        failure.reason = Reason::Unreachable { host, cause: error.to_string().to_lowercase() };
+        failure.reason = Reason::Unreachable { host, cause: words(error) };
         match error.kind() {
             io::ErrorKind::PermissionDenied => failure.hint("this user may not open the socket: run as root, or join the group that owns it"),
             _ => failure,

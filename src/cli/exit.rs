@@ -146,6 +146,12 @@ impl From<std::io::Error> for Failure {
     }
 }
 
+/// The system's own words for an I/O error: `no such file or directory`, without the number Rust adds.
+pub(crate) fn words(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
+}
+
 /// The exit code of `run`, `create` and `start` when the daemon refused: read from the daemon's words, as docker's client does, because the
 /// API has no field for it.
 pub(crate) fn start_refusal_code(message: &str) -> u8 {

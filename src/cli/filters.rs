@@ -31,7 +31,7 @@ pub(crate) fn explain(failure: Failure, known: &[&str]) -> Failure {
         return failure;
     }
     let Some(given) = message.split('\'').nth(1).map(str::to_owned) else { return failure };
-    let near = shipway_model::suggest::nearest(&given, known.iter().copied(), 3).or_else(|| known.iter().copied().find(|name| name.starts_with(&given)));
+    let near = crate::cli::nearest::near(&given, known.iter().copied()).or_else(|| known.iter().copied().find(|name| name.starts_with(&given)));
     let advice = near.map(|near| format!("did you mean {near}=...? ")).unwrap_or_default();
     failure.hint(format!("{advice}filters are {}", known.join(", ")))
 }

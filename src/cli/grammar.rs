@@ -186,8 +186,7 @@ fn unknown_short(flags: &[Flag], letter: char, argument: &str) -> Failure {
 }
 
 fn nearest_flag<'a>(flags: &'a [Flag], name: &str) -> Option<&'a Flag> {
-    let allowed = (name.chars().count() / 3).clamp(1, 3);
-    let nearest = shipway_model::suggest::nearest(name, flags.iter().map(|flag| flag.long.as_str()), allowed)?;
+    let nearest = crate::cli::nearest::near(name, flags.iter().map(|flag| flag.long.as_str()))?;
     flags.iter().find(|flag| flag.long == nearest)
 }
 

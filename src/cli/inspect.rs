@@ -22,7 +22,7 @@ pub(crate) fn print(format: Option<&str>, found: &[String], failures: &[Failure]
     }
     for failure in failures {
         output::note(match failure.daemon_message() {
-            Some(message) => format!("Error: {message}"),
+            Some(_) => format!("shipway: {failure}"),
             None => format!("Error: {failure}"),
         });
         for hint in &failure.hints {

@@ -17,6 +17,7 @@ mod human;
 mod inspect;
 mod json_stream;
 mod listing;
+mod nearest;
 mod output;
 mod progress;
 mod session;

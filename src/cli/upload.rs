@@ -3,7 +3,7 @@
 //! What must stay true: a file that is being saved appears under its name only when it is whole; a body is never held in memory.
 
 use super::client::{Answer, broken};
-use super::exit::{Failure, Outcome};
+use super::exit::{Failure, Outcome, words};
 use super::output;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
@@ -77,7 +77,7 @@ pub(crate) fn standard_input() -> Chunks {
 
 /// A file as a body.
 pub(crate) fn file(path: &str) -> Outcome<Chunks> {
-    let mut source = std::fs::File::open(path).map_err(|error| Failure::new(format!("open {path}: {error}")))?;
+    let mut source = std::fs::File::open(path).map_err(|error| Failure::new(format!("open {path}: {}", words(&error))))?;
     if source.metadata().is_ok_and(|metadata| metadata.is_dir()) {
         return Err(Failure::new(format!("\"{path}\" is a directory, not a file")));
     }

@@ -162,12 +162,17 @@ async fn read_line(
                 }
             }
         }
-        if output.is_closed() && answers.is_closed() {
-            return;
-        }
-        match read.read_buf(&mut buffer).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+        let abandoned = async {
+            output.closed().await;
+            answers.closed().await;
+        };
+        tokio::select! {
+            outcome = read.read_buf(&mut buffer) => match outcome {
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            },
+            // Both consumers left while the process is silent: without this the line would stay open until it speaks (S-122).
+            () = abandoned => return,
         }
     }
 }

@@ -134,7 +134,9 @@ fn step_name(step: Step) -> &'static str {
 impl Classified for LaunchError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::NotExecutable { .. } | Self::Cwd { .. } | Self::Mount { .. } | Self::Profile { .. } => ErrorKind::Invalid,
+            Self::NotFound { .. } | Self::NotExecutable { .. } | Self::Cwd { .. } | Self::Mount { .. } | Self::Profile { .. } => {
+                ErrorKind::Invalid
+            }
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::NotRunning => ErrorKind::Conflict,
             Self::Cancelled => ErrorKind::Cancelled,
@@ -155,7 +157,9 @@ impl Classified for LaunchError {
             Self::NotExecutable { text, .. } if text == "exec format error" => {
                 Some("the file is for another architecture, or a script without a #! line".to_owned())
             }
-            Self::NotExecutable { text, .. } if text == "permission denied" => Some("set the executable bit, e.g. COPY --chmod=755".to_owned()),
+            Self::NotExecutable { text, .. } if text == "permission denied" => {
+                Some("set the executable bit, e.g. COPY --chmod=755".to_owned())
+            }
             Self::Mount { text } if text.contains("not a directory") => {
                 Some("a folder can only be mounted on a folder and a file only on a file".to_owned())
             }

@@ -21,9 +21,7 @@ use shipway_sys::{Error, namespace, rlimit};
 use crate::attach::Attachment;
 use crate::error::LaunchError;
 use crate::handle::Handle;
-use crate::message::{
-    AttachWish, DevicePart, FilePart, InitPart, Launch, LogPart, MonitorPart, MountPart, Note, Order, Program, World,
-};
+use crate::message::{AttachWish, DevicePart, FilePart, InitPart, Launch, LogPart, MonitorPart, MountPart, Note, Order, Program, World};
 use crate::pool::{Parked, Reserved, Shared, cgroup_view, default_world, unexpected};
 use crate::spec::{
     BindSource, ContainerSpec, Device, FileSource, LogConfig, Mount, Namespace, NetNs, ProcessSpec, Propagation, RootFs, SeccompChoice,
@@ -101,6 +99,7 @@ pub(crate) fn launch(
     match carry_out(shared, spec, duty, prepared, &mut parked, first_client) {
         Ok((started, root, bounding, created)) => {
             let pid = parked.init.ok_or(LaunchError::MonitorDied)?;
+            parked.disposable = matches!(duty, Duty::Step);
             Ok(Launched { parked, pid, started, root, bounding, created })
         }
         Err(error) => {
@@ -230,7 +229,10 @@ fn group_name(shared: &Shared, spec: &ContainerSpec, group: &Group) -> String {
         return group.name().to_owned();
     }
     let id = spec.id.to_string();
-    let taken = ["memory", "pids", "cpu", "freezer"].iter().find_map(|name| shared.tree.group(&id).folder(name)).is_some_and(|folder| folder.exists());
+    let taken = ["memory", "pids", "cpu", "freezer"]
+        .iter()
+        .find_map(|name| shared.tree.group(&id).folder(name))
+        .is_some_and(|folder| folder.exists());
     if taken { format!("{id}.{}", shared.next_number()) } else { id }
 }
 
@@ -481,8 +483,11 @@ fn rlimits_of(wishes: &[Ulimit]) -> Result<Vec<(u32, u64, u64)>, LaunchError> {
     let mut limits: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
     limits.extend(rlimit::resource("nofile").map(|resource| (resource, (OPEN_FILES, OPEN_FILES))));
     for wish in wishes {
-        let resource = rlimit::resource(&wish.name)
-            .ok_or_else(|| LaunchError::Step { step: "set limits", errno: 0, text: format!("there is no limit \"{}\"", wish.name) })?;
+        let resource = rlimit::resource(&wish.name).ok_or_else(|| LaunchError::Step {
+            step: "set limits",
+            errno: 0,
+            text: format!("there is no limit \"{}\"", wish.name),
+        })?;
         let number = |value: i64| if value < 0 { rlimit::UNLIMITED } else { value as u64 };
         limits.insert(resource, (number(wish.soft), number(wish.hard)));
     }

@@ -1,7 +1,7 @@
 //! A process in a box: launch, init side, exec, stdio, limits, supervision.
 //!
 //! **Lives here**: the pool of parked monitors, the launch of a container's first process and of later ones, the monitor that outlives the daemon,
-//! the init side that builds the box from inside, the default seccomp profile, the OCI runtime command line.
+//! the init side that builds the box from inside, the default seccomp profile.
 //! **Never here**: images, names, networks, records. Finished values come in (mounts, limits, addresses); nothing durable is remembered.
 //! **Nouns**: `ContainerSpec`, `ProcessSpec`, `Runtime`, `Handle`, `Attachment`; inside: *monitor* (one small process per container, parent of all in
 //! it), *seat* (a process that keeps a place in the container's cgroups, from which everything in the container is cloned), *world* (the namespaces
@@ -18,7 +18,6 @@ mod init;
 mod launch;
 mod message;
 mod monitor;
-pub mod oci;
 mod personality;
 mod pool;
 pub mod profile;

@@ -292,7 +292,9 @@ pub(crate) struct ExecuteRequest {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Answer {
     State(MonitorState),
-    Started { pid: i32 },
+    Started {
+        pid: i32,
+    },
     Failed(Failure),
     Ended(Ended),
     Done,

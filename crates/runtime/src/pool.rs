@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     /// Sealed copy of the binary.
     binary: OwnedFd,
     pub(crate) tree: Tree,
+    /// Begins the names of the cgroups of this process's pool; differs from that of any earlier daemon, even one with our pid.
+    pub(crate) pool_prefix: String,
     size: usize,
     queue: Mutex<VecDeque<Parked>>,
     /// Ephemeral monitors between two steps.
@@ -54,6 +56,8 @@ pub(crate) struct Parked {
     pub(crate) init: Option<Pid>,
     pub(crate) world: World,
     pub(crate) group: Group,
+    /// Still to be taken apart when dropped; false once it serves a container that may outlive us.
+    pub(crate) disposable: bool,
 }
 
 /// A parked monitor that is promised to one container, so that its network can be wired before the launch.
@@ -106,6 +110,7 @@ impl Shared {
         Self {
             binary,
             tree,
+            pool_prefix: format!("pool-{}-{:08x}-", std::process::id(), crate::clock::Instant::now().nanoseconds),
             size,
             queue: Mutex::default(),
             steps: Mutex::default(),
@@ -195,7 +200,7 @@ impl Shared {
     }
 
     fn make(&self) -> Result<Parked, LaunchError> {
-        let name = format!("pool-{}-{}", std::process::id(), self.next_number());
+        let name = format!("{}{}", self.pool_prefix, self.next_number());
         let group = self.tree.create(&name).map_err(LaunchError::Cgroup)?;
         let made = self.make_in(&group);
         if made.is_err() {
@@ -211,7 +216,15 @@ impl Shared {
         let monitor = self.spawn(theirs.as_fd())?;
         drop(theirs);
         let folder = group.handle()?;
-        let mut parked = Parked { control, monitor, seat: monitor, init: None, world: default_world(&self.tree), group: group.clone() };
+        let mut parked = Parked {
+            control,
+            monitor,
+            seat: monitor,
+            init: None,
+            world: default_world(&self.tree),
+            group: group.clone(),
+            disposable: true,
+        };
         let raised = parked.take_seat(folder.as_ref().map(AsFd::as_fd), group);
         if let Err(error) = raised {
             parked.dissolve();
@@ -280,32 +293,47 @@ impl Parked {
     }
 
     pub(crate) fn order(&self, order: &Order, handles: &[BorrowedFd<'_>]) -> Result<(), LaunchError> {
-        socket::send(self.control.as_fd(), &to_json(order), handles).map_err(|error| {
-            if error.errno == rustix::io::Errno::PIPE { LaunchError::MonitorDied } else { LaunchError::Sys(error) }
-        })
+        socket::send(self.control.as_fd(), &to_json(order), handles)
+            .map_err(|error| if error.errno == rustix::io::Errno::PIPE { LaunchError::MonitorDied } else { LaunchError::Sys(error) })
     }
 
     pub(crate) fn answer(&self) -> Result<Note, LaunchError> {
         match socket::receive(self.control.as_fd(), LONGEST) {
-            Ok(Some(message)) => serde_json::from_slice(&message.bytes)
-                .map_err(|error| LaunchError::Step { step: "talk to the monitor", errno: 0, text: error.to_string() }),
+            Ok(Some(message)) => serde_json::from_slice(&message.bytes).map_err(|error| LaunchError::Step {
+                step: "talk to the monitor",
+                errno: 0,
+                text: error.to_string(),
+            }),
             Ok(None) => Err(LaunchError::MonitorDied),
             Err(error) if error.errno == rustix::io::Errno::AGAIN => Err(LaunchError::Timeout),
             Err(error) => Err(LaunchError::Sys(error)),
         }
     }
 
-    /// Ends the monitor with all it has, and removes the cgroup.
+    /// Ends the monitor with all it has, and removes the cgroup. Blocks for a few milliseconds.
     pub(crate) fn dissolve(self) {
-        drop(self.control);
+        drop(self);
+    }
+
+    fn take_apart(&self) {
+        // The monitor leaves when its line is closed; what hangs is killed.
+        let _ = rustix::net::shutdown(&self.control, rustix::net::Shutdown::Both);
         self.group.kill_all(None);
-        // It leaves by itself when its line is closed; a hanging one is killed.
         if !matches!(process::reap_if_ended(self.monitor), Ok(Some(_))) {
             let _ = process::send_signal(self.monitor, 9);
             let _ = process::reap_blocking(self.monitor);
         }
         if let Err(error) = self.group.remove() {
             tracing::debug!(%error, "cgroup of a parked monitor stays behind");
+        }
+    }
+}
+
+impl Drop for Parked {
+    // A step's monitor may be dropped with a task that never came to run; failing silently is harmless, the next boot sweeps.
+    fn drop(&mut self) {
+        if self.disposable {
+            self.take_apart();
         }
     }
 }

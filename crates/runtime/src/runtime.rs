@@ -97,9 +97,9 @@ impl Runtime {
         let stubs = config.stubs.unwrap_or_else(|| config.exec_root.join("stubs"));
         let (container_stubs, step_stubs) = make_stubs(&stubs).map_err(|error| told(&stubs, error))?;
         let shared = Arc::new(Shared::new(binary, tree, config.pool_size, container_stubs, step_stubs));
-        let refill = (config.pool_size > 0).then(|| Arc::clone(&shared)).map(|shared| {
-            std::thread::Builder::new().name("shipway-pool".to_owned()).spawn(move || shared.refill())
-        });
+        let refill = (config.pool_size > 0)
+            .then(|| Arc::clone(&shared))
+            .map(|shared| std::thread::Builder::new().name("shipway-pool".to_owned()).spawn(move || shared.refill()));
         let refill = refill.transpose().map_err(|error| shipway_sys::Error::from_io("clone(pool thread)", &error))?;
         Ok(Runtime { shared: SharedHandle(shared), refill })
     }
@@ -217,18 +217,23 @@ impl Runtime {
             gone_sender.send_replace(true);
         });
         let handle = Handle { inner: Arc::new(inner) };
-        Ok(Adopted::Running(Running { pid: state.pid, started_at: timestamp(state.started), handle, attachment: None, created: Vec::new() }))
+        Ok(Adopted::Running(Running {
+            pid: state.pid,
+            started_at: timestamp(state.started),
+            handle,
+            attachment: None,
+            created: Vec::new(),
+        }))
     }
 
     /// Kills and removes whatever is in our cgroups and belongs to none of `known` (and to no pool of this process): leftovers of a daemon that died.
     /// Blocking; call at boot, before anything is launched. Returns the names removed.
     pub fn sweep(&self, known: &BTreeSet<ContainerId>) -> Vec<String> {
-        let mine = format!("pool-{}-", std::process::id());
         let mut removed = Vec::new();
         for name in self.shared.0.tree.names() {
             let id = name.split('.').next().unwrap_or_default();
             let is_known = id.parse::<ContainerId>().is_ok_and(|id| known.contains(&id));
-            if is_known || name.starts_with(&mine) {
+            if is_known || name.starts_with(&self.shared.0.pool_prefix) {
                 continue;
             }
             let group = self.shared.0.tree.group(&name);
@@ -293,7 +298,10 @@ pub(crate) fn watch_control(control: &OwnedFd) -> Result<AsyncFd<OwnedFd>, Launc
     let told = |errno| shipway_sys::Error::new("dup(control line)", errno);
     rustix::io::ioctl_fionbio(control, true).map_err(told)?;
     let copy = rustix::io::fcntl_dupfd_cloexec(control, 3).map_err(told)?;
-    #[expect(deprecated, reason = "its unsoundness is about types whose descriptor changes; an OwnedFd keeps its own until the AsyncFd drops it")]
+    #[expect(
+        deprecated,
+        reason = "its unsoundness is about types whose descriptor changes; an OwnedFd keeps its own until the AsyncFd drops it"
+    )]
     let watched = AsyncFd::new(copy);
     watched.map_err(|error| LaunchError::Sys(shipway_sys::Error::from_io("epoll_ctl(control line)", &error)))
 }

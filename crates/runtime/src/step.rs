@@ -132,7 +132,10 @@ impl Runtime {
 fn recycle(shared: &crate::pool::Shared, mut parked: crate::pool::Parked, plain: bool) {
     let control = parked.control.as_fd();
     let blocking = rustix::io::ioctl_fionbio(control, false).is_ok();
-    if plain && blocking && let Ok(Note::Ready { pid }) = parked.answer() {
+    if plain
+        && blocking
+        && let Ok(Note::Ready { pid }) = parked.answer()
+    {
         parked.init = rustix::process::Pid::from_raw(pid);
         parked.world = crate::pool::default_world(&shared.tree);
         shared.give_back(parked);
@@ -151,7 +154,8 @@ fn remove_stubs(upper: &std::path::Path, created: &[String]) -> Result<(), shipw
         let path = std::path::Path::new(path);
         let Ok(found) = root.lstat(path) else { continue };
         let empty_file = found.kind == shipway_sys::path::FileKind::Regular && found.size == 0;
-        let empty_folder = found.kind == shipway_sys::path::FileKind::Directory && root.read_dir(path).is_ok_and(|entries| entries.is_empty());
+        let empty_folder =
+            found.kind == shipway_sys::path::FileKind::Directory && root.read_dir(path).is_ok_and(|entries| entries.is_empty());
         if empty_file || empty_folder {
             root.remove_tree(path)?;
         }
@@ -166,4 +170,3 @@ pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T,
         Err(_) => Err(LaunchError::Cancelled),
     }
 }
-

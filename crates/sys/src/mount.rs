@@ -172,7 +172,13 @@ pub fn move_mount(mount: BorrowedFd<'_>, target: BorrowedFd<'_>) -> Result<(), E
 }
 
 /// mount_setattr(2) on the mount whose root is behind `mount`.
-pub fn change_attributes(mount: BorrowedFd<'_>, set: u64, clear: u64, propagation: Option<Propagation>, recursive: bool) -> Result<(), Error> {
+pub fn change_attributes(
+    mount: BorrowedFd<'_>,
+    set: u64,
+    clear: u64,
+    propagation: Option<Propagation>,
+    recursive: bool,
+) -> Result<(), Error> {
     let request = MountAttributes { attr_set: set, attr_clr: clear, propagation: propagation.map_or(0, Propagation::bits), userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH as u32 | if recursive { libc::AT_RECURSIVE as u32 } else { 0 };
     // SAFETY: the path is an empty C string, the structure lives on this stack and its true size is passed; the kernel writes to neither.

@@ -124,7 +124,8 @@ pub fn spawn(program: &Spawn<'_>) -> Result<Pid, Error> {
             libc::posix_spawn_file_actions_adddup2(&raw mut actions, ours.as_raw_fd(), *theirs);
         }
         let mut pid = 0;
-        let code = libc::posix_spawn(&raw mut pid, program.path.as_ptr(), &raw const actions, &raw const attributes, argv.as_ptr(), envp.as_ptr());
+        let code =
+            libc::posix_spawn(&raw mut pid, program.path.as_ptr(), &raw const actions, &raw const attributes, argv.as_ptr(), envp.as_ptr());
         libc::posix_spawnattr_destroy(&raw mut attributes);
         libc::posix_spawn_file_actions_destroy(&raw mut actions);
         (code, pid)
@@ -319,7 +320,8 @@ pub fn inherited_handle(number: RawFd) -> Result<OwnedFd, Error> {
     }
     // SAFETY: the number is open (asked above) and, by the agreement with our own spawner, meant for this one taker; taken once at the start of main.
     let handle = unsafe { OwnedFd::from_raw_fd(number) };
-    rustix::io::fcntl_setfd(&handle, rustix::io::FdFlags::CLOEXEC).map_err(|errno| Error::new(format!("fcntl({number}, FD_CLOEXEC)"), errno))?;
+    rustix::io::fcntl_setfd(&handle, rustix::io::FdFlags::CLOEXEC)
+        .map_err(|errno| Error::new(format!("fcntl({number}, FD_CLOEXEC)"), errno))?;
     Ok(handle)
 }
 
@@ -327,7 +329,8 @@ pub fn inherited_handle(number: RawFd) -> Result<OwnedFd, Error> {
 pub fn install_standard(handle: BorrowedFd<'_>, number: RawFd) -> Result<(), Error> {
     debug_assert!((0..=2).contains(&number));
     if handle.as_raw_fd() == number {
-        return rustix::io::fcntl_setfd(handle, rustix::io::FdFlags::empty()).map_err(|errno| Error::new(format!("fcntl({number}, F_SETFD)"), errno));
+        return rustix::io::fcntl_setfd(handle, rustix::io::FdFlags::empty())
+            .map_err(|errno| Error::new(format!("fcntl({number}, F_SETFD)"), errno));
     }
     // SAFETY: 0, 1 and 2 are owned by no OwnedFd (std treats them as borrowed for ever); dup2 replaces what they name, which is what the caller wants.
     if unsafe { libc::dup2(handle.as_raw_fd(), number) } < 0 { Err(last_error(format!("dup2(.., {number})"))) } else { Ok(()) }

@@ -179,7 +179,8 @@ impl Assembler {
                         program.push(Instruction { code: JUMP, if_true: 0, if_false: 0, constant: distance(here + 1, yes)? as u32 });
                         program.push(Instruction { code: JUMP, if_true: 0, if_false: 0, constant: distance(here + 2, no)? as u32 });
                     }
-                    Draft::Branch(code, constant, yes, no) => match (u8::try_from(distance(here, yes)?), u8::try_from(distance(here, no)?)) {
+                    Draft::Branch(code, constant, yes, no) => match (u8::try_from(distance(here, yes)?), u8::try_from(distance(here, no)?))
+                    {
                         (Ok(if_true), Ok(if_false)) => program.push(Instruction { code, if_true, if_false, constant }),
                         _ => {
                             wide[index] = true;

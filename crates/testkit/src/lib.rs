@@ -1,1 +1,37 @@
-//! placeholder head
+//! What tests of the whole product share: a daemon of their own, a client without a library, made-up images, disks that lose power.
+//!
+//! **Lives here**: fixtures and observers. **Never here**: expectations about the product; those are the tests'.
+//! **Nouns**: `Daemon`, `Answer`, `Tar`, `Disk`, `Outcome`.
+//! **Invariants**: every fixture has folders, socket and cgroups of its own, so tests run in parallel; dropping one removes what it made, also after a
+//! failed assertion; only processes in the fixture's own cgroups are ever killed. Nothing of the product is imported: what is wrong there cannot hide here.
+//! **Start reading at**: `daemon.rs`.
+//!
+//! Helpers panic when the ground under a test breaks (no daemon, no socket): there is nobody above to handle it.
+
+mod daemon;
+mod disk;
+mod dump;
+mod http;
+mod image;
+mod leftovers;
+mod tar;
+mod verbs;
+
+pub use daemon::{CANARY, Daemon, Setup};
+pub use disk::Disk;
+pub use http::{Answer, Streaming, call, open};
+pub use image::busybox_tar;
+pub use tar::Tar;
+pub use verbs::{Outcome, escape, split_frames};
+
+/// Polls until `ready` says something; panics with `what` after `seconds`.
+pub fn eventually<T>(what: &str, seconds: u64, mut ready: impl FnMut() -> Option<T>) -> T {
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(seconds);
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(std::time::Instant::now() < until, "{what} takes more than {seconds} s");
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+}

@@ -44,8 +44,8 @@ impl Relay {
     /// Carries bytes both ways until the other side ends or the person detaches.
     pub(crate) async fn carry(mut self, upgraded: Upgraded) -> Outcome<Ended> {
         let _raw = if self.input && self.terminal { RawMode::enter() } else { None };
-        let framed = upgraded.multiplexed.unwrap_or(!self.terminal) && !self.terminal;
-        let mut printer = Printer::new(framed, self.output, self.errors);
+        // Content types differ between versions of the API; that a terminal is never framed and everything else is, does not.
+        let mut printer = Printer::new(!self.terminal, self.output, self.errors);
         printer.print(&upgraded.already_read)?;
         let (mut from, mut to) = tokio::io::split(upgraded.wire);
         let mut keys = self.input.then(input::keys);
@@ -86,18 +86,9 @@ async fn next(keys: &mut Option<tokio::sync::mpsc::Receiver<Bytes>>) -> Option<B
     }
 }
 
-/// Prints an answer's body as it arrives; frames are taken apart when the daemon says (or nobody says and `terminal` is false) there are some.
+/// Prints an answer's body as it arrives; without a terminal it is made of frames.
 pub(crate) async fn print_body(answer: Answer, terminal: bool) -> Outcome {
-    let declared = answer
-        .headers()
-        .get(http::header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|kind| match kind {
-            "application/vnd.docker.multiplexed-stream" => Some(true),
-            "application/vnd.docker.raw-stream" if terminal => Some(false),
-            _ => None,
-        });
-    let mut printer = Printer::new(declared.unwrap_or(!terminal), true, true);
+    let mut printer = Printer::new(!terminal, true, true);
     let mut body = answer.into_body();
     while let Some(frame) = body.frame().await {
         if let Ok(piece) = frame.map_err(broken)?.into_data() {

@@ -48,4 +48,8 @@ impl ImageSource for LocalImages {
     fn nearest(&self, name: &str) -> Vec<String> {
         self.engine.upgrade().map(|inner| inner.store.images().nearest(name)).unwrap_or_default()
     }
+
+    fn is_known(&self, name: &str) -> bool {
+        self.engine.upgrade().is_some_and(|inner| inner.store.images().resolve(name).is_ok())
+    }
 }

@@ -133,7 +133,8 @@ impl Engine {
             None
         };
         let (input, live) = if options.stream { self.live_streams(&container, options).await? } else { (None, None) };
-        tokio::spawn(async move {
+        let client = sender.clone();
+        let carry = async move {
             let filter = Filter { tty, options, sender };
             if let Some(mut past) = past {
                 while let Some(line) = past.lines.recv().await {
@@ -149,6 +150,13 @@ impl Engine {
                 if !filter.pass(frame).await {
                     return;
                 }
+            }
+        };
+        tokio::spawn(async move {
+            tokio::select! {
+                () = carry => {}
+                // The client left: a silent process would not tell us (S-122).
+                () = client.closed() => {}
             }
         });
         Ok(Attachment { tty, output, input })

@@ -54,7 +54,9 @@ fn enter(
 ) -> Result<(), Failure> {
     let at_standard = handles.len().checked_sub(3).ok_or_else(|| Failure::said(Step::Protocol, "standard handles are missing"))?;
     let standard = handles.split_off(at_standard);
-    if part.shm_size != DEFAULT_SHM_SIZE && let Some(shm) = &standing.shm {
+    if part.shm_size != DEFAULT_SHM_SIZE
+        && let Some(shm) = &standing.shm
+    {
         mount::reconfigure(shm.as_fd(), "size", &part.shm_size.to_string()).map_err(at(Step::Mount))?;
     }
     let created = rootfs::assemble(part, &handles, &standing, part.program.terminal.then(|| standard[0].as_fd()))?;

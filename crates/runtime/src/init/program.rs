@@ -23,7 +23,8 @@ pub(crate) fn read_filter(handle: Option<&OwnedFd>) -> Result<Vec<u8>, Failure> 
     let handle = handle.ok_or_else(|| Failure::said(Step::Protocol, "the filter's handle is missing"))?;
     // The handle is shared with other launches, so its offset must not move.
     let mut bytes = vec![0; seccomp::MAX_INSTRUCTIONS * 8];
-    let length = rustix::io::pread(handle, &mut bytes, 0).map_err(|errno| Failure::new(Step::Seccomp, Error::new("pread(filter)", errno)))?;
+    let length =
+        rustix::io::pread(handle, &mut bytes, 0).map_err(|errno| Failure::new(Step::Seccomp, Error::new("pread(filter)", errno)))?;
     bytes.truncate(length);
     Ok(bytes)
 }
@@ -61,7 +62,8 @@ fn prepare(program: &Program, filter: Option<&[u8]>) -> Result<(), Failure> {
     check_cwd(program)?;
     let last = final_sets(program);
     if program.no_new_privileges {
-        rustix::thread::set_no_new_privs(true).map_err(|errno| Failure::new(Step::Identity, Error::new("prctl(PR_SET_NO_NEW_PRIVS)", errno)))?;
+        rustix::thread::set_no_new_privs(true)
+            .map_err(|errno| Failure::new(Step::Identity, Error::new("prctl(PR_SET_NO_NEW_PRIVS)", errno)))?;
     }
     shipway_sys::fd::close_range_cloexec(3).map_err(at(Step::Identity))?;
     if let Some(filter) = filter {

@@ -69,7 +69,8 @@ fn attach_standard(root: &Root, path: &str, mount: &DetachedMount, created: &mut
     match root.lstat(path) {
         Ok(found) if found.kind == FileKind::Directory => {}
         Ok(found) => {
-            return Err(Error::new(format!("mount {path:?}"), rustix::io::Errno::NOTDIR).with_detail(format!("it is a {} in the image", found.kind)));
+            return Err(Error::new(format!("mount {path:?}"), rustix::io::Errno::NOTDIR)
+                .with_detail(format!("it is a {} in the image", found.kind)));
         }
         Err(error) if error.is_not_found() => {
             root.create_dir_all(path, 0o755, Some((0, 0)))?;
@@ -91,7 +92,8 @@ fn refuse_inside_proc(target: &OwnedFd, name: &str) -> Result<(), Error> {
     const PROC_SUPER_MAGIC: u64 = 0x9fa0;
     let status = rustix::fs::fstatfs(target).map_err(|errno| Error::new(format!("statfs({name:?})"), errno))?;
     if status.f_type as u64 == PROC_SUPER_MAGIC {
-        return Err(Error::new(format!("mount to {name:?}"), rustix::io::Errno::PERM).with_detail("it cannot be mounted because it is inside /proc"));
+        return Err(Error::new(format!("mount to {name:?}"), rustix::io::Errno::PERM)
+            .with_detail("it cannot be mounted because it is inside /proc"));
     }
     Ok(())
 }

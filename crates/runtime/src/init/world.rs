@@ -99,7 +99,8 @@ fn furnish(world: &World) -> Result<Standing, Error> {
 fn enter_empty_root() -> Result<OwnedFd, Error> {
     let top = MountBuilder::new("tmpfs")?.option("mode", "0755")?.option("source", "shipway")?.mount(NO_SETUID | NO_DEVICES)?;
     // pivot_root wants the new root attached somewhere; any folder does, and this one exists wherever Linux runs.
-    let somewhere = rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::new("open(\"/proc\")", errno))?;
+    let somewhere =
+        rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::new("open(\"/proc\")", errno))?;
     top.attach(somewhere.as_fd())?;
     mount::pivot_into(top.as_fd())?;
     Ok(top.into_handle())
@@ -158,7 +159,8 @@ fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Erro
         for controller in controllers {
             hierarchy = hierarchy.flag(controller)?;
             if controllers.len() > 1 {
-                rustix::fs::symlinkat(&*name, shelf.as_fd(), &**controller).map_err(|errno| Error::new(format!("symlink({controller})"), errno))?;
+                rustix::fs::symlinkat(&*name, shelf.as_fd(), &**controller)
+                    .map_err(|errno| Error::new(format!("symlink({controller})"), errno))?;
             }
         }
         hierarchy.mount(strict)?.attach(open(shelf.as_fd(), &name, OFlags::PATH)?.as_fd())?;

@@ -49,7 +49,17 @@ impl Connection {
         // A blocking socket would let one client stop everything.
         let _ = rustix::io::ioctl_fionbio(&socket, true);
         let progress = Instant::now();
-        Self { socket, role, inbox: Vec::new(), outbox: Vec::new(), sent: 0, progress, finished_reading: false, closing: false, broken: false }
+        Self {
+            socket,
+            role,
+            inbox: Vec::new(),
+            outbox: Vec::new(),
+            sent: 0,
+            progress,
+            finished_reading: false,
+            closing: false,
+            broken: false,
+        }
     }
 
     pub(super) fn has_output(&self) -> bool {

@@ -39,12 +39,10 @@ pub(super) fn run(parked: &mut Parked, launch: Launch, mut handles: Vec<OwnedFd>
             parked.note(&Note::Started { at: monitor.subject.state.started, created })?;
             let served = monitor.serve(parked);
             match (served, again) {
-                (super::serve::Served::Ended, Some(world)) => {
-                    parked.raise(&world, Vec::new()).map_or(Ok(After::Leave), |pid| {
-                        parked.note(&Note::Ready { pid: pid.as_raw_pid() })?;
-                        Ok(After::Again)
-                    })
-                }
+                (super::serve::Served::Ended, Some(world)) => parked.raise(&world, Vec::new()).map_or(Ok(After::Leave), |pid| {
+                    parked.note(&Note::Ready { pid: pid.as_raw_pid() })?;
+                    Ok(After::Again)
+                }),
                 _ => Ok(After::Leave),
             }
         }
@@ -88,7 +86,8 @@ fn start(
     session.pid = Some(init.pid);
     session.input_once = part.stdin_once;
     let started = Instant::now();
-    let devpts = rustix::io::fcntl_dupfd_cloexec(&init.devpts, 3).map_err(|errno| Failure::new(Step::Protocol, Error::new("dup()", errno)))?;
+    let devpts =
+        rustix::io::fcntl_dupfd_cloexec(&init.devpts, 3).map_err(|errno| Failure::new(Step::Protocol, Error::new("dup()", errno)))?;
     let seat = parked.seat.as_ref().map_or(0, |seat| seat.pid().as_raw_pid());
     let (folder, listener) = service.unzip();
     let mut state = MonitorState {

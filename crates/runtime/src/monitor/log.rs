@@ -74,7 +74,11 @@ impl Log {
         let line = std::mem::take(&mut self.pending[stream]);
         self.out.extend_from_slice(b"{\"log\":\"");
         escape(&line, &mut self.out);
-        self.out.extend_from_slice(if stream == 0 { b"\",\"stream\":\"stdout\",\"time\":\"" } else { b"\",\"stream\":\"stderr\",\"time\":\"" });
+        self.out.extend_from_slice(if stream == 0 {
+            b"\",\"stream\":\"stdout\",\"time\":\""
+        } else {
+            b"\",\"stream\":\"stderr\",\"time\":\""
+        });
         now.write_rfc3339(&mut self.out);
         self.out.extend_from_slice(b"\"}\n");
         // The buffer is kept for the next line.
@@ -198,8 +202,10 @@ mod tests {
         for number in 0..30 {
             log.take(0, format!("line {number}\n").as_bytes());
         }
-        let mut names: Vec<String> =
-            std::fs::read_dir(folder.path()).expect("list").map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned()).collect();
+        let mut names: Vec<String> = std::fs::read_dir(folder.path())
+            .expect("list")
+            .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
+            .collect();
         names.sort();
         assert_eq!(names, ["log", "log.1", "log.2"]);
         let newest = texts(&folder.path().join("log.1"));

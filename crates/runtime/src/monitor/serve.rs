@@ -517,4 +517,3 @@ impl Monitor {
 fn gone() -> Answer {
     Answer::Failed(crate::message::Failure::said(crate::message::Step::Lookup, "no such process or terminal"))
 }
-

@@ -111,8 +111,12 @@ pub fn compile(profile: &Profile) -> Result<Vec<Instruction>, Error> {
 
 /// Numbers in runs of equal outcome, each with its first number; the first run starts at 0, the last one has no end.
 fn ranges(profile: &Profile, number: impl Fn(&(&str, u16, u16)) -> u16) -> Vec<(u32, Outcome)> {
-    let numbers: BTreeMap<&str, u32> =
-        SYSCALLS.iter().map(|call| (call.0, number(call))).filter(|(_, number)| *number != NONE).map(|(name, number)| (name, u32::from(number))).collect();
+    let numbers: BTreeMap<&str, u32> = SYSCALLS
+        .iter()
+        .map(|call| (call.0, number(call)))
+        .filter(|(_, number)| *number != NONE)
+        .map(|(name, number)| (name, u32::from(number)))
+        .collect();
     let mut outcomes: BTreeMap<u32, Outcome> = BTreeMap::new();
     for rule in &profile.rules {
         for number in rule.names.iter().filter_map(|name| numbers.get(name.as_str())) {

@@ -120,7 +120,12 @@ fn a_json_profile_means_what_it_says() {
 
 #[test]
 fn what_is_not_understood_is_refused() {
-    for (from, to) in [("SCMP_ACT_ALLOW", "SCMP_ACT_DANCE"), ("SCMP_CMP_GE", "SCMP_CMP_ALMOST"), ("CAP_SYS_ADMIN", "CAP_FLY"), ("\"index\": 1", "\"index\": 6")] {
+    for (from, to) in [
+        ("SCMP_ACT_ALLOW", "SCMP_ACT_DANCE"),
+        ("SCMP_CMP_GE", "SCMP_CMP_ALMOST"),
+        ("CAP_SYS_ADMIN", "CAP_FLY"),
+        ("\"index\": 1", "\"index\": 6"),
+    ] {
         assert!(parse_profile(JSON.replace(from, to).as_bytes(), 0).is_err(), "{to}");
     }
     assert!(parse_profile(b"{}", 0).is_err());

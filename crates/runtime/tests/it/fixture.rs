@@ -6,13 +6,15 @@ use std::time::Duration;
 
 use shipway_model::ContainerId;
 use shipway_runtime::{
-    AttachOptions, Attachment, ContainerSpec, ExitStatus, LaunchError, LogConfig, ProcessSpec, RootFs, Running, Runtime, RuntimeConfig, StreamKind,
+    AttachOptions, Attachment, ContainerSpec, ExitStatus, LaunchError, LogConfig, ProcessSpec, RootFs, Running, Runtime, RuntimeConfig,
+    StreamKind,
 };
 
 /// Programs of busybox that the tests use.
 const APPLETS: &[&str] = &[
-    "sh", "cat", "echo", "true", "false", "id", "ls", "env", "pwd", "sleep", "stat", "mount", "umount", "hostname", "readlink", "grep", "head", "dd", "mknod",
-    "unshare", "tty", "stty", "kill", "ps", "touch", "mkdir", "wc", "tr", "seq", "chroot", "su", "ln", "rm", "ip", "nc", "test", "chmod", "tail", "yes", "rmdir",
+    "sh", "cat", "echo", "true", "false", "id", "ls", "env", "pwd", "sleep", "stat", "mount", "umount", "hostname", "readlink", "grep",
+    "head", "dd", "mknod", "unshare", "tty", "stty", "kill", "ps", "touch", "mkdir", "wc", "tr", "seq", "chroot", "su", "ln", "rm", "ip",
+    "nc", "test", "chmod", "tail", "yes", "rmdir",
 ];
 
 pub(crate) struct Fixture {

@@ -29,7 +29,8 @@ async fn capabilities_are_dockers_fourteen_and_no_more() {
     spec.process.user.uid = 1000;
     spec.process.no_new_privileges = true;
     let outcome = fixture.run(spec).await;
-    let expected = "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\n";
+    let expected =
+        "CapInh:\t0000000000000000\nCapPrm:\t0000000000000000\nCapEff:\t0000000000000000\nCapBnd:\t00000000a80425fb\nNoNewPrivs:\t1\n";
     assert_eq!(outcome.stdout, expected, "{outcome:?}");
 }
 
@@ -59,7 +60,8 @@ async fn a_leaked_handle_is_no_working_directory() {
 #[tokio::test]
 async fn masked_and_read_only_paths_hold() {
     let fixture = Fixture::new();
-    let script = "stat -c '%t:%T' /proc/interrupts /proc/keys /proc/timer_list; ls -A /sys/firmware /proc/scsi 2>/dev/null | grep -v ':$' | grep . ;
+    let script =
+        "stat -c '%t:%T' /proc/interrupts /proc/keys /proc/timer_list; ls -A /sys/firmware /proc/scsi 2>/dev/null | grep -v ':$' | grep . ;
                   for p in /proc/sys/kernel/core_pattern /proc/sysrq-trigger /sys/kernel/profiling /proc/irq/default_smp_affinity; do
                     sh -c \"echo x > $p\" 2>/dev/null && echo \"$p is writable\"; done; echo end";
     assert_eq!(fixture.said(script).await, "1:3\n1:3\n1:3\nend\n");
@@ -88,14 +90,20 @@ async fn symlinked_system_folders_are_refused() {
 #[tokio::test]
 async fn the_filter_denies_what_docker_denies() {
     let fixture = Fixture::new();
-    let outcome = fixture.run(fixture.shell("unshare -U true; unshare -m true; mount -t tmpfs x /tmp; chroot / true && echo chroot works")).await;
+    let outcome =
+        fixture.run(fixture.shell("unshare -U true; unshare -m true; mount -t tmpfs x /tmp; chroot / true && echo chroot works")).await;
     assert_eq!(outcome.stdout, "chroot works\n");
-    assert_eq!(outcome.stderr.matches("Operation not permitted").count() + outcome.stderr.matches("permission denied").count(), 3, "{outcome:?}");
+    assert_eq!(
+        outcome.stderr.matches("Operation not permitted").count() + outcome.stderr.matches("permission denied").count(),
+        3,
+        "{outcome:?}"
+    );
     let mut spec = fixture.shell("unshare -U true && echo allowed");
     spec.process.seccomp = SeccompChoice::Unconfined;
     assert_eq!(fixture.run(spec).await.stdout, "allowed\n");
     let mut spec = fixture.shell("mkdir /tmp/x; echo $?");
-    let profile = br#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}"#;
+    let profile =
+        br#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}"#;
     spec.process.seccomp = SeccompChoice::Profile(profile.as_slice().into());
     let outcome = fixture.run(spec).await;
     assert!(outcome.stderr.contains("not supported") && outcome.stdout == "1\n", "{outcome:?}");
@@ -108,13 +116,22 @@ async fn devices_are_denied_unless_named() {
     let outcome = fixture.run(fixture.shell(script)).await;
     assert_eq!(outcome.stderr.matches("Operation not permitted").count(), 2, "S-114: {outcome:?}");
     let names: Vec<&str> = outcome.stdout.split_whitespace().collect();
-    assert_eq!(names, ["1", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"]);
+    assert_eq!(
+        names,
+        [
+            "1", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom",
+            "zero"
+        ]
+    );
     let mut spec = fixture.shell(
         "(exec 3</dev/hw/fuse) && echo read; (exec 3<>/dev/hw/fuse) 2>/dev/null || echo not written; mknod /tmp/hpet c 10 228; mknod /tmp/fuse c 10 229;
          (exec 3</tmp/fuse) && echo same; stat -c %a /dev/hw/fuse",
     );
-    spec.devices =
-        vec![shipway_runtime::Device { host_path: "/dev/fuse".into(), container_path: "/dev/hw/fuse".to_owned(), permissions: "rm".to_owned() }];
+    spec.devices = vec![shipway_runtime::Device {
+        host_path: "/dev/fuse".into(),
+        container_path: "/dev/hw/fuse".to_owned(),
+        permissions: "rm".to_owned(),
+    }];
     let outcome = fixture.run(spec).await;
     assert!(outcome.stdout.starts_with("read\nnot written\nsame\n"), "{outcome:?}");
     let mut spec = fixture.shell("mknod /tmp/fuse c 10 229; (exec 3<>/tmp/fuse) && echo by rule");
@@ -139,13 +156,13 @@ async fn mounts_are_where_and_how_they_were_asked() {
         Mount::bind(host.join("file"), "/etc/motd", true),
         Mount::Tmpfs { target: "/run/t".to_owned(), options: vec!["size=1m".to_owned(), "mode=1777".to_owned()] },
     ];
-    spec.files =
-        vec![GeneratedFile { target: "/etc/hosts".to_owned(), source: FileSource::Content(b"127.0.0.1 localhost\n".to_vec()), read_only: false }];
+    spec.files = vec![GeneratedFile {
+        target: "/etc/hosts".to_owned(),
+        source: FileSource::Content(b"127.0.0.1 localhost\n".to_vec()),
+        read_only: false,
+    }];
     let outcome = fixture.run(spec).await;
-    assert_eq!(
-        outcome.stdout, "content\nwrote\nrefused\ncontent\nsealed\n127.0.0.1 localhost\nmore\ntmpfs\n1777\n1\n",
-        "{outcome:?}"
-    );
+    assert_eq!(outcome.stdout, "content\nwrote\nrefused\ncontent\nsealed\n127.0.0.1 localhost\nmore\ntmpfs\n1777\n1\n", "{outcome:?}");
     assert!(host.join("new").exists());
 }
 
@@ -200,7 +217,8 @@ async fn system_folders_come_from_below_the_image_and_are_no_change() {
 #[tokio::test]
 async fn cgroups_are_seen_read_only_and_as_a_root() {
     let fixture = Fixture::with_pool(1);
-    let script = "cat /proc/self/cgroup | grep -E 'memory|pids' | grep -v ':/$'; test -e /sys/fs/cgroup/memory/memory.limit_in_bytes && echo seen;
+    let script =
+        "cat /proc/self/cgroup | grep -E 'memory|pids' | grep -v ':/$'; test -e /sys/fs/cgroup/memory/memory.limit_in_bytes && echo seen;
                   mkdir /sys/fs/cgroup/memory/x 2>/dev/null || echo sealed";
     for _ in 0..2 {
         let outcome = fixture.run(fixture.shell(script)).await;
@@ -264,7 +282,8 @@ async fn a_reserved_network_is_the_one_that_is_used() {
 async fn limits_of_the_process_are_set_or_lowered() {
     let fixture = Fixture::new();
     let mut spec = fixture.shell("ulimit -c; ulimit -n");
-    spec.process.rlimits = vec![Ulimit { name: "core".to_owned(), soft: 0, hard: 0 }, Ulimit { name: "nofile".to_owned(), soft: 100, hard: 1 << 30 }];
+    spec.process.rlimits =
+        vec![Ulimit { name: "core".to_owned(), soft: 0, hard: 0 }, Ulimit { name: "nofile".to_owned(), soft: 100, hard: 1 << 30 }];
     let outcome = fixture.run(spec).await;
     assert_eq!(outcome.stdout, "0\n100\n", "{outcome:?}");
 }

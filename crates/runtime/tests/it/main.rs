@@ -1,6 +1,5 @@
 //! Containers on this machine's kernel; needs root. Every test has its own root, cgroups and state folders, and leaves nothing.
 
-
 mod exec;
 mod fixture;
 mod inside;

@@ -80,7 +80,8 @@ async fn several_clients_hear_the_same_and_may_leave() {
 #[tokio::test]
 async fn a_terminal_is_a_terminal() {
     let fixture = Fixture::new();
-    let mut spec = fixture.shell("tty; stty size; test -t 0 && test -t 1 && echo both; stat -c %t:%T /dev/console; read word; echo got $word; stty size");
+    let mut spec = fixture
+        .shell("tty; stty size; test -t 0 && test -t 1 && echo both; stat -c %t:%T /dev/console; read word; echo got $word; stty size");
     spec.process.terminal = Some(TerminalSize { rows: 40, cols: 100 });
     spec.stdio = Stdio { open_stdin: true, stdin_once: false };
     spec.attach = Some(AttachOptions::ALL);
@@ -116,7 +117,8 @@ async fn logs_are_dockers_json_lines_and_complete_when_the_end_is_told() {
     running.handle.wait().await;
     let text = std::fs::read_to_string(log).expect("log");
     let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let mut told: Vec<(&str, &str)> = lines.iter().map(|line| (line["stream"].as_str().expect("s"), line["log"].as_str().expect("l"))).collect();
+    let mut told: Vec<(&str, &str)> =
+        lines.iter().map(|line| (line["stream"].as_str().expect("s"), line["log"].as_str().expect("l"))).collect();
     told.sort_unstable();
     assert_eq!(told, [("stderr", "two\n"), ("stdout", "one\n"), ("stdout", "three")]);
     within("gone", running.handle.gone()).await;

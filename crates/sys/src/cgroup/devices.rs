@@ -55,7 +55,8 @@ impl Device {
             DeviceKind::Block => 'b',
         };
         let number = |number: Option<u32>| number.map_or("*".to_owned(), |number| number.to_string());
-        let rights: String = [(self.read, 'r'), (self.write, 'w'), (self.make, 'm')].iter().filter(|(on, _)| *on).map(|(_, letter)| *letter).collect();
+        let rights: String =
+            [(self.read, 'r'), (self.write, 'w'), (self.make, 'm')].iter().filter(|(on, _)| *on).map(|(_, letter)| *letter).collect();
         format!("{letter} {}:{} {rights}", number(self.major), number(self.minor))
     }
 }

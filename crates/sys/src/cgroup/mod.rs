@@ -265,9 +265,13 @@ impl Group {
             return Ok(None);
         }
         let folder = self.tree.roots[0].folder.join(&self.name);
-        rustix::fs::open(&folder, rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
-            .map(Some)
-            .map_err(|errno| Error::new(format!("open({folder:?})"), errno))
+        rustix::fs::open(
+            &folder,
+            rustix::fs::OFlags::PATH | rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::CLOEXEC,
+            rustix::fs::Mode::empty(),
+        )
+        .map(Some)
+        .map_err(|errno| Error::new(format!("open({folder:?})"), errno))
     }
 
     /// Gives the group another name. Version 2 cannot: there the group keeps the old one, which is no error.
@@ -425,7 +429,10 @@ fn read_number(path: &Path) -> Option<u64> {
 /// `key value` lines.
 fn read_pairs(path: &Path) -> Vec<(String, u64)> {
     let text = fs::read_to_string(path).unwrap_or_default();
-    text.lines().filter_map(|line| line.split_once(' ')).filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?))).collect()
+    text.lines()
+        .filter_map(|line| line.split_once(' '))
+        .filter_map(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?)))
+        .collect()
 }
 
 fn pair(pairs: &[(String, u64)], key: &str) -> u64 {

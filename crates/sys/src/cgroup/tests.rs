@@ -37,7 +37,8 @@ fn limits_reach_the_kernel_in_either_direction() {
     let tree = tree("limits");
     let group = tree.create("one").expect("create");
     for memory in [64 << 20, 256 << 20, 32 << 20] {
-        let limits = Limits { memory: Some(memory), memory_and_swap: Some(memory), pids: Some(7), cpu_quota: Some(50_000), ..Limits::default() };
+        let limits =
+            Limits { memory: Some(memory), memory_and_swap: Some(memory), pids: Some(7), cpu_quota: Some(50_000), ..Limits::default() };
         group.limit(&limits).expect("limit");
         assert_eq!(group.usage().memory_limit, memory as u64);
         assert_eq!(group.usage().pids_limit, Some(7));

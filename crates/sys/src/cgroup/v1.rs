@@ -19,7 +19,8 @@ pub(super) fn inherit_cpuset(folder: &Path) -> Result<(), Error> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let mine = fs::read_to_string(folder.join(file)).unwrap_or_default();
         if mine.trim().is_empty() {
-            let given = fs::read_to_string(parent.join(file)).map_err(|error| Error::from_io(format!("read({parent:?}/{file})"), &error))?;
+            let given =
+                fs::read_to_string(parent.join(file)).map_err(|error| Error::from_io(format!("read({parent:?}/{file})"), &error))?;
             write_file(&folder.join(file), given.trim())?;
         }
     }
@@ -76,7 +77,8 @@ fn limit_memory(group: &Group, limits: &Limits) -> Result<(), Error> {
     let memory = limits.memory.map(|value| (folder.join("memory.limit_in_bytes"), value));
     // A kernel without swap accounting has no such file; then there is nothing to bound.
     let both = limits.memory_and_swap.map(|value| (folder.join("memory.memsw.limit_in_bytes"), value)).filter(|(path, _)| path.exists());
-    let write = |wish: &Option<(std::path::PathBuf, i64)>| wish.as_ref().map_or(Ok(()), |(path, value)| write_file(path, &value.to_string()));
+    let write =
+        |wish: &Option<(std::path::PathBuf, i64)>| wish.as_ref().map_or(Ok(()), |(path, value)| write_file(path, &value.to_string()));
     // The sum may never be below the memory limit: which goes first depends on whether the limits grow or shrink.
     let now = read_number(&folder.join("memory.memsw.limit_in_bytes")).unwrap_or(u64::MAX);
     let grows = limits.memory.is_some_and(|value| value < 0 || value as u64 > now);

@@ -112,7 +112,8 @@ fn block_usage(text: &str) -> Vec<BlockUsage> {
         let mut words = line.split_whitespace();
         let Some((major, minor)) = words.next().and_then(|word| word.split_once(':')) else { continue };
         let (Ok(major), Ok(minor)) = (major.parse(), minor.parse()) else { continue };
-        let counters: Vec<(&str, u64)> = words.filter_map(|word| word.split_once('=')).filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect();
+        let counters: Vec<(&str, u64)> =
+            words.filter_map(|word| word.split_once('=')).filter_map(|(k, v)| Some((k, v.parse().ok()?))).collect();
         let get = |key: &str| counters.iter().find(|(name, _)| *name == key).map_or(0, |(_, value)| *value);
         for (operation, bytes, operations) in [("Read", "rbytes", "rios"), ("Write", "wbytes", "wios")] {
             found.push(BlockUsage { major, minor, operation: operation.to_owned(), bytes: get(bytes), operations: get(operations) });

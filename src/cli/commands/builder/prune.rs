@@ -46,7 +46,7 @@ impl Verb for Prune {
         }
         let keep = self.keep_storage.as_deref().map(human::bytes).transpose()?;
         let freed = prune(session, self.all, &self.filter, keep).await?;
-        output::line(format!("Total:\t{}", human::size(freed)))
+        output::line(format!("Total reclaimed space: {}", human::size(freed)))
     }
 }
 

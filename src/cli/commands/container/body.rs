@@ -306,7 +306,7 @@ fn security(host: &mut Keys, options: &[String]) -> Outcome {
             (name, _) => {
                 let failure = Failure::usage(format!("invalid --security-opt: \"{option}\""));
                 let known = ["label", "apparmor", "seccomp", "no-new-privileges", "systempaths", "writable-cgroups"];
-                return Err(match shipway_model::suggest::nearest(name, known, 3) {
+                return Err(match crate::cli::nearest::near(name, known) {
                     Some(near) => failure.hint(format!("did you mean {near}?")),
                     None => failure.hint(format!("options are {}", known.join(", "))),
                 });

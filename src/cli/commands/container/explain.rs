@@ -62,19 +62,28 @@ pub(super) async fn exec(session: &Session, failure: Failure, name: &str, termin
         if container.get("State").and_then(Value::as_str) == Some("running") {
             return failure.hint(format!("container {label} was made from it and runs: shipway exec {flags}{label} ..."));
         }
+        if container.get("State").and_then(Value::as_str) == Some("created") {
+            failure = failure.hint(format!("container {label} was made from it but never started"));
+            return failure.hint(format!("for a shell: shipway run {}", shell_of(&image, name, terminal)));
+        }
         let status = container.get("Status").and_then(Value::as_str).unwrap_or_default().to_lowercase();
         let command = container.get("Command").and_then(Value::as_str).unwrap_or_default();
         failure = failure.hint(format!("container {label} was made from it, but: {status} - \"{command}\" finished"));
     }
-    let shell = if image.pointer("/Config/Entrypoint/0").is_some() { format!("--entrypoint sh {name}") } else { format!("{name} sh") };
-    failure.hint(format!("for a shell: shipway run {}{shell}", if terminal { "-it " } else { "-i " }))
+    failure.hint(format!("for a shell: shipway run {}", shell_of(&image, name, terminal)))
+}
+
+/// What follows `run` for a shell in the image.
+fn shell_of(image: &Value, name: &str, terminal: bool) -> String {
+    let flags = if terminal { "-it" } else { "-i" };
+    if image.pointer("/Config/Entrypoint/0").is_some() { format!("{flags} --entrypoint sh {name}") } else { format!("{flags} {name} sh") }
 }
 
 async fn nearest_container(session: &Session, failure: Failure, name: &str) -> Failure {
     let Ok(client) = session.client() else { return failure };
     let all: Vec<Value> = client.json(Call::get("/containers/json").query("all", "1")).await.unwrap_or_default();
     let names: Vec<&str> = all.iter().filter_map(|container| container.pointer("/Names/0")?.as_str()).map(|name| name.trim_start_matches('/')).collect();
-    match shipway_model::suggest::nearest(name, names, 2) {
+    match crate::cli::nearest::near(name, names) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure,
     }

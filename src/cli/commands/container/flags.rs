@@ -318,7 +318,7 @@ pub(super) fn restart_policy(text: &str) -> Outcome<Value> {
     const KNOWN: [&str; 4] = ["no", "always", "unless-stopped", "on-failure"];
     if !KNOWN.contains(&name) {
         let failure = Failure::usage(format!("invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"));
-        return Err(match shipway_model::suggest::nearest(name, KNOWN, 3) {
+        return Err(match crate::cli::nearest::near(name, KNOWN) {
             Some(near) => failure.hint(format!("did you mean --restart {near}?")),
             None => failure,
         });

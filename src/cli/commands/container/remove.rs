@@ -1,9 +1,10 @@
 //! `rm`.
 
-use super::{each, path};
+use super::path;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
+use crate::cli::exit::{FAILED, Failure, Outcome};
+use crate::cli::output;
 use crate::cli::session::Session;
 
 /// Remove one or more containers
@@ -38,17 +39,19 @@ impl Verb for Remove {
             let found: Vec<super::list::Summary> = client.json(Call::get("/containers/json").query("all", "1")).await?;
             names.extend(found.into_iter().map(|container| container.id));
         }
-        each(&names, async |name| {
+        let mut failed = false;
+        for name in &names {
             let call = Call::delete(path(name, "")).flag("force", self.force).flag("link", self.link).flag("v", self.volumes);
             match client.done(call).await {
-                // Docker's rm -f is content when there is nothing left to remove.
-                Err(failure) if self.force && failure.is_not_found() => {
-                    crate::cli::output::note(failure.to_string());
-                    Ok(())
+                Ok(_) => output::line(name)?,
+                Err(failure) if failure.is_unreachable() => return Err(failure),
+                Err(failure) => {
+                    output::failure(&failure);
+                    // Docker's rm -f is content when there is nothing left to remove.
+                    failed |= !(self.force && failure.is_not_found());
                 }
-                other => other.map(drop),
             }
-        })
-        .await
+        }
+        if failed { Err(Failure::ended(FAILED)) } else { Ok(()) }
     }
 }

@@ -64,7 +64,8 @@ impl Verb for History {
             return steps.iter().try_for_each(|step| output::line(if self.no_trunc { step.id.clone() } else { short_id(&step.id) }));
         }
         let rows: Vec<Row> = steps.iter().map(|step| self.row(step)).collect();
-        let table = "{{.ID}}\t{{.CreatedSince}}\t{{.CreatedBy}}\t{{.Size}}\t{{.Comment}}".to_owned();
+        let created = if self.no_human { "{{.CreatedAt}}" } else { "{{.CreatedSince}}" };
+        let table = format!("{{{{.ID}}}}\t{created}\t{{{{.CreatedBy}}}}\t{{{{.Size}}}}\t{{{{.Comment}}}}");
         Listing { table, titles: TITLES, kind: "*image.historyContext" }.print(&self.format, &rows)
     }
 }

@@ -70,7 +70,7 @@ fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
             other => {
                 let failure = Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: unexpected key '{other}' in '{field}'"));
                 let known = ["name", "alias", "ip", "ip6", "link-local-ip", "mac-address", "gw-priority", "driver-opt"];
-                return Err(match shipway_model::suggest::nearest(other, known, 2) {
+                return Err(match crate::cli::nearest::near(other, known) {
                     Some(near) => failure.hint(format!("did you mean {near}=?")),
                     None => failure,
                 });

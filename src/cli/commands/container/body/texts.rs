@@ -1,6 +1,6 @@
 //! Environment variables and `key=value` lists, with the files they may come from.
 
-use crate::cli::exit::{Failure, Outcome};
+use crate::cli::exit::{Failure, Outcome, words};
 use crate::cli::session::Session;
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 pub(crate) fn environment(session: &Session, files: &[String], given: &[String]) -> Outcome<Vec<String>> {
     let mut entries = Vec::new();
     for file in files {
-        let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("failed to open env file: open {file}: {}", message(&error))))?;
+        let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("failed to open env file: open {file}: {}", words(&error))))?;
         let parsed = shipway_model::env::parse_env_file(&bytes, |name| session.variable(name));
         entries.extend(parsed.map_err(|error| Failure { code: 125, ..Failure::classified(&error) })?);
     }
@@ -45,15 +45,9 @@ pub(crate) fn pairs(given: &[String], files: &[String]) -> Outcome<Value> {
         object.insert(key.to_owned(), Value::from(value));
     };
     for file in files {
-        let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("failed to open label file: open {file}: {}", message(&error))))?;
+        let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("failed to open label file: open {file}: {}", words(&error))))?;
         text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')).for_each(&mut add);
     }
     given.iter().map(String::as_str).for_each(add);
     Ok(Value::Object(object))
-}
-
-/// The system's words without Rust's "(os error 2)".
-fn message(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_lowercase()
 }

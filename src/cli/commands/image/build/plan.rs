@@ -93,7 +93,7 @@ fn missing_folder(path: &str) -> Failure {
     let parent = whole.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let name = whole.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let neighbours = names_in(parent, true);
-    match shipway_model::suggest::nearest(&name, neighbours.iter().map(String::as_str), 2) {
+    match crate::cli::nearest::near(&name, neighbours.iter().map(String::as_str)) {
         Some(near) => failure.hint(format!("did you mean {}?", parent.join(near).display())),
         None => failure,
     }
@@ -113,7 +113,7 @@ fn missing_dockerfile(folder: &Path, path: &Path) -> Failure {
     let failure = Failure::new(format!("unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory", path.display()));
     let wanted = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names = names_in(path.parent().unwrap_or(folder), false);
-    let near = shipway_model::suggest::nearest(&wanted, names.iter().map(String::as_str), 2)
+    let near = crate::cli::nearest::near(&wanted, names.iter().map(String::as_str))
         .or_else(|| names.iter().map(String::as_str).find(|name| name.to_lowercase().contains("dockerfile") || name.eq_ignore_ascii_case("containerfile")));
     match near {
         Some(near) => failure.hint(format!("there is {near}: shipway build -f {} ...", path.with_file_name(near).display())),

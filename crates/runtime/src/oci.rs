@@ -1,1 +1,0 @@
-//! The OCI runtime command line over the same code.
