@@ -33,7 +33,10 @@ pub(crate) enum Body {
     None,
     Json(Value),
     /// Chunks made elsewhere; a failure ends the request.
-    Stream { content_type: &'static str, chunks: tokio::sync::mpsc::Receiver<io::Result<Bytes>> },
+    Stream {
+        content_type: &'static str,
+        chunks: tokio::sync::mpsc::Receiver<io::Result<Bytes>>,
+    },
 }
 
 impl Call {
@@ -135,7 +138,8 @@ impl Client {
     pub(crate) async fn json<T: DeserializeOwned>(&self, call: Call) -> Outcome<T> {
         let path = call.path.clone();
         let bytes = self.bytes(call).await?;
-        serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("cannot understand the daemon's answer to \"{path}\": {error}")))
+        serde_json::from_slice(&bytes)
+            .map_err(|error| Failure::new(format!("cannot understand the daemon's answer to \"{path}\": {error}")))
     }
 
     /// Sends a request and gathers the answer.

@@ -48,7 +48,9 @@ impl ConfigFile {
         let path = folder.join("config.json");
         let bytes = match std::fs::read(&path) {
             Ok(bytes) => bytes,
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied) => return Ok(Self::default()),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::PermissionDenied) => {
+                return Ok(Self::default());
+            }
             Err(error) => return Err(Failure::new(format!("cannot read \"{}\": {error}", path.display()))),
         };
         if bytes.is_empty() {
@@ -135,9 +137,8 @@ impl ContextStore {
     /// Makes `name` the current context, keeping every other key of `config.json`.
     pub(crate) fn make_current(&self, name: &str) -> Outcome {
         let mut document: Value = match std::fs::read(&self.config) {
-            Ok(bytes) if !bytes.is_empty() => {
-                serde_json::from_slice(&bytes).map_err(|error| Failure::new(format!("cannot read \"{}\": {error}", self.config.display())))?
-            }
+            Ok(bytes) if !bytes.is_empty() => serde_json::from_slice(&bytes)
+                .map_err(|error| Failure::new(format!("cannot read \"{}\": {error}", self.config.display())))?,
             _ => Value::Object(serde_json::Map::new()),
         };
         let Some(keys) = document.as_object_mut() else { return Err(Failure::new("config.json is not an object")) };

@@ -5,6 +5,7 @@
 use super::exit::{Failure, Outcome, Reason, words};
 use std::fmt;
 use std::io;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -14,6 +15,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// How long a daemon we started may take until it listens.
 const DAEMON_START_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long another daemon may still take when ours ended.
+const OTHER_DAEMON_GRACE: Duration = Duration::from_secs(2);
 /// How often we look.
 const DAEMON_START_POLL: Duration = Duration::from_millis(5);
 
@@ -42,7 +45,11 @@ impl Host {
         let text = text.trim();
         let Some((scheme, rest)) = text.split_once("://") else {
             let failure = Failure::new(format!("unable to parse docker host `{text}`"));
-            return Err(if text.starts_with('/') { failure.hint(format!("did you mean unix://{text}?")) } else { failure.hint(format!("did you mean tcp://{text}?")) });
+            return Err(if text.starts_with('/') {
+                failure.hint(format!("did you mean unix://{text}?"))
+            } else {
+                failure.hint(format!("did you mean tcp://{text}?"))
+            });
         };
         match scheme {
             "unix" if rest.is_empty() => Err(Failure::new(format!("unable to parse docker host `{text}`"))),
@@ -53,7 +60,8 @@ impl Host {
                 let address = if address.is_empty() { "127.0.0.1" } else { address };
                 Ok(Self::Tcp(if has_port { address.to_owned() } else { format!("{address}:2375") }))
             }
-            "ssh" => Err(Failure::new("ssh:// hosts are not supported yet").hint(format!("forward the socket: ssh -L /tmp/shipway.sock:/run/shipway/shipway.sock {rest}"))),
+            "ssh" => Err(Failure::new("ssh:// hosts are not supported yet")
+                .hint(format!("forward the socket: ssh -L /tmp/shipway.sock:/run/shipway/shipway.sock {rest}"))),
             "https" => Err(Failure::new("TLS connections are not supported yet")),
             other => Err(Failure::new(format!("unable to parse docker host `{text}`: unknown scheme \"{other}\""))),
         }
@@ -102,7 +110,9 @@ impl Target {
         let mut failure = Failure::new("");
         failure.reason = Reason::Unreachable { host, cause: words(error) };
         match error.kind() {
-            io::ErrorKind::PermissionDenied => failure.hint("this user may not open the socket: run as root, or join the group that owns it"),
+            io::ErrorKind::PermissionDenied => {
+                failure.hint("this user may not open the socket: run as root, or join the group that owns it")
+            }
             _ => failure,
         }
     }
@@ -111,21 +121,27 @@ impl Target {
         let Host::Unix(socket) = &self.host else { return Err(Failure::new("only a local daemon can be started")) };
         let log = socket.parent().unwrap_or(Path::new("/run/shipway")).join("daemon.log");
         let mut daemon = start_daemon(&log)?;
-        let deadline = Instant::now() + DAEMON_START_TIMEOUT;
+        let mut deadline = Instant::now() + DAEMON_START_TIMEOUT;
+        let mut ended = None;
         loop {
             tokio::time::sleep(DAEMON_START_POLL).await;
             let error = match self.dial().await {
                 Ok(wire) => return Ok(wire),
                 Err(error) => error,
             };
-            // A daemon that ends at once with success found another one starting: that one's socket is as good.
-            if let Ok(Some(status)) = daemon.try_wait()
-                && !status.success()
+            if ended.is_none()
+                && let Ok(Some(status)) = daemon.try_wait()
             {
-                return Err(Failure::new(format!("the daemon did not start ({status})")).hint(last_words(&log)).hint(format!("see {}", log.display())));
+                // It may have found another one starting at the same moment; that one's socket is as good.
+                ended = Some(status);
+                deadline = deadline.min(Instant::now() + OTHER_DAEMON_GRACE);
             }
             if Instant::now() > deadline {
-                return Err(self.unreachable(&error).hint(format!("a daemon was started but does not answer; see {}", log.display())));
+                let see = format!("see {}", log.display());
+                return Err(match ended {
+                    Some(status) => Failure::new(format!("the daemon did not start ({status})")).hint(last_words(&log)).hint(see),
+                    None => self.unreachable(&error).hint(format!("a daemon was started but does not answer; {see}")),
+                });
             }
         }
     }
@@ -135,8 +151,7 @@ fn nobody_listens(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// Starts `shipway daemon --on-demand`. It makes itself the leader of a new session (`--on-demand` says so), so neither the terminal's hang-up
-/// nor its interrupt key reaches it.
+/// Starts `shipway daemon --on-demand` in a process group of its own, so that neither the terminal's interrupt key nor its hang-up reaches it.
 fn start_daemon(log: &Path) -> Outcome<std::process::Child> {
     let cannot = |error: io::Error| Failure::new(format!("cannot start the daemon: {error}"));
     if let Some(folder) = log.parent() {
@@ -150,6 +165,7 @@ fn start_daemon(log: &Path) -> Outcome<std::process::Child> {
         .stdout(output)
         .stderr(errors)
         .current_dir("/")
+        .process_group(0)
         .spawn()
         .map_err(cannot)
 }

@@ -14,7 +14,9 @@ pub(crate) fn query(filters: &[String]) -> Outcome<Option<String>> {
     let mut sorted = Map::new();
     for filter in filters {
         let Some((key, value)) = filter.split_once('=') else {
-            return Err(Failure::usage(format!("invalid argument \"{filter}\" for \"-f, --filter\" flag: bad format of filter (expected name=value)")));
+            return Err(Failure::usage(format!(
+                "invalid argument \"{filter}\" for \"-f, --filter\" flag: bad format of filter (expected name=value)"
+            )));
         };
         let values = sorted.entry(key.trim().to_lowercase()).or_insert_with(|| Value::Object(Map::new()));
         if let Some(values) = values.as_object_mut() {
@@ -26,12 +28,15 @@ pub(crate) fn query(filters: &[String]) -> Outcome<Option<String>> {
 
 /// M-33: a filter the daemon does not know is answered with those it does, the nearest first.
 pub(crate) fn explain(failure: Failure, known: &[&str]) -> Failure {
-    let Some(message) = failure.daemon_message().filter(|message| message.to_lowercase().contains("invalid filter")) else { return failure };
+    let Some(message) = failure.daemon_message().filter(|message| message.to_lowercase().contains("invalid filter")) else {
+        return failure;
+    };
     if !failure.hints.is_empty() {
         return failure;
     }
     let Some(given) = message.split('\'').nth(1).map(str::to_owned) else { return failure };
-    let near = crate::cli::nearest::near(&given, known.iter().copied()).or_else(|| known.iter().copied().find(|name| name.starts_with(&given)));
+    let near =
+        crate::cli::nearest::near(&given, known.iter().copied()).or_else(|| known.iter().copied().find(|name| name.starts_with(&given)));
     let advice = near.map(|near| format!("did you mean {near}=...? ")).unwrap_or_default();
     failure.hint(format!("{advice}filters are {}", known.join(", ")))
 }

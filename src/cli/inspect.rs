@@ -35,7 +35,8 @@ pub(crate) fn print(format: Option<&str>, found: &[String], failures: &[Failure]
 fn templated(format: &str, found: &[String]) -> Outcome {
     let template = Template::parse(format).map_err(|failure| Failure::new(format!("template parsing error: {failure}")))?;
     for document in found {
-        let value: Value = serde_json::from_str(document).map_err(|error| Failure::new(format!("cannot understand the daemon's answer: {error}")))?;
+        let value: Value =
+            serde_json::from_str(document).map_err(|error| Failure::new(format!("cannot understand the daemon's answer: {error}")))?;
         output::line(template.render_object(&value)?)?;
     }
     Ok(())

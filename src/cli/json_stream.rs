@@ -79,7 +79,8 @@ fn values(bytes: &[u8], ready: &mut VecDeque<Value>) -> Outcome<usize> {
 pub(crate) fn failure_in(object: &Value) -> Option<Failure> {
     let detail = object.pointer("/errorDetail/message").and_then(Value::as_str);
     let message = detail.or_else(|| object.get("error").and_then(Value::as_str))?;
-    let code = object.pointer("/errorDetail/code").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok()).filter(|code| *code > 0);
+    let code =
+        object.pointer("/errorDetail/code").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok()).filter(|code| *code > 0);
     let mut failure = Failure::new(message).with_code(code.unwrap_or(super::exit::FAILED));
     failure.hints.extend(object.pointer("/errorDetail/hint").and_then(Value::as_str).map(str::to_owned));
     Some(failure)

@@ -147,7 +147,11 @@ mod tests {
     use super::*;
 
     fn listing() -> Listing {
-        Listing { table: "{{.ID}}\t{{.Names}}".to_owned(), titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES")], kind: "*formatter.ContainerContext" }
+        Listing {
+            table: "{{.ID}}\t{{.Names}}".to_owned(),
+            titles: &[("ID", "CONTAINER ID"), ("Names", "NAMES")],
+            kind: "*formatter.ContainerContext",
+        }
     }
 
     fn rows() -> Vec<Row> {
@@ -164,7 +168,10 @@ mod tests {
             ("", "CONTAINER ID   NAMES\ncdb53a20144f   web\n<none>         x\n"),
             ("table {{.Names}}\\t{{.ID}}", "NAMES     CONTAINER ID\nweb       cdb53a20144f\nx         <none>\n"),
             ("{{.Names}}:{{.Label \"a\"}}", "web:1\nx:\n"),
-            ("json", "{\"ID\":\"cdb53a20144f\",\"Labels\":\"a=1,b=2\",\"Names\":\"web\"}\n{\"ID\":\"\\u003cnone\\u003e\",\"Labels\":\"\",\"Names\":\"x\"}\n"),
+            (
+                "json",
+                "{\"ID\":\"cdb53a20144f\",\"Labels\":\"a=1,b=2\",\"Names\":\"web\"}\n{\"ID\":\"\\u003cnone\\u003e\",\"Labels\":\"\",\"Names\":\"x\"}\n",
+            ),
         ];
         for (format, expected) in table {
             assert_eq!(listing().render(format, &rows()).unwrap(), expected, "{format}");

@@ -4,6 +4,8 @@
 //! images: those are the daemon's. **Invariants** output leaves only through `output`; nothing is read or started before a command needs it; one
 //! thread, unless standard input must be read. **Start reading at** [`run`], then `catalog`, then a file in `commands`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod catalog;
 mod client;
 mod commands;
@@ -78,7 +80,9 @@ fn global_flags(words: &[String]) -> Outcome<(Globals, Option<usize>)> {
     while let Some(word) = words.get(at).filter(|word| word.len() > 1 && word.starts_with('-')) {
         let (name, attached) = match word.split_once('=') {
             Some((name, value)) if word.starts_with("--") => (name, Some(value.to_owned())),
-            _ if !word.starts_with("--") && word.len() > 2 && word.is_char_boundary(2) => (&word[..2], Some(word[2..].trim_start_matches('=').to_owned())),
+            _ if !word.starts_with("--") && word.len() > 2 && word.is_char_boundary(2) => {
+                (&word[..2], Some(word[2..].trim_start_matches('=').to_owned()))
+            }
             _ => (word.as_str(), None),
         };
         let value = |at: &mut usize| {
@@ -88,8 +92,12 @@ fn global_flags(words: &[String]) -> Outcome<(Globals, Option<usize>)> {
             })
         };
         match name {
-            "-H" | "--host" => globals.host = Some(value(&mut at).ok_or_else(|| Failure::usage(format!("flag needs an argument: {name}")))?),
-            "-c" | "--context" => globals.context = Some(value(&mut at).ok_or_else(|| Failure::usage(format!("flag needs an argument: {name}")))?),
+            "-H" | "--host" => {
+                globals.host = Some(value(&mut at).ok_or_else(|| Failure::usage(format!("flag needs an argument: {name}")))?)
+            }
+            "-c" | "--context" => {
+                globals.context = Some(value(&mut at).ok_or_else(|| Failure::usage(format!("flag needs an argument: {name}")))?)
+            }
             "--config" => globals.config = Some(value(&mut at).ok_or_else(|| Failure::usage(format!("flag needs an argument: {name}")))?),
             "-l" | "--log-level" => drop(value(&mut at)),
             "--tlscacert" | "--tlscert" | "--tlskey" => {
@@ -107,7 +115,11 @@ fn global_flags(words: &[String]) -> Outcome<(Globals, Option<usize>)> {
                 return Ok((globals, None));
             }
             other => {
-                let what = if other.starts_with("--") { format!("unknown flag: {other}") } else { format!("unknown shorthand flag: '{}' in {word}", &other[1..]) };
+                let what = if other.starts_with("--") {
+                    format!("unknown flag: {other}")
+                } else {
+                    format!("unknown shorthand flag: '{}' in {word}", &other[1..])
+                };
                 return Err(Failure::usage(format!("{what}\nSee 'shipway --help'.")));
             }
         }

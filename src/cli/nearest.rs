@@ -12,7 +12,13 @@ mod tests {
 
     #[test]
     fn only_near_names_are_offered() {
-        let table = [("nope", "gone", None), ("foo", "top", None), ("rnu", "run", Some("run")), ("public", "publish", Some("publish")), ("iage", "image", Some("image"))];
+        let table = [
+            ("nope", "gone", None),
+            ("foo", "top", None),
+            ("rnu", "run", Some("run")),
+            ("public", "publish", Some("publish")),
+            ("iage", "image", Some("image")),
+        ];
         for (word, candidate, expected) in table {
             assert_eq!(near(word, [candidate]), expected, "{word}");
         }

@@ -37,7 +37,9 @@ impl<W: Write> TreeTar<'_, W> {
             let wanted = !judged.excluded || self.always.contains(&path);
             let whole = child.path();
             if child.file_type()?.is_dir() {
-                if self.ignore.may_skip_dir(&path, &judged) && !self.always.iter().any(|kept| kept.starts_with(&[path.as_slice(), b"/"].concat())) {
+                if self.ignore.may_skip_dir(&path, &judged)
+                    && !self.always.iter().any(|kept| kept.starts_with(&[path.as_slice(), b"/"].concat()))
+                {
                     continue;
                 }
                 if wanted {

@@ -40,7 +40,9 @@ pub(crate) async fn save(answer: Answer, path: Option<&str>) -> Outcome {
     };
     let target = Path::new(path);
     if target.is_dir() {
-        return Err(Failure::new(format!("\"{path}\" is a directory")).hint(format!("name a file: {}/image.tar", path.trim_end_matches('/'))));
+        return Err(
+            Failure::new(format!("\"{path}\" is a directory")).hint(format!("name a file: {}/image.tar", path.trim_end_matches('/')))
+        );
     }
     let staged = target.with_file_name(format!(".{}.{}", target.file_name().unwrap_or_default().to_string_lossy(), std::process::id()));
     let outcome = save_staged(&mut body, &staged, target).await;
@@ -52,7 +54,8 @@ pub(crate) async fn save(answer: Answer, path: Option<&str>) -> Outcome {
 }
 
 async fn save_staged(body: &mut hyper::body::Incoming, staged: &Path, target: &Path) -> Outcome {
-    let mut file = std::fs::File::create(staged).map_err(|error| Failure::new(format!("cannot write \"{}\": {error}", target.display())))?;
+    let mut file =
+        std::fs::File::create(staged).map_err(|error| Failure::new(format!("cannot write \"{}\": {error}", target.display())))?;
     while let Some(frame) = body.frame().await {
         if let Ok(piece) = frame.map_err(broken)?.into_data() {
             file.write_all(&piece)?;
@@ -155,7 +158,10 @@ impl io::Read for BodyReader {
 }
 
 /// Runs blocking work over an answer's body.
-pub(crate) async fn read_on_thread<T: Send + 'static>(answer: Answer, work: impl FnOnce(BodyReader) -> Outcome<T> + Send + 'static) -> Outcome<T> {
+pub(crate) async fn read_on_thread<T: Send + 'static>(
+    answer: Answer,
+    work: impl FnOnce(BodyReader) -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
     let (sender, receiver) = mpsc::channel(IN_FLIGHT);
     let working = tokio::task::spawn_blocking(move || work(BodyReader { receiver, held: Bytes::new() }));
     let mut body = answer.into_body();

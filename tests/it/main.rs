@@ -7,3 +7,6 @@
 mod crash;
 mod posture;
 mod recovery;
+
+/// The product.
+const BINARY: &str = env!("CARGO_BIN_EXE_shipway");

@@ -10,7 +10,6 @@
 
 mod daemon;
 mod disk;
-mod dump;
 mod http;
 mod image;
 mod leftovers;

@@ -54,12 +54,18 @@ impl Verb for List {
             return contexts.iter().try_for_each(|(name, _, _)| output::line(name));
         }
         let table = "{{.Name}}{{if .Current}} *{{end}}\t{{.Description}}\t{{.DockerEndpoint}}\t{{.Error}}".to_owned();
-        let titles = &[("Name", "NAME"), ("Description", "DESCRIPTION"), ("DockerEndpoint", "DOCKER ENDPOINT"), ("Error", "ERROR"), ("Current", "")];
+        let titles =
+            &[("Name", "NAME"), ("Description", "DESCRIPTION"), ("DockerEndpoint", "DOCKER ENDPOINT"), ("Error", "ERROR"), ("Current", "")];
         let rows: Vec<Row> = contexts
             .into_iter()
             .map(|(name, description, host)| {
                 let is_current = name == current;
-                Row::new().with("Name", name).with("Current", is_current).with("Description", description).with("DockerEndpoint", host).with("Error", "")
+                Row::new()
+                    .with("Name", name)
+                    .with("Current", is_current)
+                    .with("Description", description)
+                    .with("DockerEndpoint", host)
+                    .with("Error", "")
             })
             .collect();
         Listing { table, titles, kind: "*formatter.clientContextContext" }.print(&self.format, &rows)?;
@@ -125,7 +131,9 @@ impl Verb for Inspect {
             }
         }
         match self.format.as_deref() {
-            None | Some("" | "json") => output::line(inspect::pretty(&documents.iter().map(|document| crate::cli::template::json_text(document, true)).collect::<Vec<_>>()))?,
+            None | Some("" | "json") => output::line(inspect::pretty(
+                &documents.iter().map(|document| crate::cli::template::json_text(document, true)).collect::<Vec<_>>(),
+            ))?,
             Some(format) => {
                 let template = Template::parse(format)?;
                 documents.iter().try_for_each(|document| output::line(template.render_object(document)?))?;
@@ -137,8 +145,10 @@ impl Verb for Inspect {
 
 fn document(session: &Session, name: &str) -> Outcome<Value> {
     if name == "default" {
-        return Ok(json!({"Name": "default", "Metadata": {}, "Endpoints": {"docker": {"Host": default_host(session), "SkipTLSVerify": false}},
-            "TLSMaterial": {}, "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}}));
+        return Ok(
+            json!({"Name": "default", "Metadata": {}, "Endpoints": {"docker": {"Host": default_host(session), "SkipTLSVerify": false}},
+            "TLSMaterial": {}, "Storage": {"MetadataPath": "<IN MEMORY>", "TLSPath": "<IN MEMORY>"}}),
+        );
     }
     let context = session.contexts().get(name)?;
     let mut document = context.document;

@@ -1,11 +1,11 @@
 //! `login`, `logout` and `search`: the daemon is asked, the registry client comes with issue 4.
 
-use crate::cli::exit::Failure;
-use crate::cli::listing::{Listing, Row, ellipsis};
-use crate::cli::filters;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::filters;
+use crate::cli::listing::{Listing, Row, ellipsis};
 use crate::cli::session::Session;
 use serde::Deserialize;
 

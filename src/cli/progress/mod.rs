@@ -41,7 +41,11 @@ impl Mode {
     pub(crate) fn parse(text: &str) -> Outcome<Self> {
         Ok(match text {
             "auto" | "" => {
-                if output::error_is_terminal() { Self::Terminal } else { Self::Plain }
+                if output::error_is_terminal() {
+                    Self::Terminal
+                } else {
+                    Self::Plain
+                }
             }
             "tty" => Self::Terminal,
             "plain" => Self::Plain,

@@ -34,13 +34,18 @@ impl DetachKeys {
                 Some("]") => Some(29),
                 Some("^") => Some(30),
                 Some("_") => Some(31),
-                Some(letter) if letter.len() == 1 => letter.bytes().next().filter(u8::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase() - b'a' + 1),
+                Some(letter) if letter.len() == 1 => {
+                    letter.bytes().next().filter(u8::is_ascii_alphabetic).map(|letter| letter.to_ascii_lowercase() - b'a' + 1)
+                }
                 Some(_) => None,
                 None if key == "DEL" => Some(127),
                 None if key.len() == 1 => key.bytes().next(),
                 None => None,
             };
-            sequence.push(byte.ok_or_else(|| Failure::new(format!("invalid detach keys: Unknown character: '{key}'")).hint("keys are letters or ctrl-LETTER, joined by commas: ctrl-p,ctrl-q"))?);
+            sequence.push(byte.ok_or_else(|| {
+                Failure::new(format!("invalid detach keys: Unknown character: '{key}'"))
+                    .hint("keys are letters or ctrl-LETTER, joined by commas: ctrl-p,ctrl-q")
+            })?);
         }
         Ok(Self { sequence, matched: 0 })
     }

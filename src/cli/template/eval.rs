@@ -8,8 +8,20 @@ use serde_json::{Number, Value};
 
 /// Objects whose keys are the user's, not fields: a key that is not there is empty, not an error.
 const OPEN_MAPS: [&str; 14] = [
-    "Labels", "Annotations", "Options", "Networks", "Ports", "PortBindings", "ExposedPorts", "Volumes", "Sysctls", "Tmpfs", "Containers", "Details",
-    "DriverOpts", "Attributes",
+    "Labels",
+    "Annotations",
+    "Options",
+    "Networks",
+    "Ports",
+    "PortBindings",
+    "ExposedPorts",
+    "Volumes",
+    "Sysctls",
+    "Tmpfs",
+    "Containers",
+    "Details",
+    "DriverOpts",
+    "Attributes",
 ];
 
 /// Renders `nodes`.
@@ -167,7 +179,8 @@ impl Run<'_> {
             arguments.push(self.operand(operand, dot)?);
         }
         arguments.extend(piped);
-        let mut value = functions::call(name, &arguments).map_err(|message| self.wrong(first.at, name, &format!("error calling {name}: {message}")))?;
+        let mut value =
+            functions::call(name, &arguments).map_err(|message| self.wrong(first.at, name, &format!("error calling {name}: {message}")))?;
         for field in &first.chain {
             value = self.field(&value, field, "", first.at, first)?;
         }
@@ -182,10 +195,13 @@ impl Run<'_> {
                 None => return Err(super::lexer::error(self.source, operand.at, &format!("undefined variable \"${name}\""))),
             },
             What::Function(name) => {
-                return functions::call(name, &[]).map_err(|message| self.wrong(operand.at, name, &format!("error calling {name}: {message}")));
+                return functions::call(name, &[])
+                    .map_err(|message| self.wrong(operand.at, name, &format!("error calling {name}: {message}")));
             }
             What::Text(text) => Value::String(text.clone()),
-            What::Number(text) => number(text).ok_or_else(|| super::lexer::error(self.source, operand.at, &format!("bad number syntax: {text:?}")))?,
+            What::Number(text) => {
+                number(text).ok_or_else(|| super::lexer::error(self.source, operand.at, &format!("bad number syntax: {text:?}")))?
+            }
             What::Truth(truth) => Value::Bool(*truth),
             What::Nil => Value::Null,
             What::Group(pipeline) => self.pipeline(&pipeline.clone(), dot)?,

@@ -6,8 +6,8 @@ use std::cmp::Ordering;
 
 /// Names the parser accepts.
 const KNOWN: [&str; 25] = [
-    "and", "or", "not", "len", "index", "slice", "eq", "ne", "lt", "le", "gt", "ge", "print", "printf", "println", "json", "join", "lower", "upper",
-    "title", "split", "pad", "truncate", "html", "urlquery",
+    "and", "or", "not", "len", "index", "slice", "eq", "ne", "lt", "le", "gt", "ge", "print", "printf", "println", "json", "join", "lower",
+    "upper", "title", "split", "pad", "truncate", "html", "urlquery",
 ];
 
 /// True when `name` is a function.
@@ -89,10 +89,16 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
         "pad" => {
             let (before, after) = (whole(1)?.clamp(0, 1000), whole(2)?.clamp(0, 1000));
             let source = text(0)?;
-            Value::String(if source.is_empty() { String::new() } else { " ".repeat(before as usize) + source + &" ".repeat(after as usize) })
+            Value::String(if source.is_empty() {
+                String::new()
+            } else {
+                " ".repeat(before as usize) + source + &" ".repeat(after as usize)
+            })
         }
         "truncate" => Value::String(text(0)?.chars().take(whole(1)?.max(0) as usize).collect()),
-        "html" => Value::String(print(arguments).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;")),
+        "html" => Value::String(
+            print(arguments).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&#34;").replace('\'', "&#39;"),
+        ),
         "urlquery" => Value::String(super::super::client::query_escape(&print(arguments))),
         other => return Err(format!("function \"{other}\" not defined")),
     })
@@ -132,7 +138,9 @@ fn split(text: &str, separator: &str) -> Vec<Value> {
 }
 
 fn index(arguments: &[Value]) -> Result<Value, String> {
-    let Some((first, keys)) = arguments.split_first() else { return Err("wrong number of args for index: want at least 1 got 0".to_owned()) };
+    let Some((first, keys)) = arguments.split_first() else {
+        return Err("wrong number of args for index: want at least 1 got 0".to_owned());
+    };
     let mut value = first;
     for key in keys {
         value = match (value, key) {
@@ -157,7 +165,9 @@ fn index(arguments: &[Value]) -> Result<Value, String> {
 fn slice(arguments: &[Value]) -> Result<Value, String> {
     let bound = |at: usize, default: usize| match arguments.get(at) {
         None => Ok(default),
-        Some(value) => value.as_u64().and_then(|value| usize::try_from(value).ok()).ok_or_else(|| "cannot index slice/array with that".to_owned()),
+        Some(value) => {
+            value.as_u64().and_then(|value| usize::try_from(value).ok()).ok_or_else(|| "cannot index slice/array with that".to_owned())
+        }
     };
     match arguments.first() {
         Some(Value::String(text)) => {

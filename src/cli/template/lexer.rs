@@ -147,7 +147,10 @@ fn one(source: &str, at: usize, spaced: bool) -> Result<(Kind, usize), String> {
             let name = word(&rest[1..]);
             (Kind::Variable(name.to_owned()), 1 + name.len())
         }
-        letter if letter.is_ascii_digit() || ((letter == '-' || letter == '+' || letter == '.') && next.is_some_and(|n| n.is_ascii_digit())) => {
+        letter
+            if letter.is_ascii_digit()
+                || ((letter == '-' || letter == '+' || letter == '.') && next.is_some_and(|n| n.is_ascii_digit())) =>
+        {
             let length = 1 + rest[1..].find(|c: char| !(c.is_ascii_alphanumeric() || c == '.' || c == '_')).unwrap_or(rest.len() - 1);
             (Kind::Number(rest[..length].to_owned()), length)
         }

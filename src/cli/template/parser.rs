@@ -58,14 +58,15 @@ pub(super) fn parse(tokens: &[Token], source: &str) -> Result<Vec<Node>, String>
     let mut parser = Parser { tokens, at: 0, source, depth: 0 };
     let (nodes, end) = parser.list()?;
     match end {
-        End::Finished => Ok(nodes),
-        End::End => Err(parser.wrong("unexpected {{end}}")),
-        End::Else => Err(parser.wrong("unexpected {{else}}")),
+        Stop::Source => Ok(nodes),
+        Stop::End => Err(parser.wrong("unexpected {{end}}")),
+        Stop::Else => Err(parser.wrong("unexpected {{else}}")),
     }
 }
 
-enum End {
-    Finished,
+/// What a list of nodes ended at.
+enum Stop {
+    Source,
     End,
     Else,
 }
@@ -102,7 +103,7 @@ impl Parser<'_> {
         Err(self.wrong(&format!("unexpected token in {context}")))
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, End), String> {
+    fn list(&mut self) -> Result<(Vec<Node>, Stop), String> {
         self.depth += 1;
         if self.depth > DEEPEST {
             return Err(self.wrong("template nests too deep"));
@@ -110,7 +111,7 @@ impl Parser<'_> {
         let mut nodes = Vec::new();
         let end = loop {
             match self.kind() {
-                None => break End::Finished,
+                None => break Stop::Source,
                 Some(Kind::Text(text)) => {
                     nodes.push(Node::Text(text.clone()));
                     self.at += 1;
@@ -121,11 +122,11 @@ impl Parser<'_> {
                         "end" => {
                             self.at += 1;
                             self.close("end")?;
-                            break End::End;
+                            break Stop::End;
                         }
                         "else" => {
                             self.at += 1;
-                            break End::Else;
+                            break Stop::Else;
                         }
                         _ => nodes.push(self.action()?),
                     }
@@ -158,9 +159,9 @@ impl Parser<'_> {
         self.close(keyword)?;
         let (then, end) = self.list()?;
         let otherwise = match end {
-            End::End => Vec::new(),
-            End::Finished => return Err(self.wrong("unexpected EOF")),
-            End::Else => {
+            Stop::End => Vec::new(),
+            Stop::Source => return Err(self.wrong("unexpected EOF")),
+            Stop::Else => {
                 let next = self.word().to_owned();
                 if next == "if" || next == "with" {
                     self.at += 1;
@@ -169,9 +170,9 @@ impl Parser<'_> {
                     self.close("else")?;
                     let (otherwise, end) = self.list()?;
                     match end {
-                        End::End => otherwise,
-                        End::Else => return Err(self.wrong("expected end; found {{else}}")),
-                        End::Finished => return Err(self.wrong("unexpected EOF")),
+                        Stop::End => otherwise,
+                        Stop::Else => return Err(self.wrong("expected end; found {{else}}")),
+                        Stop::Source => return Err(self.wrong("unexpected EOF")),
                     }
                 }
             }

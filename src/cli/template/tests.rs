@@ -73,7 +73,10 @@ fn templates_print_what_go_prints() {
 #[test]
 fn errors_carry_gos_words_and_positions() {
     check_error("{{.Foo}}", "template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"");
-    check_error("a\nb{{.Config.Foo}}", "template parsing error: template: :2:3: executing \"\" at <.Config.Foo>: map has no entry for key \"Foo\"");
+    check_error(
+        "a\nb{{.Config.Foo}}",
+        "template parsing error: template: :2:3: executing \"\" at <.Config.Foo>: map has no entry for key \"Foo\"",
+    );
     check_error("{{.ID", "template: :1: unclosed action");
     check_error("{{foo}}", "template: :1: function \"foo\" not defined");
     check_error("{{range .Empty}}", "template: :1: unexpected EOF");

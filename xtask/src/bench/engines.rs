@@ -12,6 +12,9 @@ use super::options::{Options, is_chosen};
 use super::stage::Stage;
 use super::workloads::Inputs;
 
+/// The column that the others are compared with.
+pub(super) const OURS: &str = shipway::NAME;
+
 /// Sockets must answer within so many tries, 50 ms apart.
 const TRIES: u32 = 600;
 
@@ -40,7 +43,7 @@ pub(super) trait Engine {
     fn build(&self, request: BuildRequest<'_>) -> Invocation;
     /// Prints the id of an image.
     fn image_id(&self, image: &str) -> Invocation;
-    /// Runs a command in a new container of an image, the last invocation but `run_clean_up` being the one that prints.
+    /// Runs a command in a new container of an image and removes the container.
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation>;
     fn start_container(&self, image: &str, name: &str, command: &[&str]) -> Option<Invocation>;
     fn exec(&self, container: &str, command: &[&str]) -> Option<Invocation>;
@@ -62,10 +65,14 @@ impl Roster {
     pub(super) fn gather(options: &Options, stage: &mut Stage) -> Self {
         let mut roster = Self { present: Vec::new(), versions: Vec::new(), absent: Vec::new() };
         if is_chosen(&options.engines, shipway::NAME) {
-            roster.admit(stage, shipway::NAME, |stage| shipway::start(options, stage).map(|engine| vec![Box::new(engine) as Box<dyn Engine>]));
+            roster.admit(stage, shipway::NAME, |stage| {
+                shipway::start(options, stage).map(|engine| vec![Box::new(engine) as Box<dyn Engine>])
+            });
         }
-        let builders: Vec<docker::Builder> =
-            [docker::Builder::Classic, docker::Builder::BuildKit].into_iter().filter(|builder| is_chosen(&options.engines, builder.name())).collect();
+        let builders: Vec<docker::Builder> = [docker::Builder::Classic, docker::Builder::BuildKit]
+            .into_iter()
+            .filter(|builder| is_chosen(&options.engines, builder.name()))
+            .collect();
         if !builders.is_empty() {
             roster.admit(stage, "docker", |stage| docker::start(options, stage, &builders));
         }

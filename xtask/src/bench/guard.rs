@@ -22,9 +22,15 @@ const POLL: Duration = Duration::from_millis(20);
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Undo {
     /// A process we started, with field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
-    Process { id: u32, started: u64 },
+    Process {
+        id: u32,
+        started: u64,
+    },
     /// Processes whose command line names this folder, and all that lives in the control group of the same name.
-    Strays { folder: PathBuf, control_group: String },
+    Strays {
+        folder: PathBuf,
+        control_group: String,
+    },
     Mount(PathBuf),
     /// A folder with nothing but plain files in it.
     Folder(PathBuf),

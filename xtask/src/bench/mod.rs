@@ -44,10 +44,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     let environment = report::Environment::at_start(root, &options);
     let mut stage = Stage::set_up(&options)?;
-    let inputs = workloads::make(&stage)?;
+    let inputs = workloads::make(&mut stage, &options)?;
     let mut roster = Roster::gather(&options, &mut stage);
     roster.import(&inputs, &stage);
-    let mut bench = Bench { options: &options, stage: &stage, inputs: &inputs, roster: &roster };
+    let bench = Bench { options: &options, stage: &stage, inputs: &inputs, roster: &roster };
     let outcomes = cases::chosen(&options).into_iter().map(|case| bench.measure(case)).collect::<Result<Vec<_>, String>>()?;
     let text = report::write(&options, &environment.at_end(), &roster, &outcomes)?;
     println!("\n{text}");

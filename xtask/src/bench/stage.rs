@@ -119,6 +119,10 @@ impl Stage {
 
     fn mount_memory(&mut self, target: &Path) -> Result<(), String> {
         self.guard.note(&Undo::Mount(target.to_owned()))?;
-        Invocation::new("mount").args(["-t", "tmpfs", "-o", "mode=0755", "tmpfs"]).path(target).output(&self.images.join("mount.log")).map(drop)
+        Invocation::new("mount")
+            .args(["-t", "tmpfs", "-o", "mode=0755", "tmpfs"])
+            .path(target)
+            .output(&self.images.join("mount.log"))
+            .map(drop)
     }
 }

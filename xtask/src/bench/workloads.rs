@@ -24,7 +24,6 @@ const STEPS: usize = 50;
 /// A folder to build, and a command whose output in the finished image proves the build.
 #[derive(Clone, Debug)]
 pub(super) struct Workload {
-    pub(super) name: &'static str,
     pub(super) context: PathBuf,
     pub(super) proof: Vec<String>,
     pub(super) expected: String,
@@ -113,7 +112,7 @@ fn multi_stage(context: &Path) -> Result<Workload, String> {
          ENV MODE=bench\n\
          CMD [\"cat\", \"/app/library.txt\"]\n"
     );
-    workload("multi-stage", context, &recipe, "ls /app/tools | wc -l; wc -c < /app/library.txt; cat /app/app.conf", "201\n51200\nmode = bench")
+    workload(context, &recipe, "ls /app/tools | wc -l; wc -c < /app/library.txt; cat /app/app.conf", "201\n51200\nmode = bench")
 }
 
 fn many_steps(context: &Path) -> Result<Workload, String> {
@@ -123,7 +122,7 @@ fn many_steps(context: &Path) -> Result<Workload, String> {
         // Writing to a string does not fail.
         let _ = writeln!(recipe, "RUN echo {number} > /step-{number}");
     }
-    workload("many-steps", context, &recipe, "ls -d /step-* | wc -l; cat /step-50", "50\n50")
+    workload(context, &recipe, "ls -d /step-* | wc -l; cat /step-50", "50\n50")
 }
 
 /// 20,000 files of 1 to 4 KiB, half of each file's characters predictable, in 200 folders.
@@ -138,20 +137,20 @@ fn tree(context: &Path) -> Result<Workload, String> {
         }
     }
     // The Dockerfile is part of the context, hence one more.
-    workload("tree", context, &format!("FROM {BASE}\nCOPY . /src\nRUN true\n"), "find /src -type f | wc -l", "20001")
+    workload(context, &format!("FROM {BASE}\nCOPY . /src\nRUN true\n"), "find /src -type f | wc -l", "20001")
 }
 
 /// One RUN that writes 1 GiB which no window of a compressor can shrink.
 fn large_layer(context: &Path) -> Result<Workload, String> {
     create(context)?;
     let recipe = format!("FROM {NOISY_BASE}\nRUN for n in $(seq 1 {NOISE_COPIES}); do cat /noise; done > /large\n");
-    workload("large-layer", context, &recipe, "stat -c %s /large; tail -c 16777216 /large | cmp - /noise && echo same", "1073741824\nsame")
+    workload(context, &recipe, "stat -c %s /large; tail -c 16777216 /large | cmp - /noise && echo same", "1073741824\nsame")
 }
 
-fn workload(name: &'static str, context: &Path, recipe: &str, proof: &str, expected: &str) -> Result<Workload, String> {
+fn workload(context: &Path, recipe: &str, proof: &str, expected: &str) -> Result<Workload, String> {
     write(&context.join("Dockerfile"), recipe.as_bytes())?;
     let proof = ["sh", "-c", proof].map(ToOwned::to_owned).to_vec();
-    Ok(Workload { name, context: context.to_owned(), proof, expected: expected.to_owned() })
+    Ok(Workload { context: context.to_owned(), proof, expected: expected.to_owned() })
 }
 
 /// Bytes that look random and are the same in every run (xorshift64*).
@@ -171,7 +170,8 @@ impl Noise {
 
     fn bytes(&mut self, length: usize) -> Vec<u8> {
         // The topmost of the eight bytes is always zero, see the shift above.
-        let mut bytes: Vec<u8> = std::iter::from_fn(|| Some(self.next().to_le_bytes())).take(length / 7 + 1).flat_map(|word| word.into_iter().take(7)).collect();
+        let mut bytes: Vec<u8> =
+            std::iter::from_fn(|| Some(self.next().to_le_bytes())).take(length / 7 + 1).flat_map(|word| word.into_iter().take(7)).collect();
         bytes.truncate(length);
         bytes
     }

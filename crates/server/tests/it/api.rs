@@ -396,6 +396,57 @@ async fn disk_use_has_the_parts_that_were_asked_for() {
 }
 
 #[tokio::test]
+async fn names_made_to_hurt_are_refused_quickly() {
+    let daemon = Daemon::start().await;
+    let long = "a".repeat(60_000);
+    for name in
+        ["..%2F..%2Fetc%2Fpasswd", "%2e%2e", "%00", "a%00b", "%ED%95%9C", "%ff%fe", "-", "%20", "a%0d%0aX-Injected:%201", long.as_str()]
+    {
+        let started = std::time::Instant::now();
+        for (method, path) in [
+            ("GET", format!("/containers/{name}/json")),
+            ("POST", format!("/containers/{name}/start")),
+            ("DELETE", format!("/containers/{name}")),
+            ("GET", format!("/images/{name}/json")),
+            ("DELETE", format!("/images/{name}")),
+            ("GET", format!("/exec/{name}/json")),
+            ("GET", format!("/networks/{name}")),
+            ("GET", format!("/volumes/{name}")),
+            ("GET", format!("/shipway/build/history/{name}/logs")),
+            ("POST", format!("/images/create?fromSrc=-&repo={name}")),
+            ("POST", format!("/containers/create?name={name}")),
+        ] {
+            let got = daemon.send(method, &path, b"").await;
+            assert!((400..500).contains(&got.status), "{method} {}: {} {}", &path[..path.len().min(80)], got.status, got.body);
+            assert!(!got.head.contains("X-Injected"), "{path}");
+        }
+        assert!(started.elapsed() < std::time::Duration::from_secs(5), "{}", &name[..name.len().min(80)]);
+    }
+}
+
+#[tokio::test]
+async fn tcp_needs_the_token() {
+    let daemon = Daemon::start().await;
+    let options = ListenOptions { has_token: true, ..ListenOptions::default() };
+    let listener = Listener::bind(&"tcp://127.0.0.1:0".parse().unwrap(), &options).unwrap();
+    let address = listener.tcp_address().unwrap();
+    let api = Api::new(daemon.engine.clone(), ApiOptions { tcp_token: Some(shipway_model::Secret::new("open sesame".to_owned())) });
+    tokio::spawn(serve(vec![listener], api, ServeOptions::default(), CancellationToken::new()));
+    for (header, status) in [
+        ("", 401),
+        ("Authorization: Bearer open\r\n", 401),
+        ("Authorization: Basic open sesame\r\n", 401),
+        ("Authorization: Bearer open sesame\r\n", 200),
+    ] {
+        let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+        client.write_all(format!("GET /info HTTP/1.1\r\nHost: d\r\n{header}Connection: close\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::io::AsyncReadExt::read_to_string(&mut client, &mut answer).await.unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{header}: {answer}");
+    }
+}
+
+#[tokio::test]
 async fn a_busy_daemon_knows_it() {
     let daemon = Daemon::start().await;
     let mut client = UnixStream::connect(&daemon.path).await.unwrap();

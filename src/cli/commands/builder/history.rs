@@ -1,14 +1,14 @@
 //! `build history`: the builds our own daemon remembers, and their logs.
 
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
 use crate::cli::client::path_escape;
 use crate::cli::exit::Failure;
+use crate::cli::exit::Outcome;
 use crate::cli::human;
 use crate::cli::listing::{Listing, Row};
 use crate::cli::output;
 use crate::cli::progress::{Display, Mode};
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use shipway_wire::build_history::BuildHistoryItem;
 use shipway_wire::progress::SolveStatus;

@@ -44,7 +44,8 @@ impl Verb for Attach {
             return Err(failure.hint(format!("shipway start --attach {}", self.container)));
         }
         if truth("/State/Paused") {
-            return Err(Failure::new("You cannot attach to a paused container, unpause it first").hint(format!("shipway unpause {}", self.container)));
+            return Err(Failure::new("You cannot attach to a paused container, unpause it first")
+                .hint(format!("shipway unpause {}", self.container)));
         }
         let id = container.get("Id").and_then(Value::as_str).unwrap_or(&self.container).to_owned();
         let remote_terminal = truth("/Config/Tty");
@@ -66,9 +67,7 @@ impl Verb for Attach {
             }
             std::future::pending::<()>().await;
         };
-        let forward = async {
-            if self.no_sig_proxy { std::future::pending().await } else { Forwarder::new().run(client, &id).await }
-        };
+        let forward = async { if self.no_sig_proxy { std::future::pending().await } else { Forwarder::new().run(client, &id).await } };
         let ended = tokio::select! {
             ended = Box::pin(relay.carry(upgraded)) => ended?,
             () = follow => Ended::Finished,

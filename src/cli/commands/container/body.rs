@@ -16,9 +16,9 @@ use std::str::FromStr as _;
 
 mod mounts;
 mod network;
-mod texts;
 #[cfg(test)]
 mod tests;
+mod texts;
 
 pub(crate) use network::extra_hosts;
 pub(crate) use texts::{environment, pairs};
@@ -75,7 +75,9 @@ pub(super) fn create_body(session: &Session, flags: &ContainerFlags, image: &str
     let given_streams = !flags.attach.is_empty();
     for stream in &flags.attach {
         if !["stdin", "stdout", "stderr"].contains(&stream.to_lowercase().as_str()) {
-            return Err(Failure::usage(format!("invalid argument \"{stream}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR")));
+            return Err(Failure::usage(format!(
+                "invalid argument \"{stream}\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR"
+            )));
         }
     }
     let attached = !detached;
@@ -246,7 +248,8 @@ fn resources(host: &mut Keys, flags: &ContainerFlags) -> Outcome {
 fn device_rate(text: &str, field: &str, in_bytes: bool) -> Outcome<Value> {
     let bad = || Failure::usage(format!("bad format for path: {text}")).hint("a device limit is written /dev/sda:VALUE");
     let (path, value) = text.split_once(':').ok_or_else(bad)?;
-    let number = if in_bytes { human::bytes(value).map_err(|failure| failure.with_code(125))? } else { value.parse().map_err(|_| bad())? };
+    let number =
+        if in_bytes { human::bytes(value).map_err(|failure| failure.with_code(125))? } else { value.parse().map_err(|_| bad())? };
     Ok(json!({"Path": path, field: number}))
 }
 
@@ -259,7 +262,10 @@ fn device(text: &str) -> Outcome<Value> {
         [source, mode] if is_mode(mode) => (*source, *source, *mode),
         [source, target] => (*source, *target, "rwm"),
         [source, target, mode] if is_mode(mode) => (*source, *target, *mode),
-        _ => return Err(Failure::usage(format!("invalid device specification: {text}")).hint("a device is written /dev/HOST[:/dev/CONTAINER[:rwm]]")),
+        _ => {
+            return Err(Failure::usage(format!("invalid device specification: {text}"))
+                .hint("a device is written /dev/HOST[:/dev/CONTAINER[:rwm]]"));
+        }
     };
     Ok(json!({"PathOnHost": source, "PathInContainer": target, "CgroupPermissions": mode}))
 }
@@ -278,7 +284,11 @@ fn gpus(text: &str) -> Outcome<Value> {
             Some(("driver", name)) => request["Driver"] = Value::from(name),
             Some(("count", "all")) => request["Count"] = Value::from(-1),
             Some(("count", count)) => {
-                request["Count"] = Value::from(count.parse::<i64>().map_err(|_| Failure::usage(format!("invalid count ({count}): value must be either \"all\" or an integer")))?);
+                request["Count"] = Value::from(
+                    count
+                        .parse::<i64>()
+                        .map_err(|_| Failure::usage(format!("invalid count ({count}): value must be either \"all\" or an integer")))?,
+                );
             }
             Some(("capabilities", name)) => request["Capabilities"] = json!([["gpu", name]]),
             _ => return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--gpus\" flag: unexpected '{field}'"))),
@@ -298,8 +308,10 @@ fn security(host: &mut Keys, options: &[String]) -> Outcome {
                 host.put("ReadonlyPaths", Value::Array(Vec::new()));
             }
             ("seccomp", value) if !matches!(value, "unconfined" | "builtin") => {
-                let text = std::fs::read_to_string(value).map_err(|error| Failure::usage(format!("opening seccomp profile ({value}) failed: {error}")))?;
-                let profile: Value = serde_json::from_str(&text).map_err(|error| Failure::usage(format!("compacting json for seccomp profile ({value}) failed: {error}")))?;
+                let text = std::fs::read_to_string(value)
+                    .map_err(|error| Failure::usage(format!("opening seccomp profile ({value}) failed: {error}")))?;
+                let profile: Value = serde_json::from_str(&text)
+                    .map_err(|error| Failure::usage(format!("compacting json for seccomp profile ({value}) failed: {error}")))?;
                 passed.push(format!("seccomp={profile}"));
             }
             ("label" | "apparmor" | "seccomp" | "no-new-privileges" | "writable-cgroups", _) => passed.push(option.clone()),
@@ -322,7 +334,8 @@ fn ports(flags: &ContainerFlags) -> Outcome<(Value, Value)> {
     let mut bindings: Map<String, Value> = Map::new();
     let mut exposed = Map::new();
     for text in &flags.publish {
-        let parsed = parse_publish(text).map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })?;
+        let parsed = parse_publish(text)
+            .map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })?;
         for binding in parsed {
             let port = binding.container.to_string();
             let host_port = match (binding.host_port, binding.host_port_last) {
@@ -339,9 +352,14 @@ fn ports(flags: &ContainerFlags) -> Outcome<(Value, Value)> {
     }
     for text in &flags.expose {
         if text.contains(':') {
-            return Err(Failure::usage(format!("invalid port format for --expose: {text}")).hint("to reach the port from the host, use --publish"));
+            return Err(
+                Failure::usage(format!("invalid port format for --expose: {text}")).hint("to reach the port from the host, use --publish")
+            );
         }
-        for port in Port::parse_range(text).map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(format!("invalid range format for --expose: {text}, error: {error}")) })? {
+        for port in Port::parse_range(text).map_err(|error| Failure {
+            hints: error.hint().into_iter().collect(),
+            ..Failure::usage(format!("invalid range format for --expose: {text}, error: {error}"))
+        })? {
             exposed.insert(port.to_string(), json!({}));
         }
     }
@@ -364,8 +382,9 @@ fn healthcheck(flags: &ContainerFlags) -> Outcome<Option<Value>> {
     ];
     for (key, flag, given) in times {
         if let Some(text) = given {
-            let nanoseconds = human::duration(text).map_err(|failure| {
-                Failure { hints: failure.hints.clone(), ..Failure::usage(format!("invalid argument \"{text}\" for \"{flag}\" flag: {failure}")) }
+            let nanoseconds = human::duration(text).map_err(|failure| Failure {
+                hints: failure.hints.clone(),
+                ..Failure::usage(format!("invalid argument \"{text}\" for \"{flag}\" flag: {failure}"))
             })?;
             if nanoseconds < 0 {
                 return Err(Failure::usage(format!("{flag} cannot be negative")));

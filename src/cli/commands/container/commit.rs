@@ -1,10 +1,10 @@
 //! `commit`.
 
-use crate::cli::exit::Failure;
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde_json::{Value, json};
 use shipway_model::Reference;
@@ -38,7 +38,8 @@ impl Verb for Commit {
     const WORDS: Words = Words::Between(1, 2);
 
     async fn run(self, session: &Session) -> Outcome {
-        let mut call = Call::post("/commit").query("container", &self.container).query_if("author", self.author).query_if("comment", self.message);
+        let mut call =
+            Call::post("/commit").query("container", &self.container).query_if("author", self.author).query_if("comment", self.message);
         if let Some(text) = &self.reference {
             let reference = Reference::parse(text).map_err(|error| Failure::classified(&error))?;
             call = call.query("repo", reference.familiar_repository()).query_if("tag", reference.tag());

@@ -42,9 +42,11 @@ impl Verb for Copy {
     async fn run(self, session: &Session) -> Outcome {
         match (split(&self.source), split(&self.target)) {
             (Some((container, from)), None) => self.out_of(session, container, from).await,
-            (None, Some((container, to))) => self.into_container(session, container, to).await,
+            (None, Some((container, to))) => self.put_into(session, container, to).await,
             (Some(_), Some(_)) => Err(Failure::new("copying between containers is not supported")),
-            (None, None) => Err(Failure::new("must specify at least one container source").hint("a path in a container is written CONTAINER:PATH")),
+            (None, None) => {
+                Err(Failure::new("must specify at least one container source").hint("a path in a container is written CONTAINER:PATH"))
+            }
         }
     }
 }
@@ -73,7 +75,7 @@ impl Copy {
         self.said(written, &self.target)
     }
 
-    async fn into_container(&self, session: &Session, container: &str, to: &str) -> Outcome {
+    async fn put_into(&self, session: &Session, container: &str, to: &str) -> Outcome {
         let client = session.client()?;
         let head = client.send(Call::head(path(container, "/archive")).query("path", to)).await;
         let target = match head {
@@ -81,7 +83,8 @@ impl Copy {
             Err(failure) if failure.is_not_found() => None,
             Err(failure) => return Err(failure),
         };
-        let target_is_folder = target.as_ref().and_then(|stat| stat.get("mode")).and_then(Value::as_u64).is_some_and(|mode| mode & (1 << 31) != 0);
+        let target_is_folder =
+            target.as_ref().and_then(|stat| stat.get("mode")).and_then(Value::as_u64).is_some_and(|mode| mode & (1 << 31) != 0);
         let (folder, chunks) = if self.source == "-" {
             (to.to_owned(), upload::standard_input())
         } else {
@@ -89,7 +92,10 @@ impl Copy {
             let (folder, name) = source.destination(to, target_is_folder)?;
             (folder, source.tar(name, self.archive))
         };
-        let call = Call::put(path(container, "/archive")).query("path", folder).query("noOverwriteDirNonDir", "true").flag("copyUIDGID", self.archive);
+        let call = Call::put(path(container, "/archive"))
+            .query("path", folder)
+            .query("noOverwriteDirNonDir", "true")
+            .flag("copyUIDGID", self.archive);
         client.done(call.stream("application/x-tar", chunks)).await?;
         self.said(0, &self.target)
     }
@@ -98,7 +104,8 @@ impl Copy {
         if self.quiet || !output::error_is_terminal() {
             return Ok(());
         }
-        let size = if bytes == 0 { String::new() } else { format!("{} ", crate::cli::human::size(i64::try_from(bytes).unwrap_or(i64::MAX))) };
+        let size =
+            if bytes == 0 { String::new() } else { format!("{} ", crate::cli::human::size(i64::try_from(bytes).unwrap_or(i64::MAX))) };
         output::note(format!("Successfully copied {size}to {target}"));
         Ok(())
     }

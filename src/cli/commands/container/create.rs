@@ -44,7 +44,9 @@ impl Verb for Create {
 
 /// Creates the container and answers its id. Every refusal has exit code 125.
 pub(super) async fn create(session: &Session, flags: &ContainerFlags, image: &str, command: &[String], detached: bool) -> Outcome<String> {
-    attempt(session, flags, image, command, detached).await.map_err(|failure| if failure.code == 1 { failure.with_code(USAGE) } else { failure })
+    attempt(session, flags, image, command, detached)
+        .await
+        .map_err(|failure| if failure.code == 1 { failure.with_code(USAGE) } else { failure })
 }
 
 async fn attempt(session: &Session, flags: &ContainerFlags, image: &str, command: &[String], detached: bool) -> Outcome<String> {

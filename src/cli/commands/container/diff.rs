@@ -1,10 +1,10 @@
 //! `diff`.
 
 use super::path;
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde::Deserialize;
 

@@ -82,7 +82,8 @@ fn shell_of(image: &Value, name: &str, terminal: bool) -> String {
 async fn nearest_container(session: &Session, failure: Failure, name: &str) -> Failure {
     let Ok(client) = session.client() else { return failure };
     let all: Vec<Value> = client.json(Call::get("/containers/json").query("all", "1")).await.unwrap_or_default();
-    let names: Vec<&str> = all.iter().filter_map(|container| container.pointer("/Names/0")?.as_str()).map(|name| name.trim_start_matches('/')).collect();
+    let names: Vec<&str> =
+        all.iter().filter_map(|container| container.pointer("/Names/0")?.as_str()).map(|name| name.trim_start_matches('/')).collect();
     match crate::cli::nearest::near(name, names) {
         Some(near) => failure.hint(format!("did you mean {near}?")),
         None => failure,

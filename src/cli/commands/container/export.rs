@@ -1,11 +1,11 @@
 //! `export`.
 
 use super::path;
-use crate::cli::upload;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
+use crate::cli::upload;
 
 /// Export a container's filesystem as a tar archive
 #[derive(Debug, clap::Parser)]

@@ -310,14 +310,17 @@ impl ContainerFlags {
 pub(super) fn restart_policy(text: &str) -> Outcome<Value> {
     let (name, count) = match text.split_once(':') {
         Some((name, count)) => {
-            let count: i64 = count.parse().map_err(|_| Failure::usage("invalid restart policy format: maximum retry count must be an integer"))?;
+            let count: i64 =
+                count.parse().map_err(|_| Failure::usage("invalid restart policy format: maximum retry count must be an integer"))?;
             (name, count)
         }
         None => (text, 0),
     };
     const KNOWN: [&str; 4] = ["no", "always", "unless-stopped", "on-failure"];
     if !KNOWN.contains(&name) {
-        let failure = Failure::usage(format!("invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"));
+        let failure = Failure::usage(format!(
+            "invalid restart policy: unknown policy '{name}'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"
+        ));
         return Err(match crate::cli::nearest::near(name, KNOWN) {
             Some(near) => failure.hint(format!("did you mean --restart {near}?")),
             None => failure,

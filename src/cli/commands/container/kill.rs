@@ -23,6 +23,9 @@ impl Verb for Kill {
 
     async fn run(self, session: &Session) -> Outcome {
         let client = session.client()?;
-        each(&self.containers, async |name| client.done(Call::post(path(name, "/kill")).query_if("signal", self.signal.as_ref())).await.map(drop)).await
+        each(&self.containers, async |name| {
+            client.done(Call::post(path(name, "/kill")).query_if("signal", self.signal.as_ref())).await.map(drop)
+        })
+        .await
     }
 }

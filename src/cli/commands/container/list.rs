@@ -13,7 +13,22 @@ use serde_json::{Map, Value};
 
 /// Filters the API knows (C-06).
 const FILTERS: [&str; 16] = [
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume", "driver",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+    "driver",
 ];
 
 /// List containers
@@ -231,7 +246,12 @@ fn go_quote(text: &str) -> String {
 fn ports(ports: &[PortSummary]) -> String {
     let mut sorted: Vec<&PortSummary> = ports.iter().collect();
     sorted.sort_by(|left, right| {
-        (left.private_port, &left.ip, left.public_port, &left.protocol).cmp(&(right.private_port, &right.ip, right.public_port, &right.protocol))
+        (left.private_port, &left.ip, left.public_port, &left.protocol).cmp(&(
+            right.private_port,
+            &right.ip,
+            right.public_port,
+            &right.protocol,
+        ))
     });
     let mut groups: Vec<(String, u16, u16)> = Vec::new();
     let mut finished = Vec::new();

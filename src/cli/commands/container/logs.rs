@@ -1,12 +1,12 @@
 //! `logs`.
 
 use super::path;
-use crate::cli::human;
-use crate::cli::stream;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::human;
 use crate::cli::session::Session;
+use crate::cli::stream;
 use serde_json::Value;
 
 /// Fetch the logs of a container

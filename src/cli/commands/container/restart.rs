@@ -27,7 +27,9 @@ impl Verb for Restart {
     async fn run(self, session: &Session) -> Outcome {
         let client = session.client()?;
         each(&self.containers, async |name| {
-            let call = Call::post(path(name, "/restart")).query_if("signal", self.signal.as_ref()).query_if("t", self.timeout.map(|seconds| seconds.to_string()));
+            let call = Call::post(path(name, "/restart"))
+                .query_if("signal", self.signal.as_ref())
+                .query_if("t", self.timeout.map(|seconds| seconds.to_string()));
             client.done(call).await.map(drop)
         })
         .await

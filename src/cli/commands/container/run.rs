@@ -71,8 +71,11 @@ impl Run {
     async fn foreground(&self, client: &Client, id: &str, detach: DetachKeys) -> Outcome {
         let forwarder = if self.no_sig_proxy { None } else { Some(Forwarder::new()) };
         let named = !self.flags.attach.is_empty();
-        let (input, out, err) =
-            (self.flags.interactive && (!named || self.flags.attaches("stdin")), !named || self.flags.attaches("stdout"), !named || self.flags.attaches("stderr"));
+        let (input, out, err) = (
+            self.flags.interactive && (!named || self.flags.attaches("stdin")),
+            !named || self.flags.attaches("stdout"),
+            !named || self.flags.attaches("stderr"),
+        );
         let attach = Call::post(path(id, "/attach"))
             .query("stream", "1")
             .flag("stdin", input)
@@ -81,7 +84,8 @@ impl Run {
             .query_if("detachKeys", self.flags.detach_keys.as_ref());
         let upgraded = client.upgrade(attach).await.map_err(|failure| failure.with_code(USAGE))?;
         let condition = if self.flags.rm { "removed" } else { "next-exit" };
-        let waiting = client.send(Call::post(path(id, "/wait")).query("condition", condition)).await.map_err(|failure| failure.with_code(USAGE))?;
+        let waiting =
+            client.send(Call::post(path(id, "/wait")).query("condition", condition)).await.map_err(|failure| failure.with_code(USAGE))?;
         start(client, id).await?;
 
         let relay = Relay { input, terminal: self.flags.tty, detach, output: out, errors: err };
@@ -125,7 +129,8 @@ pub(super) async fn start(client: &Client, id: &str) -> Outcome {
 /// The exit code a wait answers.
 pub(super) async fn exit_code(waiting: Answer) -> Outcome<u8> {
     let body = waiting.into_body().collect().await.map_err(broken)?.to_bytes();
-    let answer: Value = serde_json::from_slice(&body).map_err(|error| Failure::new(format!("cannot understand the daemon's answer to wait: {error}")).with_code(USAGE))?;
+    let answer: Value = serde_json::from_slice(&body)
+        .map_err(|error| Failure::new(format!("cannot understand the daemon's answer to wait: {error}")).with_code(USAGE))?;
     if let Some(message) = answer.pointer("/Error/Message").and_then(Value::as_str).filter(|message| !message.is_empty()) {
         return Err(Failure::new(format!("error waiting for container: {message}")).with_code(USAGE));
     }

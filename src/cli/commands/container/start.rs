@@ -70,7 +70,13 @@ impl Start {
         let condition = if truth("/HostConfig/AutoRemove") { "removed" } else { "next-exit" };
         let waiting = client.send(Call::post(path(&id, "/wait")).query("condition", condition)).await?;
         start(client, &id).await?;
-        let relay = Relay { input, terminal, detach: DetachKeys::parse(self.detach_keys.as_deref().unwrap_or_default())?, output: true, errors: true };
+        let relay = Relay {
+            input,
+            terminal,
+            detach: DetachKeys::parse(self.detach_keys.as_deref().unwrap_or_default())?,
+            output: true,
+            errors: true,
+        };
         let follow = async {
             if terminal && output::is_terminal() {
                 terminal::follow_size(client, &path(&id, "/resize")).await;

@@ -1,12 +1,12 @@
 //! `top`.
 
 use super::path;
-use crate::cli::output;
-use crate::cli::table;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::output;
 use crate::cli::session::Session;
+use crate::cli::table;
 use serde::Deserialize;
 
 /// Display the running processes of a container

@@ -2,12 +2,12 @@
 
 use super::flags::restart_policy;
 use super::{each, path};
-use crate::cli::exit::Failure;
-use crate::cli::human;
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::human;
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde_json::{Map, Value};
 

@@ -199,8 +199,9 @@ impl Build {
         }
         let size = |text: &Option<String>, flag: &str| match text.as_deref() {
             None => Ok(None),
-            Some(text) => human::bytes(text).map(Some).map_err(|failure| {
-                Failure { hints: failure.hints.clone(), ..Failure::usage(format!("invalid argument \"{text}\" for \"{flag}\" flag: {failure}")) }
+            Some(text) => human::bytes(text).map(Some).map_err(|failure| Failure {
+                hints: failure.hints.clone(),
+                ..Failure::usage(format!("invalid argument \"{text}\" for \"{flag}\" flag: {failure}"))
             }),
         };
         let mut ulimits = Vec::new();
@@ -216,7 +217,12 @@ impl Build {
             tags: self.tag.clone(),
             target: self.target.clone(),
             build_args: self.build_arguments(session)?,
-            labels: self.label.iter().map(|label| label.split_once('=').unwrap_or((label, ""))).map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
+            labels: self
+                .label
+                .iter()
+                .map(|label| label.split_once('=').unwrap_or((label, "")))
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .collect(),
             no_cache: self.no_cache,
             no_cache_filter: self.no_cache_filter.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect(),
             pull: self.pull,

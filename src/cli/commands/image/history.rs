@@ -1,12 +1,12 @@
 //! `history`.
 
 use super::path;
-use crate::cli::human;
-use crate::cli::listing::{Listing, Row, ellipsis, short_id};
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::human;
+use crate::cli::listing::{Listing, Row, ellipsis, short_id};
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde::Deserialize;
 

@@ -1,12 +1,12 @@
 //! `import`.
 
-use crate::cli::exit::Failure;
-use crate::cli::json_stream::{StatusLines, for_each};
-use crate::cli::upload;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::json_stream::{StatusLines, for_each};
 use crate::cli::session::Session;
+use crate::cli::upload;
 use shipway_model::Reference;
 
 /// Import the contents from a tarball to create a filesystem image
@@ -46,7 +46,8 @@ impl Verb for Import {
             call = call.query("changes", change);
         }
         if !remote {
-            call = call.stream("application/x-tar", if self.source == "-" { upload::standard_input() } else { upload::file(&self.source)? });
+            call =
+                call.stream("application/x-tar", if self.source == "-" { upload::standard_input() } else { upload::file(&self.source)? });
         }
         let answer = session.client()?.send(call).await?;
         let mut lines = StatusLines::on_output();

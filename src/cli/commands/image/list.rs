@@ -1,12 +1,12 @@
 //! `images`.
 
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
+use crate::cli::exit::Outcome;
 use crate::cli::filters;
 use crate::cli::human;
 use crate::cli::listing::{Listing, Row, short_id};
 use crate::cli::output;
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use serde::Deserialize;
 
@@ -80,7 +80,9 @@ impl Verb for List {
         let digests = self.digests || format.contains(".Digest");
         let named: Vec<Named> = found.iter().flat_map(|image| names(image, digests)).collect();
         if self.quiet && format.is_empty() {
-            return named.iter().try_for_each(|named| output::line(if self.no_trunc { named.image.id.clone() } else { short_id(&named.image.id) }));
+            return named
+                .iter()
+                .try_for_each(|named| output::line(if self.no_trunc { named.image.id.clone() } else { short_id(&named.image.id) }));
         }
         let rows: Vec<Row> = named.iter().map(|named| row(named, !self.no_trunc)).collect();
         listing(self.digests).print(&format, &rows)
@@ -89,7 +91,9 @@ impl Verb for List {
 
 fn listing(digests: bool) -> Listing {
     let digest = if digests { "\t{{.Digest}}" } else { "" };
-    let table = format!("{{{{.Repository}}}}\t{{{{.Tag}}}}{digest}\t{{{{.ID}}}}\t{{{{if .CreatedSince}}}}{{{{.CreatedSince}}}}{{{{else}}}}N/A{{{{end}}}}\t{{{{.Size}}}}");
+    let table = format!(
+        "{{{{.Repository}}}}\t{{{{.Tag}}}}{digest}\t{{{{.ID}}}}\t{{{{if .CreatedSince}}}}{{{{.CreatedSince}}}}{{{{else}}}}N/A{{{{end}}}}\t{{{{.Size}}}}"
+    );
     Listing { table, titles: TITLES, kind: "*formatter.imageContext" }
 }
 
@@ -104,16 +108,28 @@ pub(crate) struct Named<'a> {
 /// The rows of an image: one per tag, and with digests one per tag and digest.
 pub(crate) fn names(image: &Summary, with_digests: bool) -> Vec<Named<'_>> {
     const NONE: &str = "<none>";
-    let tags: Vec<(&str, &str)> = image.repo_tags.iter().flatten().filter(|tag| *tag != "<none>:<none>").filter_map(|tag| tag.rsplit_once(':')).collect();
-    let digests: Vec<(&str, &str)> =
-        image.repo_digests.iter().flatten().filter(|digest| *digest != "<none>@<none>").filter_map(|digest| digest.split_once('@')).collect();
-    let named = |repository: &str, tag: &str, digest: &str| Named { image, repository: repository.to_owned(), tag: tag.to_owned(), digest: digest.to_owned() };
+    let tags: Vec<(&str, &str)> =
+        image.repo_tags.iter().flatten().filter(|tag| *tag != "<none>:<none>").filter_map(|tag| tag.rsplit_once(':')).collect();
+    let digests: Vec<(&str, &str)> = image
+        .repo_digests
+        .iter()
+        .flatten()
+        .filter(|digest| *digest != "<none>@<none>")
+        .filter_map(|digest| digest.split_once('@'))
+        .collect();
+    let named = |repository: &str, tag: &str, digest: &str| Named {
+        image,
+        repository: repository.to_owned(),
+        tag: tag.to_owned(),
+        digest: digest.to_owned(),
+    };
     if tags.is_empty() && digests.is_empty() {
         return vec![named(NONE, NONE, NONE)];
     }
     let mut rows = Vec::new();
     for (repository, tag) in &tags {
-        let of_repository: Vec<&str> = digests.iter().filter(|(other, _)| with_digests && other == repository).map(|(_, digest)| *digest).collect();
+        let of_repository: Vec<&str> =
+            digests.iter().filter(|(other, _)| with_digests && other == repository).map(|(_, digest)| *digest).collect();
         if of_repository.is_empty() {
             rows.push(named(repository, tag, NONE));
         }

@@ -1,13 +1,13 @@
 //! `load`.
 
-use crate::cli::exit::Failure;
-use crate::cli::json_stream::{StatusLines, for_each};
-use crate::cli::terminal;
-use crate::cli::upload;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::json_stream::{StatusLines, for_each};
 use crate::cli::session::Session;
+use crate::cli::terminal;
+use crate::cli::upload;
 
 /// Load an image from a tar archive or STDIN
 #[derive(Debug, clap::Parser)]

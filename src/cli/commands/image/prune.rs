@@ -1,13 +1,13 @@
 //! `image prune`.
 
 use super::remove::Removed;
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
 use crate::cli::commands::system::prune::confirmed;
+use crate::cli::exit::Outcome;
 use crate::cli::filters;
 use crate::cli::human;
 use crate::cli::output;
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use serde::Deserialize;
 
@@ -57,7 +57,8 @@ pub(crate) async fn prune(session: &Session, all: bool, given: &[String]) -> Out
     given.push(format!("dangling={}", !all));
     let pruned: Pruned = session.client()?.json(Call::post("/images/prune").query_if("filters", filters::query(&given)?)).await?;
     if let Some(removed) = pruned.images_deleted.filter(|removed| !removed.is_empty()) {
-        let lines: Vec<String> = removed.iter().map(|removed| removed.line().replace("Untagged:", "untagged:").replace("Deleted:", "deleted:")).collect();
+        let lines: Vec<String> =
+            removed.iter().map(|removed| removed.line().replace("Untagged:", "untagged:").replace("Deleted:", "deleted:")).collect();
         output::line(format!("Deleted Images:\n{}\n", lines.join("\n")))?;
     }
     Ok(pruned.space_reclaimed)

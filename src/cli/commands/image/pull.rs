@@ -1,11 +1,11 @@
 //! `pull`, and the pull `run` does for a missing image.
 
-use crate::cli::exit::Failure;
-use crate::cli::json_stream::{StatusLines, failure_in, for_each};
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::json_stream::{StatusLines, failure_in, for_each};
+use crate::cli::output;
 use crate::cli::session::Session;
 use shipway_model::Reference;
 
@@ -60,14 +60,23 @@ pub(crate) async fn pull_for_run(session: &Session, image: &str, platform: Optio
     pull(session, &reference, false, platform, lines.as_mut()).await
 }
 
-async fn pull(session: &Session, reference: &Reference, all_tags: bool, platform: Option<&str>, mut lines: Option<&mut StatusLines>) -> Outcome {
+async fn pull(
+    session: &Session,
+    reference: &Reference,
+    all_tags: bool,
+    platform: Option<&str>,
+    mut lines: Option<&mut StatusLines>,
+) -> Outcome {
     let tag = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => Some(digest.to_string()),
         (None, Some(tag)) => Some(tag.to_owned()),
         (None, None) if all_tags => None,
         (None, None) => Some("latest".to_owned()),
     };
-    let call = Call::post("/images/create").query("fromImage", reference.familiar_repository()).query_if("tag", tag).query_if("platform", platform);
+    let call = Call::post("/images/create")
+        .query("fromImage", reference.familiar_repository())
+        .query_if("tag", tag)
+        .query_if("platform", platform);
     let answer = session.client()?.send(call).await?;
     for_each(answer, |object| match lines.as_mut() {
         Some(lines) => lines.show(&object),

@@ -1,12 +1,12 @@
 //! `push`.
 
 use super::path;
-use crate::cli::exit::Failure;
-use crate::cli::json_stream::{StatusLines, failure_in, for_each};
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::json_stream::{StatusLines, failure_in, for_each};
+use crate::cli::output;
 use crate::cli::session::Session;
 use shipway_model::Reference;
 

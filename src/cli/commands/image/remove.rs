@@ -1,11 +1,11 @@
 //! `rmi`.
 
 use super::path;
-use crate::cli::exit::{FAILED, Failure};
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::exit::{FAILED, Failure};
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde::Deserialize;
 

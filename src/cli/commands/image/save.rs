@@ -1,10 +1,10 @@
 //! `save`.
 
-use crate::cli::upload;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
+use crate::cli::upload;
 
 /// Save one or more images to a tar archive (streamed to STDOUT by default)
 #[derive(Debug, clap::Parser)]

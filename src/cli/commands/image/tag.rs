@@ -1,9 +1,9 @@
 //! `tag`.
 
 use super::path;
-use crate::cli::exit::Failure;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use shipway_model::{Classified as _, Reference};

@@ -1,9 +1,9 @@
 //! `network connect` and `network disconnect`.
 
 use super::path;
-use crate::cli::commands::container::pairs;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::commands::container::pairs;
 use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use serde_json::json;
@@ -58,8 +58,7 @@ impl Verb for Connect {
     async fn run(self, session: &Session) -> Outcome {
         let mut endpoint = json!({"Aliases": self.alias, "Links": self.link, "DriverOpts": pairs(&self.driver_opt, &[])?});
         if self.ip.is_some() || self.ip6.is_some() || !self.link_local_ip.is_empty() {
-            endpoint["IPAMConfig"] =
-                json!({"IPv4Address": self.ip.unwrap_or_default(), "IPv6Address": self.ip6.unwrap_or_default(), "LinkLocalIPs": self.link_local_ip});
+            endpoint["IPAMConfig"] = json!({"IPv4Address": self.ip.unwrap_or_default(), "IPv6Address": self.ip6.unwrap_or_default(), "LinkLocalIPs": self.link_local_ip});
         }
         if let Some(priority) = self.gw_priority {
             endpoint["GwPriority"] = json!(priority);

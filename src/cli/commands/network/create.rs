@@ -1,11 +1,11 @@
 //! `network create`.
 
-use crate::cli::commands::container::pairs;
-use crate::cli::exit::Failure;
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::commands::container::pairs;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde_json::{Map, Value, json};
 

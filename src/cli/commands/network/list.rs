@@ -1,12 +1,12 @@
 //! `network ls`.
 
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
+use crate::cli::exit::Outcome;
 use crate::cli::filters;
 use crate::cli::human;
 use crate::cli::listing::{Listing, Row, short_id};
 use crate::cli::output;
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -62,10 +62,13 @@ impl Verb for List {
     const WORDS: Words = Words::Exactly(0);
 
     async fn run(self, session: &Session) -> Outcome {
-        let mut found: Vec<Network> = session.client()?.json(Call::get("/networks").query_if("filters", filters::query(&self.filter)?)).await?;
+        let mut found: Vec<Network> =
+            session.client()?.json(Call::get("/networks").query_if("filters", filters::query(&self.filter)?)).await?;
         found.sort_by(|left, right| left.name.cmp(&right.name));
         if self.quiet && self.format.is_empty() {
-            return found.iter().try_for_each(|network| output::line(if self.no_trunc { network.id.clone() } else { short_id(&network.id) }));
+            return found
+                .iter()
+                .try_for_each(|network| output::line(if self.no_trunc { network.id.clone() } else { short_id(&network.id) }));
         }
         let rows: Vec<Row> = found
             .iter()

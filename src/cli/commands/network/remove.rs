@@ -1,13 +1,13 @@
 //! `network rm` and `network prune`.
 
 use super::path;
-use crate::cli::commands::container::each;
-use crate::cli::commands::system::prune::confirmed;
-use crate::cli::filters;
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::commands::container::each;
+use crate::cli::commands::system::prune::confirmed;
 use crate::cli::exit::Outcome;
+use crate::cli::filters;
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde::Deserialize;
 

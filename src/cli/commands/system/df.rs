@@ -1,12 +1,12 @@
 //! `system df`.
 
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
 use crate::cli::commands::{container, image, volume};
+use crate::cli::exit::Outcome;
 use crate::cli::human;
 use crate::cli::listing::{Listing, Row, short_id};
 use crate::cli::output;
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use serde::Deserialize;
 
@@ -46,7 +46,8 @@ struct CacheRecord {
     usage_count: i64,
 }
 
-const TITLES: &[(&str, &str)] = &[("Type", "TYPE"), ("TotalCount", "TOTAL"), ("Active", "ACTIVE"), ("Size", "SIZE"), ("Reclaimable", "RECLAIMABLE")];
+const TITLES: &[(&str, &str)] =
+    &[("Type", "TYPE"), ("TotalCount", "TOTAL"), ("Active", "ACTIVE"), ("Size", "SIZE"), ("Reclaimable", "RECLAIMABLE")];
 
 const CACHE_TITLES: &[(&str, &str)] = &[
     ("ID", "CACHE ID"),
@@ -76,14 +77,16 @@ impl Verb for DiskUsage {
 /// The four lines: images, containers, volumes, build cache.
 fn summary(usage: &Usage) -> Vec<Row> {
     let images = usage.images.as_deref().unwrap_or_default();
-    let used: i64 = images.iter().filter(|image| image.containers != 0 && image.shared_size >= 0).map(|image| image.size - image.shared_size).sum();
+    let used: i64 =
+        images.iter().filter(|image| image.containers != 0 && image.shared_size >= 0).map(|image| image.size - image.shared_size).sum();
     let active = images.iter().filter(|image| image.containers > 0).count();
     let containers = usage.containers.as_deref().unwrap_or_default();
     let container_size: i64 = containers.iter().map(|container| container.size_rw).sum();
     let stopped: i64 = containers.iter().filter(|container| !container.is_active()).map(|container| container.size_rw).sum();
     let volumes = usage.volumes.as_deref().unwrap_or_default();
     let volume_size = |wanted: &dyn Fn(i64) -> bool| -> i64 {
-        let known = volumes.iter().filter_map(|volume| volume.usage_data.as_ref()).filter(|usage| usage.size >= 0 && wanted(usage.ref_count));
+        let known =
+            volumes.iter().filter_map(|volume| volume.usage_data.as_ref()).filter(|usage| usage.size >= 0 && wanted(usage.ref_count));
         known.map(|usage| usage.size).sum()
     };
     let cache = usage.build_cache.as_deref().unwrap_or_default();
@@ -92,7 +95,14 @@ fn summary(usage: &Usage) -> Vec<Row> {
     let active_volumes = volumes.iter().filter(|volume| volume.usage_data.as_ref().is_some_and(|usage| usage.ref_count > 0)).count();
     vec![
         row("Images", images.len(), active, usage.layers_size, usage.layers_size - used, true),
-        row("Containers", containers.len(), containers.iter().filter(|container| container.is_active()).count(), container_size, stopped, true),
+        row(
+            "Containers",
+            containers.len(),
+            containers.iter().filter(|container| container.is_active()).count(),
+            container_size,
+            stopped,
+            true,
+        ),
         row("Local Volumes", volumes.len(), active_volumes, volume_size(&|_| true), volume_size(&|count| count == 0), true),
         row("Build Cache", cache.len(), cache.iter().filter(|record| record.in_use).count(), cache_size, cache_size - in_use, false),
     ]
@@ -113,20 +123,23 @@ fn row(kind: &str, total: usize, active: usize, size: i64, reclaimable: i64, per
 
 fn verbose(usage: &Usage) -> Outcome {
     output::line("Images space usage:\n")?;
-    let table = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}".to_owned();
+    let table =
+        "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t{{.UniqueSize}}\t{{.Containers}}".to_owned();
     let images = usage.images.as_deref().unwrap_or_default();
-    let rows: Vec<Row> = images.iter().flat_map(|image| image::list::names(image, false)).map(|named| image::list::row(&named, true)).collect();
+    let rows: Vec<Row> =
+        images.iter().flat_map(|image| image::list::names(image, false)).map(|named| image::list::row(&named, true)).collect();
     Listing { table, titles: image::list::TITLES, kind: "*formatter.imageContext" }.print("", &rows)?;
 
     output::line("\nContainers space usage:\n")?;
     let table = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t{{.Status}}\t{{.Names}}".to_owned();
     let containers = usage.containers.as_deref().unwrap_or_default();
-    let rows: Vec<Row> = containers.iter().map(|container| container::list::row_without_virtual_size(container)).collect();
+    let rows: Vec<Row> = containers.iter().map(container::list::row_without_virtual_size).collect();
     Listing { table, titles: container::list::TITLES, kind: "*formatter.ContainerContext" }.print("", &rows)?;
 
     output::line("\nLocal Volumes space usage:\n")?;
     let rows: Vec<Row> = usage.volumes.iter().flatten().map(volume::list::row).collect();
-    Listing { table: "{{.Name}}\t{{.Links}}\t{{.Size}}".to_owned(), titles: volume::list::TITLES, kind: "*formatter.volumeContext" }.print("", &rows)?;
+    Listing { table: "{{.Name}}\t{{.Links}}\t{{.Size}}".to_owned(), titles: volume::list::TITLES, kind: "*formatter.volumeContext" }
+        .print("", &rows)?;
 
     let cache = usage.build_cache.as_deref().unwrap_or_default();
     output::line(format!("\nBuild cache usage: {}\n", human::size(cache.iter().map(|record| record.size).sum())))?;

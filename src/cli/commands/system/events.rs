@@ -1,14 +1,14 @@
 //! `events`.
 
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
+use crate::cli::exit::Outcome;
 use crate::cli::filters;
 use crate::cli::human;
 use crate::cli::json_stream::for_each;
 use crate::cli::output;
-use crate::cli::template::{Template, json_text};
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
+use crate::cli::template::{Template, json_text};
 use serde_json::Value;
 
 /// Get real time events from the server

@@ -1,10 +1,10 @@
 //! `system fsck`: checks what is stored (our own daemon only).
 
-use crate::cli::exit::{FAILED, Failure};
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::exit::{FAILED, Failure};
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde_json::{Value, json};
 
@@ -25,7 +25,10 @@ impl Verb for Fsck {
     const WORDS: Words = Words::Exactly(0);
 
     async fn run(self, session: &Session) -> Outcome {
-        let call = Call::post("/shipway/fsck").flag("strict", self.strict).flag("repair", self.repair).json(json!({"strict": self.strict, "repair": self.repair}));
+        let call = Call::post("/shipway/fsck")
+            .flag("strict", self.strict)
+            .flag("repair", self.repair)
+            .json(json!({"strict": self.strict, "repair": self.repair}));
         let report: Value = session.client()?.json(call).await?;
         let findings = report.get("findings").and_then(Value::as_array).cloned().unwrap_or_default();
         let text = |finding: &Value, name: &str| match finding.get(name) {

@@ -1,13 +1,13 @@
 //! `info`.
 
-use crate::cli::exit::Failure;
-use crate::cli::human;
-use crate::cli::output;
-use crate::cli::template::{Template, json_text};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::human;
+use crate::cli::output;
 use crate::cli::session::Session;
+use crate::cli::template::{Template, json_text};
 use serde_json::{Value, json};
 
 /// Display system-wide information
@@ -105,7 +105,9 @@ fn page_of(server: &Value) -> String {
     page.truth(" Debug Mode", "Debug");
     page.proxies();
     page.truth(" Experimental", "ExperimentalBuild");
-    if let Some(registries) = server.pointer("/RegistryConfig/InsecureRegistryCIDRs").and_then(Value::as_array).filter(|all| !all.is_empty()) {
+    if let Some(registries) =
+        server.pointer("/RegistryConfig/InsecureRegistryCIDRs").and_then(Value::as_array).filter(|all| !all.is_empty())
+    {
         page.text.push_str(" Insecure Registries:\n");
         for registry in registries {
             page.text.push_str(&format!("  {}\n", registry.as_str().unwrap_or_default()));

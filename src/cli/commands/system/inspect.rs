@@ -1,11 +1,11 @@
 //! `inspect` of whatever has the name: container, image, network or volume.
 
-use crate::cli::client::path_escape;
-use crate::cli::exit::Failure;
-use crate::cli::inspect;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::client::path_escape;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::inspect;
 use crate::cli::session::Session;
 
 /// Return low-level information on Docker objects
@@ -34,7 +34,9 @@ impl Verb for Inspect {
 
     async fn run(self, session: &Session) -> Outcome {
         if let Some(kind) = self.kind.as_deref().filter(|kind| !KINDS.iter().any(|known| known.0 == *kind)) {
-            return Err(Failure::new(format!("\"{kind}\" is not a valid value for --type")).hint("types are container, image, network and volume"));
+            return Err(
+                Failure::new(format!("\"{kind}\" is not a valid value for --type")).hint("types are container, image, network and volume")
+            );
         }
         let mut found = Vec::new();
         let mut missing = Vec::new();
@@ -56,7 +58,10 @@ impl Inspect {
             if self.kind.as_deref().is_some_and(|wanted| wanted != kind) {
                 continue;
             }
-            match client.bytes(Call::get(format!("{before}{}{after}", path_escape(name))).flag("size", self.size && kind == "container")).await {
+            match client
+                .bytes(Call::get(format!("{before}{}{after}", path_escape(name))).flag("size", self.size && kind == "container"))
+                .await
+            {
                 Ok(document) => return Ok(Ok(String::from_utf8_lossy(&document).trim().to_owned())),
                 Err(failure) if failure.is_unreachable() => return Err(failure),
                 Err(failure) if failure.is_not_found() || kind != "container" => {

@@ -1,11 +1,11 @@
 //! `system prune`, and the question every prune asks.
 
+use crate::cli::catalog::{Verb, Words};
 use crate::cli::commands::{builder, container, image, network, volume};
 use crate::cli::exit::Failure;
+use crate::cli::exit::Outcome;
 use crate::cli::human;
 use crate::cli::output;
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use std::io::BufRead as _;
 

@@ -1,13 +1,13 @@
 //! `version`.
 
 use super::BUILD;
-use crate::cli::exit::Failure;
-use crate::cli::output;
-use crate::cli::template::{Template, json_text};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::output;
 use crate::cli::session::Session;
+use crate::cli::template::{Template, json_text};
 use serde_json::{Value, json};
 
 /// Show the Shipway version information
@@ -82,7 +82,8 @@ fn component_text(component: &Value) -> String {
     let mut line = |key: &str, value: &str| out.push_str(&format!("{:<20}{value}\n", format!("  {key}:")));
     line("Version", component.get("Version").and_then(Value::as_str).unwrap_or_default());
     if name != "Engine" {
-        let mut keys: Vec<&String> = component.get("Details").and_then(Value::as_object).into_iter().flat_map(|details| details.keys()).collect();
+        let mut keys: Vec<&String> =
+            component.get("Details").and_then(Value::as_object).into_iter().flat_map(|details| details.keys()).collect();
         keys.sort();
         for key in keys {
             line(key, detail(key).unwrap_or_default());

@@ -1,11 +1,11 @@
 //! `volume inspect`.
 
 use super::path;
-use crate::cli::exit::Failure;
-use crate::cli::inspect;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
+use crate::cli::inspect;
 use crate::cli::session::Session;
 
 /// Display detailed information on one or more volumes

@@ -1,11 +1,11 @@
 //! `volume ls`.
 
-use crate::cli::filters;
-use crate::cli::listing::{Listing, Row};
-use crate::cli::output;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
+use crate::cli::filters;
+use crate::cli::listing::{Listing, Row};
+use crate::cli::output;
 use crate::cli::session::Session;
 use serde::Deserialize;
 use serde_json::{Map, Value};

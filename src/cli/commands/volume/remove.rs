@@ -1,14 +1,14 @@
 //! `volume rm` and `volume prune`.
 
 use super::path;
+use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
 use crate::cli::commands::container::each;
 use crate::cli::commands::system::prune::confirmed;
+use crate::cli::exit::Outcome;
 use crate::cli::filters;
 use crate::cli::human;
 use crate::cli::output;
-use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
-use crate::cli::exit::Outcome;
 use crate::cli::session::Session;
 use serde::Deserialize;
 

@@ -9,7 +9,8 @@ pub(super) fn volumes(given: &[String]) -> Outcome<(Vec<String>, Value)> {
     let mut anonymous = Map::new();
     for text in given {
         let absolute = with_absolute_source(text);
-        let spec = parse_volume_flag(&absolute).map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })?;
+        let spec = parse_volume_flag(&absolute)
+            .map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })?;
         if spec.source.is_none() {
             anonymous.insert(spec.target, json!({}));
         } else {
@@ -62,7 +63,11 @@ pub(super) fn mount_json(text: &str) -> Outcome<Value> {
     let mut mount = Map::new();
     mount.insert("Type".to_owned(), Value::from(spec.kind.name()));
     if let Some(source) = &spec.source {
-        let source = if spec.kind == MountKind::Bind && source.starts_with('.') { with_absolute_source(&format!("{source}:")).trim_end_matches(':').to_owned() } else { source.clone() };
+        let source = if spec.kind == MountKind::Bind && source.starts_with('.') {
+            with_absolute_source(&format!("{source}:")).trim_end_matches(':').to_owned()
+        } else {
+            source.clone()
+        };
         mount.insert("Source".to_owned(), Value::from(source));
     }
     mount.insert("Target".to_owned(), Value::from(spec.target.as_str()));

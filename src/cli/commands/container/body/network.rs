@@ -36,7 +36,9 @@ pub(super) fn networking(flags: &ContainerFlags) -> Outcome<(String, Value)> {
         }
     }
     // Settings nobody asked for are not sent: older daemons refuse an endpoint for "host".
-    endpoints.retain(|name, settings| !(["default", "bridge", "host", "none"].contains(&name.as_str()) && settings.as_object().is_some_and(Map::is_empty)));
+    endpoints.retain(|name, settings| {
+        !(["default", "bridge", "host", "none"].contains(&name.as_str()) && settings.as_object().is_some_and(Map::is_empty))
+    });
     endpoints.retain(|name, _| !name.starts_with("container:"));
     Ok((mode, Value::Object(endpoints)))
 }
@@ -51,7 +53,9 @@ fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
     let mut addresses = Map::new();
     let mut options = Map::new();
     for field in text.split(',') {
-        let (key, value) = field.split_once('=').ok_or_else(|| Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: invalid field {field}")))?;
+        let (key, value) = field
+            .split_once('=')
+            .ok_or_else(|| Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: invalid field {field}")))?;
         match key.trim().to_lowercase().as_str() {
             "name" => name = value.to_owned(),
             "alias" => aliases.push(value.to_owned()),
@@ -64,11 +68,13 @@ fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
                 settings.insert("GwPriority".to_owned(), Value::from(priority));
             }
             "driver-opt" => {
-                let (option, value) = value.split_once('=').ok_or_else(|| Failure::usage("invalid key value pair format in driver options"))?;
+                let (option, value) =
+                    value.split_once('=').ok_or_else(|| Failure::usage("invalid key value pair format in driver options"))?;
                 options.insert(option.to_owned(), Value::from(value));
             }
             other => {
-                let failure = Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: unexpected key '{other}' in '{field}'"));
+                let failure =
+                    Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: unexpected key '{other}' in '{field}'"));
                 let known = ["name", "alias", "ip", "ip6", "link-local-ip", "mac-address", "gw-priority", "driver-opt"];
                 return Err(match crate::cli::nearest::near(other, known) {
                     Some(near) => failure.hint(format!("did you mean {near}=?")),
@@ -98,11 +104,15 @@ pub(crate) fn extra_hosts(given: &[String]) -> Outcome<Vec<String>> {
     for text in given {
         let parted = text.split_once('=').or_else(|| text.split_once(':'));
         let Some((host, address)) = parted.filter(|(host, _)| !host.is_empty()) else {
-            return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--add-host\" flag: bad format for add-host: \"{text}\"")));
+            return Err(Failure::usage(format!(
+                "invalid argument \"{text}\" for \"--add-host\" flag: bad format for add-host: \"{text}\""
+            )));
         };
         let bare = address.trim_start_matches('[').trim_end_matches(']');
         if bare != "host-gateway" && bare.parse::<std::net::IpAddr>().is_err() {
-            return Err(Failure::usage(format!("invalid argument \"{text}\" for \"--add-host\" flag: invalid IP address in add-host: \"{address}\"")));
+            return Err(Failure::usage(format!(
+                "invalid argument \"{text}\" for \"--add-host\" flag: invalid IP address in add-host: \"{address}\""
+            )));
         }
         hosts.push(format!("{host}:{bare}"));
     }

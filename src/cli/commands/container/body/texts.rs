@@ -11,13 +11,16 @@ use serde_json::{Map, Value};
 pub(crate) fn environment(session: &Session, files: &[String], given: &[String]) -> Outcome<Vec<String>> {
     let mut entries = Vec::new();
     for file in files {
-        let bytes = std::fs::read(file).map_err(|error| Failure::usage(format!("failed to open env file: open {file}: {}", words(&error))))?;
+        let bytes =
+            std::fs::read(file).map_err(|error| Failure::usage(format!("failed to open env file: open {file}: {}", words(&error))))?;
         let parsed = shipway_model::env::parse_env_file(&bytes, |name| session.variable(name));
         entries.extend(parsed.map_err(|error| Failure { code: 125, ..Failure::classified(&error) })?);
     }
     for entry in given {
         if entry.is_empty() || entry.starts_with('=') {
-            return Err(Failure::usage(format!("invalid argument \"{entry}\" for \"-e, --env\" flag: invalid environment variable: {entry}")));
+            return Err(Failure::usage(format!(
+                "invalid argument \"{entry}\" for \"-e, --env\" flag: invalid environment variable: {entry}"
+            )));
         }
         entries.push(match (entry.contains('='), std::env::var(entry)) {
             (false, Ok(value)) => format!("{entry}={value}"),
@@ -45,7 +48,8 @@ pub(crate) fn pairs(given: &[String], files: &[String]) -> Outcome<Value> {
         object.insert(key.to_owned(), Value::from(value));
     };
     for file in files {
-        let text = std::fs::read_to_string(file).map_err(|error| Failure::usage(format!("failed to open label file: open {file}: {}", words(&error))))?;
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::usage(format!("failed to open label file: open {file}: {}", words(&error))))?;
         text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with('#')).for_each(&mut add);
     }
     given.iter().map(String::as_str).for_each(add);

@@ -40,7 +40,8 @@ impl Source {
 
     /// The folder in the container to unpack in, and the name the source gets there (none: its contents only).
     pub(super) fn destination(&self, to: &str, target_is_folder: bool) -> Outcome<(String, Option<String>)> {
-        let own_name = fs::canonicalize(&self.path).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
+        let own_name =
+            fs::canonicalize(&self.path).ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned())).unwrap_or_default();
         let own_name = self.path.file_name().map_or(own_name, |name| name.to_string_lossy().into_owned());
         if target_is_folder {
             return Ok((to.to_owned(), (!self.contents_only).then_some(own_name)));
@@ -138,7 +139,8 @@ pub(super) async fn unpack(answer: Answer, place: Place, keep_owner: bool) -> Ou
             lay_out(&mut reader, &entry, &target, link.map(|link| place.folder.join(link)))
                 .map_err(|error| Failure::new(format!("cannot write \"{}\": {error}", target.display())))?;
             if keep_owner && entry.kind != EntryKind::Hardlink {
-                std::os::unix::fs::lchown(&target, Some(entry.uid), Some(entry.gid)).map_err(|error| Failure::new(format!("cannot give \"{}\" its owner: {error}", target.display())))?;
+                std::os::unix::fs::lchown(&target, Some(entry.uid), Some(entry.gid))
+                    .map_err(|error| Failure::new(format!("cannot give \"{}\" its owner: {error}", target.display())))?;
             }
             bytes += entry.size;
         }

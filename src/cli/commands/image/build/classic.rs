@@ -3,6 +3,7 @@
 use super::{Build, Context, Dockerfile, Plan};
 use crate::cli::client::{Call, Client};
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::human;
 use crate::cli::json_stream::{Objects, StatusLines, failure_in};
 use crate::cli::output;
 use crate::cli::session::Session;
@@ -15,17 +16,36 @@ use shipway_wire::local_build::LocalBuildRequest;
 use std::collections::HashMap;
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Builds the classic way; answers the image's id when the daemon named it.
 pub(super) async fn build(session: &Session, flags: &Build, plan: Plan, request: &LocalBuildRequest) -> Outcome<Option<String>> {
     let client = session.client()?;
     let (call, chunks) = prepare(flags, plan, request)?;
+    let sent = Arc::new(AtomicU64::new(0));
+    let announce = chunks.is_some().then(|| Arc::clone(&sent));
     let call = match chunks {
-        Some(chunks) => call.stream("application/x-tar", chunks),
+        Some(chunks) => call.stream("application/x-tar", counted(chunks, sent)),
         None => call,
     };
-    let image = follow(client, call, flags.quiet).await?;
-    Ok(image)
+    follow(client, call, flags.quiet, announce).await
+}
+
+/// Counts the bytes of a body as they leave.
+fn counted(mut chunks: Chunks, sent: Arc<AtomicU64>) -> Chunks {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(chunk) = chunks.recv().await {
+            if let Ok(bytes) = &chunk {
+                sent.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            }
+            if sender.send(chunk).await.is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// The request and its body.
@@ -33,9 +53,13 @@ fn prepare(flags: &Build, plan: Plan, request: &LocalBuildRequest) -> Outcome<(C
     let call = query(flags, request)?;
     Ok(match (plan.context, plan.dockerfile) {
         (Context::Remote(url), Dockerfile::InContext(path)) => (call.query("remote", url).query("dockerfile", path), None),
-        (Context::Remote(_), Dockerfile::Text { .. }) => return Err(Failure::new("a Dockerfile on standard input and a remote context cannot be combined yet")),
+        (Context::Remote(_), Dockerfile::Text { .. }) => {
+            return Err(Failure::new("a Dockerfile on standard input and a remote context cannot be combined yet"));
+        }
         (Context::Tar(start), Dockerfile::InContext(path)) => (call.query("dockerfile", path), Some(rest_of_input(start))),
-        (Context::Tar(_), Dockerfile::Text { .. }) => return Err(Failure::usage("invalid argument: can't use stdin for both build context and dockerfile")),
+        (Context::Tar(_), Dockerfile::Text { .. }) => {
+            return Err(Failure::usage("invalid argument: can't use stdin for both build context and dockerfile"));
+        }
         (Context::None, Dockerfile::Text { text, .. }) => (call.query("dockerfile", "Dockerfile"), Some(dockerfile_alone(text))),
         (Context::None, Dockerfile::InContext(_)) => return Err(Failure::new("this build has neither a context nor a Dockerfile")),
         (Context::Folder(folder), Dockerfile::InContext(path)) => {
@@ -61,7 +85,8 @@ fn query(flags: &Build, request: &LocalBuildRequest) -> Outcome<Call> {
         call = call.query("extrahosts", host);
     }
     let number = |value: Option<u64>| value.map(|value| value.to_string());
-    let ulimits: Vec<Value> = request.ulimits.iter().map(|ulimit| json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard})).collect();
+    let ulimits: Vec<Value> =
+        request.ulimits.iter().map(|ulimit| json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard})).collect();
     let cgroup_parent = request.cgroup_parent.as_ref();
     let security: Vec<&String> = flags.security_opt.iter().collect();
     if !request.no_cache_filter.is_empty() {
@@ -96,8 +121,13 @@ fn query(flags: &Build, request: &LocalBuildRequest) -> Outcome<Call> {
 }
 
 /// Shows the stream, and remembers the image.
-async fn follow(client: &Client, call: Call, quiet: bool) -> Outcome<Option<String>> {
+async fn follow(client: &Client, call: Call, quiet: bool, sent: Option<Arc<AtomicU64>>) -> Outcome<Option<String>> {
     let answer = client.send(call).await?;
+    if let (Some(sent), false) = (sent, quiet) {
+        // The daemon answers once it has read the whole context, so this is all of it.
+        let size = human::size(i64::try_from(sent.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+        output::line(format!("Sending build context to Docker daemon  {size}"))?;
+    }
     let mut objects = Objects::of(answer);
     let mut lines = StatusLines::on_output();
     let mut image = None;

@@ -33,7 +33,8 @@ pub(super) async fn build(session: &Session, flags: &Build, plan: &Plan, request
     }
     let context = match &plan.context {
         Context::Folder(folder) => {
-            let metadata = std::fs::metadata(folder).map_err(|error| Failure::new(format!("unable to prepare context: {}: {error}", folder.display())))?;
+            let metadata = std::fs::metadata(folder)
+                .map_err(|error| Failure::new(format!("unable to prepare context: {}: {error}", folder.display())))?;
             let Some(path) = folder.to_str() else { return Ok(Attempt::NotHere) };
             Some(LocalContext { path: path.to_owned(), device: metadata.dev(), inode: metadata.ino() })
         }
@@ -42,7 +43,9 @@ pub(super) async fn build(session: &Session, flags: &Build, plan: &Plan, request
     };
     let dockerfile = match &plan.dockerfile {
         Dockerfile::InContext(path) => DockerfileChoice::Path(path.clone()),
-        Dockerfile::Text { name, text, ignore } => DockerfileChoice::Inline { name: name.clone(), text: text.clone(), ignore: ignore.clone() },
+        Dockerfile::Text { name, text, ignore } => {
+            DockerfileChoice::Inline { name: name.clone(), text: text.clone(), ignore: ignore.clone() }
+        }
     };
     let whole = LocalBuildRequest { context, dockerfile, ..request.clone() };
     let body = serde_json::to_value(&whole).map_err(|error| Failure::new(error.to_string()))?;

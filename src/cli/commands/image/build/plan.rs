@@ -82,7 +82,10 @@ fn folder(path: &str) -> Outcome<PathBuf> {
         if looks_like_archive(&text) {
             return Err(failure.hint(format!("a tar is given on standard input: shipway build - < {path}")));
         }
-        return Err(failure.hint(format!("the argument is the context directory; the Dockerfile is named with -f: shipway build -f {path} {}", parent.display())));
+        return Err(failure.hint(format!(
+            "the argument is the context directory; the Dockerfile is named with -f: shipway build -f {path} {}",
+            parent.display()
+        )));
     }
     std::fs::canonicalize(path).map_err(|error| Failure::new(format!("unable to prepare context: {path}: {error}")))
 }
@@ -110,11 +113,18 @@ fn default_dockerfile(folder: &Path) -> Outcome<Dockerfile> {
 }
 
 fn missing_dockerfile(folder: &Path, path: &Path) -> Failure {
-    let failure = Failure::new(format!("unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory", path.display()));
+    let failure = Failure::new(format!(
+        "unable to prepare context: unable to evaluate symlinks in Dockerfile path: lstat {}: no such file or directory",
+        path.display()
+    ));
     let wanted = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let names = names_in(path.parent().unwrap_or(folder), false);
-    let near = crate::cli::nearest::near(&wanted, names.iter().map(String::as_str))
-        .or_else(|| names.iter().map(String::as_str).find(|name| name.to_lowercase().contains("dockerfile") || name.eq_ignore_ascii_case("containerfile")));
+    let near = crate::cli::nearest::near(&wanted, names.iter().map(String::as_str)).or_else(|| {
+        names
+            .iter()
+            .map(String::as_str)
+            .find(|name| name.to_lowercase().contains("dockerfile") || name.eq_ignore_ascii_case("containerfile"))
+    });
     match near {
         Some(near) => failure.hint(format!("there is {near}: shipway build -f {} ...", path.with_file_name(near).display())),
         None if names.is_empty() => failure.hint(format!("{} is empty", folder.display())),
@@ -136,7 +146,8 @@ fn named_dockerfile(folder: &Path, file: &str) -> Outcome<Dockerfile> {
     let found = if here.is_file() { here } else { folder.join(file) };
     let Ok(whole) = std::fs::canonicalize(&found) else { return Err(missing_dockerfile(folder, &found)) };
     if whole.is_dir() {
-        return Err(Failure::new(format!("\"{file}\" is a directory, not a Dockerfile")).hint(format!("shipway build -f {}/Dockerfile ...", file.trim_end_matches('/'))));
+        return Err(Failure::new(format!("\"{file}\" is a directory, not a Dockerfile"))
+            .hint(format!("shipway build -f {}/Dockerfile ...", file.trim_end_matches('/'))));
     }
     if let Ok(relative) = whole.strip_prefix(folder) {
         return Ok(Dockerfile::InContext(relative.to_string_lossy().into_owned()));

@@ -60,7 +60,10 @@ fn mistakes_name_the_right_command() {
     let file = folder.file("Dockerfile", "FROM scratch\n");
     let failure = Plan::of(&file, None).unwrap_err();
     assert_eq!(failure.to_string(), format!("unable to prepare context: context must be a directory: {file}"));
-    assert_eq!(failure.hints, [format!("the argument is the context directory; the Dockerfile is named with -f: shipway build -f {file} {}", folder.path())]);
+    assert_eq!(
+        failure.hints,
+        [format!("the argument is the context directory; the Dockerfile is named with -f: shipway build -f {file} {}", folder.path())]
+    );
 
     let failure = Plan::of(folder.path(), Some("Dockerfle")).unwrap_err();
     assert!(failure.to_string().ends_with("Dockerfle: no such file or directory"), "{failure}");

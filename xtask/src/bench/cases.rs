@@ -1,0 +1,108 @@
+//! The cases: what is timed, in words for the report and as actions for the measuring.
+
+use super::options::{Options, is_chosen};
+use super::workloads::{Inputs, Workload};
+use super::yardsticks::Yardstick;
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) name: &'static str,
+    /// Exactly what is timed.
+    pub(super) title: &'static str,
+    pub(super) action: Action,
+    /// Takes so long that fewer rounds have to do.
+    pub(super) is_heavy: bool,
+    pub(super) yardsticks: &'static [Yardstick],
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Action {
+    Build(Subject, Warmth),
+    /// A container that runs `true` and is removed.
+    Run,
+    /// `true` in a container that is running.
+    Exec,
+}
+
+/// What is built.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject {
+    MultiStage,
+    ManySteps,
+    Tree,
+    LargeLayer,
+}
+
+/// How much of it has been built before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Warmth {
+    /// Nothing may be reused (`--no-cache`).
+    Cold,
+    /// The same, and image and caches are removed before every round, because they are too large to pile up.
+    ColdAndAlone,
+    /// Everything.
+    Cached,
+    /// Everything but one changed file.
+    Edited,
+}
+
+impl Subject {
+    pub(super) fn workload(self, inputs: &Inputs) -> &Workload {
+        match self {
+            Self::MultiStage => &inputs.multi_stage,
+            Self::ManySteps => &inputs.many_steps,
+            Self::Tree => &inputs.tree,
+            Self::LargeLayer => &inputs.large_layer,
+        }
+    }
+}
+
+const CASES: [Case; 10] = [
+    case(
+        "multi-stage-cold",
+        "build of four stages (two independent; 3 RUN, 5 COPY, WORKDIR), --no-cache",
+        Action::Build(Subject::MultiStage, Warmth::Cold),
+    ),
+    case("multi-stage-cached", "the same build, nothing changed", Action::Build(Subject::MultiStage, Warmth::Cached)),
+    heavy(
+        "steps-cold",
+        "build of FROM and 50 RUN steps that write one small file each, --no-cache",
+        Action::Build(Subject::ManySteps, Warmth::Cold),
+        &[],
+    ),
+    case("steps-cached", "the same build, nothing changed", Action::Build(Subject::ManySteps, Warmth::Cached)),
+    heavy(
+        "tree-cold",
+        "build of FROM, COPY . /src, RUN true; context of 20,000 files of 1-4 KiB in 200 folders, --no-cache",
+        Action::Build(Subject::Tree, Warmth::Cold),
+        &[],
+    ),
+    case("tree-cached", "the same build, nothing changed", Action::Build(Subject::Tree, Warmth::Cached)),
+    case(
+        "tree-edited",
+        "the same build, one of the 20,000 files rewritten before each round",
+        Action::Build(Subject::Tree, Warmth::Edited),
+    ),
+    heavy(
+        "layer-1gib",
+        "build of FROM and one RUN that writes 1 GiB (64 copies of 16 MiB of noise), --no-cache",
+        Action::Build(Subject::LargeLayer, Warmth::ColdAndAlone),
+        &[Yardstick::OurHash, Yardstick::HostHash, Yardstick::HostWrite],
+    ),
+    Case { yardsticks: &[Yardstick::Process], ..case("run", "run --rm --network none BASE true", Action::Run) },
+    Case { yardsticks: &[Yardstick::Process], ..case("exec", "exec CONTAINER true, in a running container", Action::Exec) },
+];
+
+const fn case(name: &'static str, title: &'static str, action: Action) -> Case {
+    Case { name, title, action, is_heavy: false, yardsticks: &[] }
+}
+
+const fn heavy(name: &'static str, title: &'static str, action: Action, yardsticks: &'static [Yardstick]) -> Case {
+    Case { name, title, action, is_heavy: true, yardsticks }
+}
+
+/// The cases that were asked for, in the order of the table.
+pub(super) fn chosen(options: &Options) -> Vec<Case> {
+    CASES.into_iter().filter(|case| is_chosen(&options.cases, case.name)).collect()
+}
