@@ -6,6 +6,7 @@
 
 mod crash;
 mod posture;
+mod powercut;
 mod recovery;
 
 /// The product.

@@ -143,7 +143,7 @@ fn a_container_whose_monitor_was_killed_is_recorded_as_ended() {
 
 /// The monitor's own number, as it wrote it down.
 fn monitor_of(daemon: &Daemon, id: &str) -> i64 {
-    let path = daemon.exec_root().join("containers").join(id).join("state.json");
+    let path = daemon.exec_root().join("containers").join(id).join("state");
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_str::<Value>(&text).unwrap()["monitor"].as_i64().unwrap()
 }

@@ -3,15 +3,18 @@
 //! What must stay true: the same tree with the same whole-second times gives the same tar bytes, on any machine and with any number of threads; nothing
 //! of the upper folder is followed or opened but regular files and folders; a file that changes size while it is read is an error.
 //!
-//! Reading, BLAKE3 and the tar itself run on the caller's thread, SHA-256 on another one, because it alone is slower than all the rest.
+//! Reading, BLAKE3 and the tar itself run on the caller's thread, SHA-256 on another one, because it alone is slower than all the rest. Who wants the
+//! bytes on the disk soon is shown each large file before it is read, so that the disk works while we hash.
 
 mod sink;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::fs::OFlags;
 use shipway_model::digest::DiffId;
 use shipway_sys::path::{Dir, DirEntry, FileKind, Metadata, Root, Time};
 use shipway_sys::xattr;
@@ -24,8 +27,11 @@ use crate::tree::join;
 use crate::whiteout;
 use sink::HashingSink;
 
-/// Bytes read at once; they stay in the cache for the two hashes and the copy.
-const BUFFER: usize = 128 * 1024;
+/// From this size a file is shown to the caller before it is read.
+const LARGE: u64 = 4 << 20;
+
+/// From this size a file is looked at again after it was read.
+const LOOKED_AT_TWICE: u64 = 128 * 1024;
 
 /// How to scan.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,7 +61,12 @@ pub struct Scanned {
 /// # Cost
 /// Every byte is read once; the time is that of SHA-256 (350 MB/s without SHA instructions).
 pub fn commit_scan(upper: &Root, options: &ScanOptions) -> Result<Scanned, Error> {
-    scan(upper, options, &mut std::io::sink())
+    commit_scan_showing(upper, options, &mut |_| {})
+}
+
+/// As [`commit_scan`], showing every large file (4 MiB or more) before it is read, for the caller to have its pages written meanwhile.
+pub fn commit_scan_showing(upper: &Root, options: &ScanOptions, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
+    scan(upper, options, &mut std::io::sink(), large)
 }
 
 /// Writes the tar that [`commit_scan`] has hashed, from the same folder.
@@ -63,20 +74,20 @@ pub fn commit_scan(upper: &Root, options: &ScanOptions) -> Result<Scanned, Error
 /// # Errors
 /// `Corrupt` when the folder is no longer what `index` says; the output is then worthless. `Write`.
 pub fn write_layer_tar(upper: &Root, index: &LayerIndex, options: &ScanOptions, out: &mut dyn Write) -> Result<DiffId, Error> {
-    let scanned = scan(upper, options, out)?;
+    let scanned = scan(upper, options, out, &mut |_| {})?;
     if scanned.index.digest() != index.digest() {
         return Err(Error::Corrupt { what: "layer folder", problem: "its content differs from its index".to_owned() });
     }
     Ok(scanned.diff_id)
 }
 
-fn scan(upper: &Root, options: &ScanOptions, out: &mut dyn Write) -> Result<Scanned, Error> {
+fn scan(upper: &Root, options: &ScanOptions, out: &mut dyn Write, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
     let mut scan = Scan {
         tar: TarWriter::new(HashingSink::new(out)),
         newest: options.newest,
         index: Vec::new(),
         inodes: HashMap::new(),
-        buffer: vec![0; BUFFER],
+        large,
     };
     scan.root(upper)?;
     let (sink, tar_size) = scan.tar.finish()?;
@@ -92,7 +103,7 @@ struct Scan<'a> {
     index: Vec<IndexEntry>,
     /// First path and digest of inodes with several names.
     inodes: HashMap<(u64, u64), (Vec<u8>, [u8; 32])>,
-    buffer: Vec<u8>,
+    large: &'a mut dyn FnMut(&File),
 }
 
 /// A folder being walked.
@@ -126,7 +137,10 @@ impl Scan<'_> {
                 continue;
             };
             let path = join(&level.path, entry.name.as_bytes());
-            if let Some(below) = self.visit(&level.dir, &entry.name, path)? {
+            // The listing says which are files; those are opened without being looked at before.
+            if entry.kind == FileKind::Regular {
+                self.file(&level.dir, &entry.name, path)?;
+            } else if let Some(below) = self.visit(&level.dir, &entry.name, path)? {
                 levels.push(below);
             }
         }
@@ -138,7 +152,7 @@ impl Scan<'_> {
         let found = dir.stat(name)?;
         match found.kind {
             FileKind::Directory => return self.folder(dir.open_dir(name)?, path, &found).map(Some),
-            FileKind::Regular => self.file(dir, name, path, &found)?,
+            FileKind::Regular => self.file(dir, name, path)?,
             FileKind::CharDevice if whiteout::is_overlay_whiteout(&found) => {
                 let gone = join(crate::index::parent(&path), &[whiteout::PREFIX, name.as_bytes()].concat());
                 self.mark(gone)?;
@@ -170,49 +184,59 @@ impl Scan<'_> {
         Ok(Level { dir, path, left })
     }
 
-    fn file(&mut self, dir: &Dir, name: &OsStr, path: Vec<u8>, found: &Metadata) -> Result<(), Error> {
+    fn file(&mut self, dir: &Dir, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
+        // Whatever takes the name's place meanwhile: it is not followed, a FIFO does not hold us, and the kind is checked.
+        let mut file = File::from(dir.open(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?);
+        let found = shipway_sys::path::metadata(&file)?;
+        if found.kind != FileKind::Regular {
+            return Err(Error::Changed { path: show(&path) });
+        }
+        let attributes = attributes(&file, &path)?;
         let inode = (found.dev, found.ino);
         if found.nlink > 1
             && let Some((first, content)) = self.inodes.get(&inode).cloned()
         {
-            let attributes = attributes(dir.handle(name)?, &path)?;
-            let mut entry = self.entry(path.clone(), EntryKind::Hardlink, found);
+            let mut entry = self.entry(path.clone(), EntryKind::Hardlink, &found);
             entry.link.clone_from(&first);
             self.tar.start(&entry)?;
-            self.note(path, Node::File { size: found.size, content, hardlink: Some(first) }, found, attributes.kept);
+            self.note(path, Node::File { size: found.size, content, hardlink: Some(first) }, &found, attributes.kept);
             return Ok(());
         }
-        let (mut file, opened) = dir.open_regular(name)?;
-        let attributes = attributes(&file, &path)?;
-        let mut entry = self.entry(path.clone(), EntryKind::Regular, &opened);
-        entry.size = opened.size;
-        entry.xattrs.clone_from(&attributes.kept);
+        if found.size >= LARGE {
+            (self.large)(&file);
+        }
+        let mut entry = self.entry(path, EntryKind::Regular, &found);
+        entry.size = found.size;
+        entry.xattrs = attributes.kept;
         self.tar.start(&entry)?;
-        let content = self.content(&mut file, opened.size, &path)?;
+        let Entry { path, xattrs, .. } = entry;
+        let content = self.content(&mut file, found.size, &path)?;
         if found.nlink > 1 {
             self.inodes.insert(inode, (path.clone(), content));
         }
-        self.note(path, Node::File { size: opened.size, content, hardlink: None }, &opened, attributes.kept);
+        self.note(path, Node::File { size: found.size, content, hardlink: None }, &found, xattrs);
         Ok(())
     }
 
-    fn content(&mut self, file: &mut std::fs::File, size: u64, path: &[u8]) -> Result<[u8; 32], Error> {
+    fn content(&mut self, file: &mut File, size: u64, path: &[u8]) -> Result<[u8; 32], Error> {
         let mut hasher = blake3::Hasher::new();
         let mut left = size;
         while left > 0 {
-            let want = left.min(BUFFER as u64) as usize;
-            let count = match file.read(&mut self.buffer[..want]) {
+            let room = self.tar.inner_mut().room(left)?;
+            let want = left.min(room.len() as u64) as usize;
+            let count = match file.read(&mut room[..want]) {
                 Ok(0) => return Err(Error::Changed { path: show(path) }),
                 Ok(count) => count,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(shipway_sys::Error::from_io(format!("read({:?})", show(path)), &error).into()),
             };
-            hasher.update(&self.buffer[..count]);
-            self.tar.write_all(&self.buffer[..count]).map_err(Error::Write)?;
+            hasher.update(&room[..count]);
+            self.tar.inner_mut().took(count);
+            self.tar.passed(count as u64);
             left -= count as u64;
         }
         // Small files are whole in the first read; asking for one byte more would double their calls, so growth is noticed by the size alone.
-        if size >= BUFFER as u64 && shipway_sys::path::metadata(&*file)?.size != size {
+        if size >= LOOKED_AT_TWICE && shipway_sys::path::metadata(&*file)?.size != size {
             return Err(Error::Changed { path: show(path) });
         }
         Ok(*hasher.finalize().as_bytes())

@@ -30,6 +30,7 @@ mod unpack;
 mod usage;
 mod volumes;
 mod worker;
+mod writeback;
 
 pub use blobs::{Blobs, Ingest};
 pub use cache::{Cache, CacheKey, CacheRecord, PruneOptions, Pruned};

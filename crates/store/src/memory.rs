@@ -19,12 +19,14 @@ use crate::leases::LeaseContents;
 use crate::snapshots::KeptRecord;
 use crate::trash::Trash;
 use crate::volumes::Volume;
+use crate::writeback::Writeback;
 use crate::{Error, Result};
 
 /// What the handles, the background threads and the commit callbacks of one store share.
 pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) trash: Trash,
+    pub(crate) writeback: Writeback,
     memory: RwLock<Memory>,
     /// Raised after every write of files that a later row will speak of.
     dirty: AtomicU64,
@@ -79,8 +81,8 @@ pub(crate) enum PendingItem {
 }
 
 impl Shared {
-    pub(crate) fn new(layout: Layout, trash: Trash, memory: Memory) -> Self {
-        Self { layout, trash, memory: RwLock::new(memory), dirty: AtomicU64::new(0), synced: AtomicU64::new(0) }
+    pub(crate) fn new(layout: Layout, trash: Trash, writeback: Writeback, memory: Memory) -> Self {
+        Self { layout, trash, writeback, memory: RwLock::new(memory), dirty: AtomicU64::new(0), synced: AtomicU64::new(0) }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Memory> {

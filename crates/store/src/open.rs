@@ -27,6 +27,7 @@ use crate::snapshots::{KEPT, random};
 use crate::trash::Trash;
 use crate::volumes::{VOLUMES, Volume};
 use crate::worker::Worker;
+use crate::writeback::Writeback;
 use crate::{Error, Result, publish};
 
 /// What the lock file says about its holder at most.
@@ -80,7 +81,7 @@ impl Store {
         }
         let root = File::open(layout.root()).doing(|| format!("open {:?}", layout.root()))?;
         let barrier = Barrier::new(&root).doing(|| "prepare syncing".to_owned())?;
-        let shared = Arc::new(Shared::new(layout, trash, memory));
+        let shared = Arc::new(Shared::new(layout, trash, Writeback::start()?, memory));
         if new {
             shared.mark_dirty();
         }

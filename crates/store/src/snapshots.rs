@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Gid, Mode, Uid};
 use serde::{Deserialize, Serialize};
-use shipway_archive::diff::{ScanOptions, commit_scan};
+use shipway_archive::diff::{ScanOptions, commit_scan_showing};
 use shipway_model::{LayerId, Timestamp};
 use shipway_state::{Table, WriteTxn};
 use shipway_sys::durable::fault;
@@ -182,10 +182,11 @@ impl ActiveSnapshot {
     /// Visible at once, pending until the next publish.
     ///
     /// # Cost
-    /// One read of every changed file, at the speed of SHA-256; one rename.
+    /// One read of every changed file, at the speed of SHA-256; one rename. The disk begins to write large files meanwhile.
     pub fn commit(mut self, options: CommitOptions) -> Result<Arc<Layer>> {
         let root = Root::open(&self.upper).doing(|| format!("open {:?}", self.upper))?;
-        let scanned = commit_scan(&root, &ScanOptions { newest: options.newest })?;
+        let writeback = &self.shared.writeback;
+        let scanned = commit_scan_showing(&root, &ScanOptions { newest: options.newest }, &mut |large| writeback.soon(large))?;
         fault::point("store.commit.scanned");
         let index = scanned.index.encode();
         let layer = Layer {

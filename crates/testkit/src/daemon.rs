@@ -157,6 +157,15 @@ impl Daemon {
         self.ready_after
     }
 
+    /// Starts it and kills it `after` a while, answering or not.
+    pub fn restart_and_kill_after(&mut self, after: Duration) {
+        self.kill_9();
+        self.setup.environment.clear();
+        self.spawn();
+        std::thread::sleep(after);
+        self.kill_9();
+    }
+
     /// Starts it again, to die at the `pass`-th pass of the fault point `name`.
     pub fn restart_with_fault(&mut self, name: &str, pass: u32) {
         self.kill_9();
@@ -182,9 +191,8 @@ impl Daemon {
         }
     }
 
-    fn launch(&mut self) {
+    fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
-        let started = Instant::now();
         let child = Command::new(&self.setup.binary)
             .arg("daemon")
             .arg("--data-root")
@@ -206,6 +214,11 @@ impl Daemon {
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {}: {error}", self.setup.binary.display()));
         self.child = Some(child);
+    }
+
+    fn launch(&mut self) {
+        let started = Instant::now();
+        self.spawn();
         while !self.answers() {
             if !self.is_alive() {
                 // A fault point on the way to readiness is a legitimate place to die; the caller finds out.

@@ -62,7 +62,7 @@ impl Daemon {
         self.kill_9();
         sweep(self.name());
         // A mount namespace goes with its last process, behind the process's own end.
-        crate::eventually("the end of all boxes", 20, || self.boxed_processes().is_empty().then_some(()));
+        eventually("the end of all boxes", 20, || self.boxed_processes().is_empty().then_some(()));
         std::fs::remove_dir_all(self.exec_root()).expect("exec root");
     }
 }

@@ -43,6 +43,10 @@ pub(super) trait Engine {
     fn build(&self, request: BuildRequest<'_>) -> Invocation;
     /// Prints the id of an image.
     fn image_id(&self, image: &str) -> Invocation;
+    /// Cases about containers leave this column empty.
+    fn is_measured_for_builds_only(&self) -> bool {
+        false
+    }
     /// Runs a command in a new container of an image and removes the container.
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation>;
     fn start_container(&self, image: &str, name: &str, command: &[&str]) -> Option<Invocation>;

@@ -65,6 +65,7 @@ impl Bench<'_> {
         println!("{}: {}", case.name, case.title);
         let mut seats: Vec<Seat<'_>> = self.roster.present.iter().map(|engine| Seat::new(&**engine, case)).collect();
         for seat in &mut seats {
+            seat.cell.is_unable = !matches!(case.action, Action::Build(..)) && seat.engine.is_measured_for_builds_only();
             seat.attempt(|seat| self.prepare(seat, case));
         }
         let rounds = if case.is_heavy { self.options.heavy_rounds } else { self.options.rounds };

@@ -72,7 +72,7 @@ pub(super) fn write(options: &Options, environment: &Environment, roster: &Roste
 /// A cell of the table: numbers, or why there are none.
 pub(super) fn cell(cell: &Cell) -> String {
     if cell.is_unable {
-        return "has no such command".to_owned();
+        return "-".to_owned();
     }
     match (&cell.failure, Summary::of(&cell.samples)) {
         (Some(_), _) => "failed".to_owned(),
@@ -123,7 +123,7 @@ fn table(text: &mut String, roster: &Roster, outcomes: &[Outcome]) {
 fn cases(text: &mut String, outcomes: &[Outcome]) {
     text.push_str(
         "\nA ratio above 1 means that we are faster. Builds and containers have no network. After every run the file system is synced \
-         outside the clock. Docker's two builders share one daemon.\n\n",
+         outside the clock. Docker's two builders share one daemon, whose containers are measured once.\n\n",
     );
     for outcome in outcomes {
         line(text, format_args!("- **{}**: {}", outcome.case.name, outcome.case.title));

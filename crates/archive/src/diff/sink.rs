@@ -1,6 +1,7 @@
 //! Where the tar bytes of a scan go: to SHA-256, and to the output as they pass.
 //!
-//! What must stay true: small layers never start a thread; large ones hash on one of their own, with a bounded number of buffers between.
+//! What must stay true: small layers never start a thread; large ones hash on one of their own, with a bounded number of buffers between. Bodies are read
+//! straight into the buffer that is hashed: between the page cache and the two hashes nothing is copied.
 
 use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,21 +11,29 @@ use shipway_model::digest::{Digest, Sha256Hasher};
 
 use crate::Error;
 
-/// Bytes handed over at once: small enough to be still in the cache when the other thread takes them.
-const BUFFER: usize = 256 * 1024;
+/// Bytes handed over at once: small enough to be still in the cache when the other thread takes them, large enough that waking it costs nothing.
+const BUFFER: usize = 512 * 1024;
 
-/// Full buffers hashed here before a thread is worth its start: 1 MiB.
-const HASHED_HERE: u32 = 4;
+/// A body that is longer than what is left of a buffer is read in pieces no smaller than this, except its last one.
+const SMALLEST_PIECE: usize = 32 * 1024;
+
+/// Full buffers hashed here before a thread is worth its start: 512 KiB.
+const HASHED_HERE: u32 = 1;
 
 /// Buffers under way; more would only use memory, since the hash is the slower side.
-const BUFFERS: usize = 8;
+const BUFFERS: usize = 6;
 
 /// The sink.
 pub(super) struct HashingSink<'a> {
     out: &'a mut dyn Write,
+    /// Always `BUFFER` long; the first `filled` bytes are of the tar.
     buffer: Vec<u8>,
+    filled: usize,
     hashing: Hashing,
 }
+
+/// A buffer and how much of it counts.
+type Full = (Vec<u8>, usize);
 
 enum Hashing {
     /// On the caller's thread; `done` buffers so far.
@@ -33,7 +42,7 @@ enum Hashing {
         done: u32,
     },
     There {
-        full: SyncSender<Vec<u8>>,
+        full: SyncSender<Full>,
         empty: Receiver<Vec<u8>>,
         thread: JoinHandle<Option<Digest>>,
     },
@@ -42,20 +51,35 @@ enum Hashing {
 
 impl<'a> HashingSink<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
-        HashingSink { out, buffer: Vec::with_capacity(BUFFER), hashing: Hashing::Here { hasher: Sha256Hasher::new(), done: 0 } }
+        let hashing = Hashing::Here { hasher: Sha256Hasher::new(), done: 0 };
+        HashingSink { out, buffer: vec![0; BUFFER], filled: 0, hashing }
+    }
+
+    /// Where the next bytes of the tar may be put, of which `left` belong together; never empty. Say with [`Self::took`] how many were.
+    pub(super) fn room(&mut self, left: u64) -> Result<&mut [u8], Error> {
+        let here = BUFFER - self.filled;
+        if here == 0 || (here < SMALLEST_PIECE && left > here as u64) {
+            self.hand_over()?;
+        }
+        Ok(&mut self.buffer[self.filled..])
+    }
+
+    /// The first `count` bytes of the room are of the tar now.
+    pub(super) fn took(&mut self, count: usize) {
+        self.filled = BUFFER.min(self.filled + count);
     }
 
     /// The digest of everything written.
     pub(super) fn finish(mut self) -> Result<Digest, Error> {
-        self.out.write_all(&self.buffer).map_err(Error::Write)?;
+        self.out.write_all(&self.buffer[..self.filled]).map_err(Error::Write)?;
         self.out.flush().map_err(Error::Write)?;
         match std::mem::replace(&mut self.hashing, Hashing::Over) {
             Hashing::Here { mut hasher, .. } => {
-                hasher.update(&self.buffer);
+                hasher.update(&self.buffer[..self.filled]);
                 Ok(hasher.finish())
             }
             Hashing::There { full, thread, .. } => {
-                full.send(std::mem::take(&mut self.buffer)).map_err(|_| gone())?;
+                full.send((std::mem::take(&mut self.buffer), self.filled)).map_err(|_| gone())?;
                 drop(full);
                 thread.join().ok().flatten().ok_or_else(gone)
             }
@@ -64,19 +88,19 @@ impl<'a> HashingSink<'a> {
     }
 
     fn hand_over(&mut self) -> Result<(), Error> {
-        self.out.write_all(&self.buffer).map_err(Error::Write)?;
+        self.out.write_all(&self.buffer[..self.filled]).map_err(Error::Write)?;
         if let Hashing::Here { done: HASHED_HERE, .. } = self.hashing {
             self.hashing = start(std::mem::replace(&mut self.hashing, Hashing::Over));
         }
+        let filled = std::mem::take(&mut self.filled);
         match &mut self.hashing {
             Hashing::There { full, empty, .. } => {
-                let fresh = empty.try_recv().unwrap_or_else(|_| Vec::with_capacity(BUFFER));
-                full.send(std::mem::replace(&mut self.buffer, fresh)).map_err(|_| gone())
+                let fresh = empty.try_recv().unwrap_or_else(|_| vec![0; BUFFER]);
+                full.send((std::mem::replace(&mut self.buffer, fresh), filled)).map_err(|_| gone())
             }
             Hashing::Here { hasher, done } => {
-                hasher.update(&self.buffer);
+                hasher.update(&self.buffer[..filled]);
                 *done += 1;
-                self.buffer.clear();
                 Ok(())
             }
             Hashing::Over => Err(gone()),
@@ -89,13 +113,12 @@ fn start(hashing: Hashing) -> Hashing {
     let Hashing::Here { hasher, done } = hashing else { return hashing };
     // The state follows the thread through a channel, because a thread that fails to start would take it along.
     let (state, taken) = sync_channel::<Sha256Hasher>(1);
-    let (full, incoming) = sync_channel::<Vec<u8>>(BUFFERS);
+    let (full, incoming) = sync_channel::<Full>(BUFFERS);
     let (outgoing, empty) = sync_channel::<Vec<u8>>(BUFFERS + 2);
     let work = move || {
         let mut hasher = taken.recv().ok()?;
-        while let Ok(mut buffer) = incoming.recv() {
-            hasher.update(&buffer);
-            buffer.clear();
+        while let Ok((buffer, filled)) = incoming.recv() {
+            hasher.update(&buffer[..filled]);
             // When nobody takes it back the buffer is simply freed.
             let _ = outgoing.try_send(buffer);
         }
@@ -116,11 +139,10 @@ fn gone() -> Error {
 
 impl Write for HashingSink<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.buffer.len() == BUFFER {
-            self.hand_over().map_err(Error::into_io)?;
-        }
-        let count = bytes.len().min(BUFFER - self.buffer.len());
-        self.buffer.extend_from_slice(&bytes[..count]);
+        let room = self.room(1).map_err(Error::into_io)?;
+        let count = bytes.len().min(room.len());
+        room[..count].copy_from_slice(&bytes[..count]);
+        self.took(count);
         Ok(count)
     }
 

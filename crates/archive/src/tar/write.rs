@@ -68,6 +68,17 @@ impl<W: Write> TarWriter<W> {
         Ok((self.inner, self.written))
     }
 
+    /// The output, for a body that is put there without passing through `Write`; [`Self::passed`] tells how much of it was.
+    pub(crate) fn inner_mut(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
+    /// Counts `count` bytes of the current body that went straight to the output; the caller has kept within the size it told.
+    pub(crate) fn passed(&mut self, count: u64) {
+        self.left -= count;
+        self.written += count;
+    }
+
     fn end_body(&mut self, before: &[u8]) -> Result<(), Error> {
         if self.left > 0 {
             return Err(Error::Changed { path: format!("(the one before {:?})", crate::error::show(before)) });
@@ -128,7 +139,7 @@ fn block(entry: &Entry, size: u64, records: &mut Vec<u8>) -> [u8; BLOCK] {
             pax::push_record(records, key.as_bytes(), value.to_string().as_bytes());
         }
         let value = if value > most { 0 } else { value };
-        block[at..at + digits].copy_from_slice(format!("{value:0digits$o}").as_bytes());
+        octal(&mut block[at..at + digits], value);
     };
     number(100, 7, u64::from(entry.mode & 0o7777), "mode");
     number(108, 7, u64::from(entry.uid), "uid");
@@ -137,7 +148,7 @@ fn block(entry: &Entry, size: u64, records: &mut Vec<u8>) -> [u8; BLOCK] {
     number(329, 7, u64::from(entry.device.0), "SCHILY.devmajor");
     number(337, 7, u64::from(entry.device.1), "SCHILY.devminor");
     let whole = u64::try_from(entry.mtime.seconds).ok().filter(|seconds| *seconds <= ELEVEN);
-    block[136..147].copy_from_slice(format!("{:011o}", whole.unwrap_or(0)).as_bytes());
+    octal(&mut block[136..147], whole.unwrap_or(0));
     if whole.is_none() || entry.mtime.nanoseconds != 0 {
         pax::push_record(records, b"mtime", time_text(entry).as_bytes());
     }
@@ -166,7 +177,16 @@ fn block(entry: &Entry, size: u64, records: &mut Vec<u8>) -> [u8; BLOCK] {
 fn seal(block: &mut [u8; BLOCK]) {
     block[148..156].fill(b' ');
     let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
-    block[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    octal(&mut block[148..154], u64::from(sum));
+    block[154] = 0;
+}
+
+/// Fills `field` with the octal digits of `value`, zeros in front; what does not fit was checked by the caller.
+fn octal(field: &mut [u8], mut value: u64) {
+    for digit in field.iter_mut().rev() {
+        *digit = b'0' + (value & 7) as u8;
+        value >>= 3;
+    }
 }
 
 /// Prefix and name whose join with `/` is `path`, if the fields can hold it.

@@ -64,6 +64,7 @@ struct FsckAnswer {
 struct FsckFinding {
     kind: String,
     what: String,
+    #[serde(rename = "where")]
     place: String,
     fixed: bool,
 }

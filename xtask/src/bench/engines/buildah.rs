@@ -51,13 +51,17 @@ impl Engine for Buildah {
 
     fn build(&self, request: BuildRequest<'_>) -> Invocation {
         let call = self.client().args(["bud", "--layers", "--runtime", "runc", "--network", "none"]);
-        let call = call.args(["--cgroup-parent", &self.0.control_group]).args(LIMITS).args(["--tag", request.image]);
+        let call = call.args(["--cgroup-parent", &self.0.build_group]).args(LIMITS).args(["--tag", request.image]);
         let call = if request.no_cache { call.arg("--no-cache") } else { call };
         call.path(request.context)
     }
 
     fn image_id(&self, image: &str) -> Invocation {
         self.client().args(["inspect", "--type", "image", "--format", "{{.FromImageID}}", image])
+    }
+
+    fn is_measured_for_builds_only(&self) -> bool {
+        true
     }
 
     fn run(&self, _image: &str, _command: &[&str]) -> Option<Invocation> {

@@ -111,6 +111,11 @@ impl Engine for Docker {
         self.client().args(["image", "inspect", "--format", "{{.Id}}", image])
     }
 
+    /// Containers are the daemon's, whichever builder made their image: once is enough.
+    fn is_measured_for_builds_only(&self) -> bool {
+        self.builder == Builder::BuildKit
+    }
+
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation> {
         Some(self.client().args(["run", "--rm", "--network", "none", image]).args(command))
     }

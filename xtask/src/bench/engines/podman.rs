@@ -18,7 +18,10 @@ pub(super) struct Containers {
     data_root: PathBuf,
     run: PathBuf,
     home: PathBuf,
-    pub(super) control_group: String,
+    /// Where containers go.
+    control_group: String,
+    /// Where build steps go: they take the group itself, and one with children refuses the rules about devices.
+    pub(super) build_group: String,
 }
 
 impl Containers {
@@ -33,6 +36,7 @@ impl Containers {
             run: stage.subfolder(&format!("{name}-run"))?,
             home: stage.subfolder(&format!("{name}-home"))?,
             control_group: format!("/{}", stage.control_group),
+            build_group: format!("/{}/{name}-build", stage.control_group),
         })
     }
 
@@ -97,7 +101,7 @@ impl Engine for Podman {
     }
 
     fn build(&self, request: BuildRequest<'_>) -> Invocation {
-        let call = self.client().args(["build", "--network", "none", "--cgroup-parent", &self.0.control_group]).args(LIMITS);
+        let call = self.client().args(["build", "--network", "none", "--cgroup-parent", &self.0.build_group]).args(LIMITS);
         let call = call.args(["--tag", request.image]);
         let call = if request.no_cache { call.arg("--no-cache") } else { call };
         call.path(request.context)
