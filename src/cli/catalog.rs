@@ -133,7 +133,7 @@ impl Entry {
         if definition.get_arguments().all(|argument| argument.is_positional() || argument.is_hide_set()) {
             definition = definition.help_template("Usage:  {usage}\n\n{about-with-newline}\n{before-help}");
         }
-        output::line(definition.render_long_help().to_string().trim_end())
+        output::line(definition.render_help().to_string().trim_end())
     }
 }
 

@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal};
 use shipway_testkit::{Daemon, Setup};
 
 use crate::BINARY;
-use world::{Kind, Op, World};
+use world::{Kind, World};
 
 /// Rounds of an ordinary run.
 const ROUNDS: u64 = 12;

@@ -4,12 +4,12 @@
 //! What must stay true: nothing outside the folder is read, whatever symlinks say; a file is taken as unchanged only when device, inode, size and both
 //! times are the same *and* those times are well before the moment it was hashed, because two writes within one tick of the clock look alike.
 
+mod reader;
 mod remembered;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -20,11 +20,15 @@ use crate::error::show;
 use crate::ignore::{IgnoreFile, Verdict};
 use crate::index::{ContentDigest, IndexEntry, LayerIndex, Node, compare_paths, parent};
 use crate::tree::Tree;
+use reader::Reader;
 
 pub use remembered::ContextIndex;
 
 /// Threads that stat or hash side by side; more do not help the disks and caches we measured.
 const THREADS: usize = 4;
+
+/// Files a thread takes at once: neighbours lie in one folder, which is then opened once.
+const RUN: usize = 32;
 
 /// One thing of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +49,8 @@ pub struct ContextEntry {
     pub dev: u64,
     /// Inode.
     pub ino: u64,
+    /// Names the inode has on its filesystem.
+    pub nlink: u64,
     /// Text of a symlink, else empty.
     pub link: Vec<u8>,
     /// Numbers of a device node.
@@ -113,14 +119,17 @@ impl ContextScan {
     /// # Cost
     /// Reads the files `known` does not know, on several threads.
     pub fn select(&self, paths: &[Vec<u8>], known: &mut ContextIndex) -> Result<LayerIndex, Error> {
-        let mut wanted = BTreeSet::new();
+        let mut wanted = vec![false; self.entries.len()];
         for path in paths {
             self.add_subtree(path, &mut wanted)?;
         }
-        let chosen: Vec<&ContextEntry> = wanted.into_iter().map(|at| &self.entries[at]).collect();
+        let chosen: Vec<&ContextEntry> = self.entries.iter().zip(wanted).filter(|(_, wanted)| *wanted).map(|(entry, _)| entry).collect();
         let digests = self.digests(&chosen, known)?;
         let entries = chosen.iter().zip(digests).map(|(entry, content)| index_entry(entry, content));
-        LayerIndex::from_sorted(std::iter::once(root_entry()).chain(entries).collect())
+        let mut all = Vec::with_capacity(chosen.len() + 1);
+        all.push(root_entry());
+        all.extend(entries);
+        LayerIndex::from_sorted(all)
     }
 
     /// BLAKE3 of the content of one file of the context.
@@ -130,20 +139,22 @@ impl ContextScan {
         self.digests(&[entry], known).map(|digests| digests[0])
     }
 
-    fn add_subtree(&self, path: &[u8], wanted: &mut BTreeSet<usize>) -> Result<(), Error> {
+    fn add_subtree(&self, path: &[u8], wanted: &mut [bool]) -> Result<(), Error> {
         let mut start = 0;
         if !path.is_empty() {
             let find = |path: &[u8]| self.entries.binary_search_by(|entry| compare_paths(&entry.path, path)).ok();
             start = find(path).ok_or_else(|| Error::NotFound { path: show(path) })?;
             let mut folder = parent(path);
             while !folder.is_empty() {
-                wanted.extend(find(folder));
+                if let Some(at) = find(folder) {
+                    wanted[at] = true;
+                }
                 folder = parent(folder);
             }
         }
         let within = |entry: &&ContextEntry| crate::index::is_within(&entry.path, path);
         let count = self.entries[start..].iter().take_while(within).count();
-        wanted.extend(start..start + count);
+        wanted[start..start + count].fill(true);
         Ok(())
     }
 
@@ -157,12 +168,14 @@ impl ContextScan {
                 None => unknown.push(at),
             }
         }
-        let (next, threads) = (AtomicUsize::new(0), threads().min(unknown.len()));
+        let (next, threads) = (AtomicUsize::new(0), threads().min(unknown.len().div_ceil(RUN)));
         let work = || -> Result<Vec<(usize, ContentDigest)>, Error> {
             let mut done = Vec::new();
-            let mut buffer = vec![0; 256 * 1024];
-            while let Some(at) = unknown.get(next.fetch_add(1, Ordering::Relaxed)) {
-                done.push((*at, self.hash(chosen[*at], &mut buffer)?));
+            let mut reader = Reader::new(&self.root);
+            while let Some(run) = unknown.chunks(RUN).nth(next.fetch_add(1, Ordering::Relaxed)) {
+                for at in run {
+                    done.push((*at, reader.hash(chosen[*at])?));
+                }
             }
             Ok(done)
         };
@@ -179,31 +192,6 @@ impl ContextScan {
             }
         }
         Ok(digests)
-    }
-
-    fn hash(&self, entry: &ContextEntry, buffer: &mut [u8]) -> Result<ContentDigest, Error> {
-        use std::io::Read;
-        use std::os::unix::ffi::OsStrExt;
-        let path = std::path::Path::new(std::ffi::OsStr::from_bytes(&entry.path));
-        let changed = || Error::Changed { path: show(&entry.path) };
-        let mut file = self.root.open_regular(path).map_err(|error| if error.is_not_found() { changed() } else { error.into() })?;
-        let mut hasher = blake3::Hasher::new();
-        loop {
-            match file.read(buffer) {
-                Ok(0) => break,
-                Ok(count) => hasher.update(&buffer[..count]),
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-                Err(error) => {
-                    return Err(shipway_sys::Error::from_io(format!("read({path:?} beneath {:?})", self.root.label()), &error).into());
-                }
-            };
-        }
-        // Looked at after reading: then no write before or during it can go unseen.
-        let found = shipway_sys::path::metadata(&file)?;
-        if (found.dev, found.ino, found.size, found.mtime) != (entry.dev, entry.ino, entry.size, entry.mtime) {
-            return Err(changed());
-        }
-        Ok(*hasher.finalize().as_bytes())
     }
 }
 

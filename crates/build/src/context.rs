@@ -125,9 +125,9 @@ impl ContextFiles {
         self.entry(path).map(|entry| entry.mtime).unwrap_or_default()
     }
 
-    /// The inode of the thing at `path`.
+    /// The inode of the thing at `path`, if it has several names.
     pub(crate) fn shared_inode(&self, path: &[u8]) -> Option<(u64, u64)> {
-        self.entry(path).map(|entry| (entry.dev, entry.ino))
+        self.entry(path).filter(|entry| entry.nlink > 1).map(|entry| (entry.dev, entry.ino))
     }
 
     /// Makes sure that an open file is the one that was looked at, unchanged.

@@ -29,7 +29,8 @@ use crate::open::{Inner, Store};
 use crate::snapshots::KEPT;
 use crate::{Error, Result};
 
-/// Background publishes are at least this far apart.
+/// Background publishes come this long after the first request for one: the publish that ends a build nearly always comes first, and then there is
+/// nothing left to sync beside the steps of the build.
 const SOON: Duration = Duration::from_secs(2);
 
 impl Store {
@@ -56,7 +57,7 @@ impl Store {
         Ok(value)
     }
 
-    /// Publishes what is pending in the background, at most every two seconds. For work that is worth keeping but was promised to nobody.
+    /// Publishes what is pending in the background, two seconds from now. For work that is worth keeping but was promised to nobody.
     pub fn publish_soon(&self) {
         self.inner.publisher.send(());
     }
@@ -139,9 +140,8 @@ fn discard_pending(shared: &Shared, newest: u64) {
 
 /// The publishing thread: waits for a request, then for its time, and publishes.
 pub(crate) fn serve(queue: &Receiver<()>, store: &Weak<Inner>) {
-    let mut last: Option<Instant> = None;
     while queue.recv().is_ok() {
-        let due = last.map_or_else(Instant::now, |last| last + SOON);
+        let due = Instant::now() + SOON;
         loop {
             match queue.recv_timeout(due.saturating_duration_since(Instant::now())) {
                 Ok(()) => {}
@@ -151,9 +151,12 @@ pub(crate) fn serve(queue: &Receiver<()>, store: &Weak<Inner>) {
         }
         let Some(inner) = store.upgrade() else { return };
         let store = Store { inner };
+        let nothing = { store.shared().read().pending.items.is_empty() && store.shared().unsynced().is_none() };
+        if nothing {
+            continue;
+        }
         if let Err(error) = store.publish(|_| Ok(())) {
             tracing::warn!(%error, "finished work could not be made durable in the background");
         }
-        last = Some(Instant::now());
     }
 }

@@ -64,6 +64,8 @@ struct MountAttributes {
 pub struct MountBuilder {
     context: OwnedFd,
     kind: String,
+    /// The first column of mountinfo was chosen; otherwise it is the kind, as mount(8) users expect, and not "none".
+    has_source: bool,
 }
 
 impl MountBuilder {
@@ -71,12 +73,13 @@ impl MountBuilder {
     pub fn new(kind: &str) -> Result<Self, Error> {
         let context =
             rustix::mount::fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|errno| Error::new(format!("fsopen({kind:?})"), errno))?;
-        Ok(Self { context, kind: kind.to_owned() })
+        Ok(Self { context, kind: kind.to_owned(), has_source: false })
     }
 
     /// Sets an option that has a value.
-    pub fn option(self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Result<Self, Error> {
+    pub fn option(mut self, key: &str, value: impl AsRef<std::ffi::OsStr>) -> Result<Self, Error> {
         let value = value.as_ref();
+        self.has_source |= key == "source";
         match rustix::mount::fsconfig_set_string(&self.context, key, value) {
             Ok(()) => Ok(self),
             Err(errno) => Err(self.failure(format!("fsconfig({:?}, {key:?} = {value:?})", self.kind), errno)),
@@ -93,6 +96,10 @@ impl MountBuilder {
 
     /// Makes the filesystem and a detached mount of it with the given [`attribute`] bits.
     pub fn mount(self, attributes: u64) -> Result<DetachedMount, Error> {
+        if !self.has_source {
+            let kind = self.kind.clone();
+            return self.option("source", kind)?.mount(attributes);
+        }
         if let Err(errno) = rustix::mount::fsconfig_create(&self.context) {
             return Err(self.failure(format!("mount {:?}", self.kind), errno));
         }

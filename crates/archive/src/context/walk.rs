@@ -1,8 +1,12 @@
 //! The walk over a context: folders are shared out among threads, each lists one and stats what is in it.
+//!
+//! What must stay true: a listing is sorted by names, so putting the listings together folder by folder gives the order of a `LayerIndex`; nothing is
+//! sorted as a whole.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use shipway_sys::path::{FileKind, Root};
@@ -10,24 +14,32 @@ use shipway_sys::path::{FileKind, Root};
 use super::ContextEntry;
 use crate::Error;
 use crate::ignore::{IgnoreFile, Verdict};
-use crate::index::{compare_paths, is_within};
+use crate::index::is_within;
 use crate::tree::join;
 
-/// A folder to be listed.
+/// A folder to be listed, by its number.
 struct Job {
+    number: usize,
     path: Vec<u8>,
     verdict: Verdict,
 }
 
-/// An entry, and whether it is here only because something below it may be.
-type Found = (ContextEntry, bool);
+/// Something in a folder.
+struct Found {
+    entry: ContextEntry,
+    /// It is here only because something below it may be.
+    only_for_below: bool,
+    /// The number of the folder it is.
+    folder: Option<usize>,
+}
 
 #[derive(Default)]
 struct State {
     jobs: Vec<Job>,
     /// Jobs taken and not finished.
     busy: usize,
-    found: Vec<Found>,
+    /// What was found in each folder, by its number.
+    found: Vec<Vec<Found>>,
     failed: Option<Error>,
 }
 
@@ -36,12 +48,14 @@ struct Shared<'a> {
     ignore: &'a IgnoreFile,
     state: Mutex<State>,
     changed: Condvar,
+    /// How many folders have a number.
+    folders: AtomicUsize,
 }
 
 pub(super) fn walk(root: &Root, ignore: &IgnoreFile, threads: usize) -> Result<Vec<ContextEntry>, Error> {
-    let first = Job { path: Vec::new(), verdict: Verdict::default() };
+    let first = Job { number: 0, path: Vec::new(), verdict: Verdict::default() };
     let state = State { jobs: vec![first], ..State::default() };
-    let shared = Shared { root, ignore, state: Mutex::new(state), changed: Condvar::new() };
+    let shared = Shared { root, ignore, state: Mutex::new(state), changed: Condvar::new(), folders: AtomicUsize::new(1) };
     std::thread::scope(|scope| {
         for _ in 1..threads {
             scope.spawn(|| shared.work());
@@ -51,7 +65,7 @@ pub(super) fn walk(root: &Root, ignore: &IgnoreFile, threads: usize) -> Result<V
     let state = shared.state.into_inner().unwrap_or_else(PoisonError::into_inner);
     match state.failed {
         Some(error) => Err(error),
-        None => Ok(settle(state.found)),
+        None => Ok(settle(together(state.found))),
     }
 }
 
@@ -76,12 +90,17 @@ impl Shared<'_> {
             state.busy -= 1;
             match outcome {
                 Ok((found, jobs)) => {
-                    state.found.extend(found);
+                    if state.found.len() <= job.number {
+                        state.found.resize_with(job.number + 1, Vec::new);
+                    }
+                    state.found[job.number] = found;
                     state.jobs.extend(jobs);
                 }
                 Err(error) => state.failed = Some(error),
             }
-            self.changed.notify_all();
+            if !state.jobs.is_empty() || state.busy == 0 || state.failed.is_some() {
+                self.changed.notify_all();
+            }
         }
     }
 
@@ -114,8 +133,9 @@ impl Shared<'_> {
                 FileKind::Socket => continue,
                 _ => Vec::new(),
             };
-            if is_dir {
-                jobs.push(Job { path: path.clone(), verdict: verdict.clone() });
+            let folder = is_dir.then(|| self.folders.fetch_add(1, Ordering::Relaxed));
+            if let Some(number) = folder {
+                jobs.push(Job { number, path: path.clone(), verdict: verdict.clone() });
             }
             let entry = ContextEntry {
                 path,
@@ -126,10 +146,11 @@ impl Shared<'_> {
                 ctime: seen.ctime,
                 dev: seen.dev,
                 ino: seen.ino,
+                nlink: seen.nlink,
                 link,
                 rdev: seen.rdev,
             };
-            found.push((entry, verdict.excluded));
+            found.push(Found { entry, only_for_below: verdict.excluded, folder });
         }
         Ok((found, jobs))
     }
@@ -139,11 +160,30 @@ impl Shared<'_> {
     }
 }
 
-/// Sorts, and drops folders that were left out and turned out to hold nothing that comes back.
-fn settle(mut found: Vec<Found>) -> Vec<ContextEntry> {
-    found.sort_unstable_by(|(a, _), (b, _)| compare_paths(&a.path, &b.path));
+/// Puts the listings in order, each folder's behind the folder itself.
+fn together(mut folders: Vec<Vec<Found>>) -> Vec<Found> {
+    let mut listing = |number: usize| folders.get_mut(number).map(std::mem::take).unwrap_or_default().into_iter();
+    let mut all = Vec::new();
+    let mut open = vec![listing(0)];
+    while let Some(level) = open.last_mut() {
+        let Some(found) = level.next() else {
+            open.pop();
+            continue;
+        };
+        let folder = found.folder;
+        all.push(found);
+        open.extend(folder.map(&mut listing));
+    }
+    all
+}
+
+/// Drops folders that were left out and turned out to hold nothing that comes back.
+fn settle(found: Vec<Found>) -> Vec<ContextEntry> {
+    if !found.iter().any(|found| found.only_for_below) {
+        return found.into_iter().map(|found| found.entry).collect();
+    }
     let mut kept: Vec<ContextEntry> = Vec::with_capacity(found.len());
-    for (entry, only_for_below) in found.into_iter().rev() {
+    for Found { entry, only_for_below, .. } in found.into_iter().rev() {
         // Going backwards, the last one kept is the first that follows this folder.
         let holds = || kept.last().is_some_and(|next| is_within(&next.path, &entry.path));
         if !only_for_below || holds() {

@@ -3,7 +3,14 @@
 //! Every field is preceded by its length or has a fixed one, so no two different entries feed the same bytes. Names are hashed by the folder, not by
 //! the entry: a file has the same digest wherever it lies, which is what a `COPY` wants to know.
 
+use std::sync::LazyLock;
+
+use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
+
 use super::{ContentDigest, IndexEntry, Node};
+
+/// What these digests are told apart from all others by; derived once, because deriving costs as much as an entry.
+static CONTEXT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("shipway 2026 tree entry v1"));
 
 /// Digest of an entry that is not a folder.
 pub(crate) fn leaf(entry: &IndexEntry) -> ContentDigest {
@@ -48,7 +55,7 @@ pub(super) fn all(entries: &[IndexEntry]) -> Vec<ContentDigest> {
 
 /// Feeds everything but names; `marks` says whether an opaque folder differs from a plain one.
 fn header(entry: &IndexEntry, marks: bool) -> blake3::Hasher {
-    let mut hasher = blake3::Hasher::new_derive_key("shipway 2026 tree entry v1");
+    let mut hasher = blake3::Hasher::new_from_context_key(&CONTEXT);
     let kind = match &entry.node {
         Node::Whiteout => 0,
         Node::Directory { opaque } => 1 | u8::from(*opaque && marks) << 7,

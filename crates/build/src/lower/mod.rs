@@ -20,7 +20,7 @@ use shipway_model::{Platform, Reference};
 use crate::graph::{BuildGraph, Face, Op, VertexIndex};
 use crate::ports::ResolvedImage;
 use crate::progress::VertexId;
-use crate::request::BuildOptions;
+use crate::request::{BuildOptions, Flavour};
 
 pub(crate) use from::{image_wishes, needed_stages};
 pub(crate) use run::SCRIPT_FOLDER;
@@ -97,11 +97,33 @@ pub(crate) fn lower(recipe: &Recipe<'_>) -> Result<Lowered, Vec<Diagnostic>> {
     match end {
         Some(end) if diagnostics.iter().all(|diagnostic| !diagnostic.is_error()) => {
             let mut steps = lowerer.steps;
+            if recipe.options.flavour == Flavour::Classic {
+                steps.extend(steps_around(recipe, &end));
+            }
             steps.sort_by_key(|step| step.place);
             Ok(Lowered::Graph(Box::new(Plan { graph: lowerer.graph, end, steps, context: lowerer.context, warnings: diagnostics })))
         }
         _ => Err(diagnostics),
     }
+}
+
+/// The steps that only the classic display counts: every ARG before the first FROM, and `--label` as a last LABEL.
+fn steps_around(recipe: &Recipe<'_>, end: &Arc<StageState>) -> Vec<StepDraft> {
+    let mut steps: Vec<StepDraft> = recipe
+        .dockerfile
+        .global_args
+        .iter()
+        .map(|argument| StepDraft { display: argument.display(), stage: 0, vertex: None, place: argument.span.start_byte, after: None })
+        .collect();
+    let labels = &recipe.options.labels;
+    if !labels.is_empty() {
+        let words: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let mut labelled = (**end).clone();
+        labelled.config.config.labels.extend(labels.iter().cloned());
+        let display = format!("LABEL {}", words.join(" "));
+        steps.push(StepDraft { display, stage: recipe.target, vertex: None, place: usize::MAX, after: Some(Arc::new(labelled)) });
+    }
+    steps
 }
 
 /// The state of lowering one Dockerfile.

@@ -7,6 +7,7 @@ use shipway_model::{BuildId, Reference};
 use shipway_store::{LayerOrigin, NewImage};
 use tokio_util::sync::CancellationToken;
 
+use super::familiar::Familiar;
 use super::history::{BuildStatus, Recorder};
 use super::{BuildFinished, BuildSpec};
 use crate::{Engine, Error, Result, Subject, blocking, clock};
@@ -24,7 +25,8 @@ impl Engine {
         let id = BuildId::from_random(clock::random());
         let tags: Vec<Reference> = spec.tags.into_iter().map(Reference::with_default_tag).collect();
         let recorder = Recorder::start(self, id, &tags);
-        let sink = recorder.sink(progress);
+        let familiar = Familiar::of(&self.inner.store, spec.options.flavour).await?;
+        let sink = familiar.sink(recorder.sink(progress));
         let mut options = spec.options;
         options.tags.clone_from(&tags);
         options.proxies.extend(self.inner.config.proxies.clone());
@@ -42,6 +44,7 @@ impl Engine {
             }
             Err(error) => Err(error),
         };
+        familiar.keep(&self.inner.store);
         match result {
             Ok(outcome) => {
                 recorder.finish(BuildStatus::Completed, Some(outcome.image), outcome.cached_steps, outcome.total_steps);

@@ -26,6 +26,7 @@ impl Engine {
             let keyword = change.split_whitespace().next().unwrap_or_default().to_uppercase();
             if !ALLOWED.contains(&keyword.as_str()) {
                 let hint = format!("use one of {}", ALLOWED.join(", "));
+                let keyword = keyword.to_lowercase();
                 return Err(Error::InvalidWithHint { reason: format!("{keyword} is not a valid change command"), hint });
             }
         }
@@ -38,6 +39,15 @@ impl Engine {
         };
         let outcome = shipway_build::build(request, self.inner.store.clone(), self.build_ports(), Arc::new(|_| {}), CancellationToken::new()).await?;
         let config = ImageConfig::parse(&outcome.config_bytes).map_err(|error| Error::internal(error.to_string()))?;
-        Ok(config.config)
+        let mut defaults = config.config;
+        // What building on `scratch` adds by itself was not asked for.
+        let says = |word: &str| changes.iter().any(|change| change.to_uppercase().contains(word));
+        if !says("PATH") {
+            defaults.env.retain(|entry| !entry.starts_with("PATH="));
+        }
+        if !says("WORKDIR") {
+            defaults.working_dir.clear();
+        }
+        Ok(defaults)
     }
 }

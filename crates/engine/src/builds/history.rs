@@ -133,8 +133,11 @@ fn write_record(folder: &Path, record: &BuildRecord) -> std::io::Result<()> {
 /// Deletes the oldest builds beyond what is kept.
 fn forget_old(builds: &Path) -> std::io::Result<()> {
     let mut folders = Vec::new();
-    for entry in std::fs::read_dir(builds)? {
-        let entry = entry?;
+    let entries = std::fs::read_dir(builds)?.collect::<std::io::Result<Vec<_>>>()?;
+    if entries.len() <= KEPT {
+        return Ok(());
+    }
+    for entry in entries {
         folders.push((entry.metadata()?.modified()?, entry.path()));
     }
     folders.sort();

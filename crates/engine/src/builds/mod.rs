@@ -4,6 +4,7 @@ mod build;
 pub(crate) mod changes;
 mod context;
 mod executor;
+mod familiar;
 mod history;
 mod images;
 mod prune;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use shipway_store::PrepareOptions;
 use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, env};
 
-use super::spec::{CreateSpec, Created, NetworkMode};
+use super::spec::{CreateSpec, Created};
 use super::{CONTAINERS, Container, ContainerRecord, ContainerState, ResolvedProcess};
 use crate::{Engine, Error, Result, Subject, blocking, clock};
 
@@ -25,8 +25,7 @@ impl Engine {
     /// # Cost
     /// Two folders, one row, one sync of the log.
     pub async fn create_container(&self, spec: CreateSpec) -> Result<Created> {
-        refuse_unsupported(&spec)?;
-        super::spec::capabilities_of(&spec.host)?;
+        super::refuse::refuse(&spec)?;
         let image = self.resolve_image(&spec.image)?;
         let image = self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
         refuse_foreign_platform(&spec, &image.config)?;
@@ -122,34 +121,6 @@ pub(crate) fn name_taken(name: &ContainerName, owner: &Container) -> Error {
         ),
         hint: Some(format!("{} is {}; to replace it: shipway rm -f {name}", record.id.short(), super::describe(&record.state))),
     }
-}
-
-/// Options that are accepted by the grammar and come with a later issue.
-fn refuse_unsupported(spec: &CreateSpec) -> Result<()> {
-    let host = &spec.host;
-    let refuse = |what: String| Err(Error::NotSupportedYet { what });
-    if !host.publish.is_empty() || host.publish_all {
-        return refuse("publishing ports (-p, -P)".to_owned());
-    }
-    if let NetworkMode::Named(name) = &host.network {
-        return refuse(format!("network \"{name}\" (only none and host exist)"));
-    }
-    if !host.volumes_from.is_empty() || !host.links.is_empty() {
-        return refuse("--volumes-from and --link".to_owned());
-    }
-    if let Some(mount) = host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs)) {
-        return refuse(format!("a {} mount on {}", mount.kind, mount.target));
-    }
-    if !host.userns_mode.is_empty() && host.userns_mode != "host" {
-        return refuse(format!("user namespace mode \"{}\"", host.userns_mode));
-    }
-    if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "shipway" | "runc" | "io.containerd.runc.v2") {
-        return refuse(format!("runtime \"{}\"", host.runtime));
-    }
-    if !matches!(host.log.driver.as_str(), "" | "json-file" | "local" | "none") {
-        return Err(Error::invalid(format!("logger: no log driver named '{}' is registered", host.log.driver)));
-    }
-    Ok(())
 }
 
 fn refuse_foreign_platform(spec: &CreateSpec, config: &shipway_model::ImageConfig) -> Result<()> {

@@ -131,7 +131,7 @@ impl Engine {
         let (handle, attachment) = match started {
             Ok(started) => started,
             Err(error) => {
-                let code = if let Error::StartFailed { code, .. } = &error { *code } else { 125 };
+                let code = if let Error::StartFailed { code, .. } = &error { *code } else { 126 };
                 *exec.life() = Life::Ended { code, pid: 0 };
                 self.forget(&exec);
                 return Err(error);
@@ -243,8 +243,8 @@ impl Engine {
 fn explain(error: LaunchError) -> Error {
     let code = match &error {
         LaunchError::NotFound { .. } => 127,
-        LaunchError::NotExecutable { .. } => 126,
-        _ => 125,
+        // dockerd's code for every other refusal of an exec.
+        _ => 126,
     };
     Error::StartFailed { code, message: format!("OCI runtime exec failed: {error}"), hint: None }
 }

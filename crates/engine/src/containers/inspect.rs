@@ -2,7 +2,7 @@
 
 use std::sync::PoisonError;
 
-use super::{Container, ContainerSize, ContainerState, ContainerView};
+use super::{Container, ContainerSize, ContainerView};
 use crate::{Engine, Result, blocking};
 
 impl Engine {
@@ -17,10 +17,7 @@ impl Engine {
         let record = container.record();
         let size = if with_size { Some(self.measure(&record).await?) } else { None };
         let files = self.generated_files(record.id);
-        let finished_at = match &record.state {
-            ContainerState::Exited { finished, .. } | ContainerState::Restarting { finished, .. } => Some(*finished),
-            _ => None,
-        };
+        let finished_at = record.finished_at();
         let has_log = record.spec.host.log.driver != "none";
         Ok(ContainerView {
             image_name: self.image_name_of(&record),

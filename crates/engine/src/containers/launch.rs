@@ -53,7 +53,7 @@ impl Engine {
         spec.namespaces = self.namespaces_of(host)?;
         spec.limits = host.limits.clone();
         spec.limits.pids = Some(host.limits.pids.unwrap_or(PIDS));
-        spec.devices = devices_of(host);
+        spec.devices = devices_of(host)?;
         if host.privileged || host.security.unconfined_paths {
             spec.masked_paths = Vec::new();
             spec.readonly_paths = Vec::new();
@@ -165,7 +165,7 @@ impl Engine {
         }
         let max_size = match option("max-size") {
             Some("-1") => 0,
-            Some(text) => ByteSize::parse_decimal(text).map_err(|error| Error::invalid(format!("invalid log option max-size: {error}")))?.0,
+            Some(text) => ByteSize::parse_decimal(text).map_err(|error| Error::invalid(format!("failed to initialize logging driver: {error}")))?.0,
             None => DEFAULT_LOG_SIZE,
         };
         let max_files = match option("max-file") {
@@ -214,11 +214,13 @@ fn mount_of(spec: &MountSpec) -> Result<Mount> {
     }
 }
 
-fn devices_of(host: &HostOptions) -> Vec<Device> {
-    let device = |(host_path, container_path, permissions): &(String, String, String)| Device {
-        host_path: host_path.into(),
-        container_path: container_path.clone(),
-        permissions: permissions.clone(),
+fn devices_of(host: &HostOptions) -> Result<Vec<Device>> {
+    let device = |(host_path, container_path, permissions): &(String, String, String)| {
+        if !std::path::Path::new(host_path).exists() {
+            let reason = format!("error gathering device information while adding custom device \"{host_path}\": no such file or directory");
+            return Err(Error::invalid(reason));
+        }
+        Ok(Device { host_path: host_path.into(), container_path: container_path.clone(), permissions: permissions.clone() })
     };
     host.devices.iter().map(device).collect()
 }

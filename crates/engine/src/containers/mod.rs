@@ -14,6 +14,7 @@ mod list;
 mod logs;
 mod prune;
 mod record;
+mod refuse;
 mod remove;
 mod rename;
 mod resolve;

@@ -42,6 +42,16 @@ pub struct ResolvedProcess {
     pub volumes: std::collections::BTreeSet<String>,
 }
 
+impl ContainerRecord {
+    /// When its last process ended, where one has.
+    pub fn finished_at(&self) -> Option<Timestamp> {
+        match self.state {
+            ContainerState::Exited { finished, .. } | ContainerState::Restarting { finished, .. } => Some(finished),
+            _ => None,
+        }
+    }
+}
+
 impl ResolvedProcess {
     /// The argument vector: entrypoint, then command.
     pub fn args(&self) -> Vec<String> {

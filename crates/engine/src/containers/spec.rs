@@ -228,5 +228,9 @@ pub(crate) fn capabilities_of(host: &HostOptions) -> crate::Result<CapabilitySet
     if host.privileged {
         return Ok(Capability::all());
     }
+    // Judged list by list first: the user is told which one holds the wrong name.
+    for (what, add, drop) in [("CapAdd", &host.cap_add[..], &[][..]), ("CapDrop", &[][..], &host.cap_drop[..])] {
+        CapabilitySet::from_docker(add, drop).map_err(|error| crate::Error::Invalid { reason: format!("invalid {what}: {error}") })?;
+    }
     CapabilitySet::from_docker(&host.cap_add, &host.cap_drop).map_err(|error| crate::Error::Invalid { reason: error.to_string() })
 }

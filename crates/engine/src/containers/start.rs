@@ -35,16 +35,32 @@ impl Engine {
         match self.launch(container).await {
             Ok(()) => Ok(()),
             Err(error) => {
-                let failure = start_failure(&error);
-                self.save_lazily(container.change(|record| record.state = ContainerState::Created { error: Some(failure.clone()) }));
-                container.milestones.send_modify(|now| {
-                    now.exits += 1;
-                    now.last = super::WaitOutcome { code: failure.code, error: Some(failure.message.clone()) };
-                });
-                self.after_failed_start(container);
+                self.note_failed_start(container, &error);
                 Err(error)
             }
         }
+    }
+
+    /// Records why the program did not run. Nobody's wait ends by it, because nothing ran; only a restart by policy, which others wait for,
+    /// comes to its end here.
+    fn note_failed_start(&self, container: &Arc<Container>, error: &Error) {
+        let failure = start_failure(error);
+        let before = container.record();
+        let state = match before.started_at {
+            None => ContainerState::Created { error: Some(failure.clone()) },
+            Some(_) => {
+                let finished = before.finished_at().unwrap_or_else(clock::now);
+                ContainerState::Exited { code: failure.code, finished, oom_killed: false, error: Some(failure.message) }
+            }
+        };
+        self.save_lazily(container.change(|record| record.state = state));
+        // Clients that attached for this start have nothing to wait for any more.
+        drop(attach::open_lobby(container));
+        container.milestones.send_modify(|now| {
+            now.exits += u64::from(matches!(before.state, ContainerState::Restarting { .. }));
+            now.last = super::WaitOutcome { code: failure.code, error: None };
+        });
+        self.after_failed_start(container);
     }
 
     /// Launches the process and records it as running.
@@ -92,8 +108,8 @@ fn explain(container: &Container, error: LaunchError) -> Error {
 }
 
 fn start_failure(error: &Error) -> StartFailure {
-    let code = if let Error::StartFailed { code, .. } = error { *code } else { 125 };
-    let at = clock::now();
-    tracing::debug!(%error, code, %at, "a container did not start");
+    // dockerd records 128 for a start that was refused before there was a program to judge.
+    let code = if let Error::StartFailed { code: code @ (126 | 127), .. } = error { *code } else { 128 };
+    tracing::debug!(%error, code, "a container did not start");
     StartFailure { code, message: error.to_string() }
 }

@@ -30,6 +30,7 @@ const COLUMNS: &[Column] = &[
     Column { key: "stime", title: "STIME", read: |process| process.started.clone() },
     Column { key: "tty", title: "TTY", read: |process| process.terminal.clone() },
     Column { key: "time", title: "TIME", read: |process| process.cpu_time.clone() },
+    Column { key: "bsdtime", title: "TIME", read: |process| process.short_cpu_time.clone() },
     Column { key: "cmd", title: "CMD", read: |process| process.command.clone() },
     Column { key: "args", title: "COMMAND", read: |process| process.command.clone() },
     Column { key: "command", title: "COMMAND", read: |process| process.command.clone() },
@@ -62,6 +63,7 @@ fn columns_of(ps_args: &str) -> Result<Vec<&'static Column>> {
     let trimmed = ps_args.trim();
     match trimmed.trim_start_matches('-') {
         "" | "ef" | "e" | "fe" => return Ok(named(&["uid", "pid", "ppid", "c", "stime", "tty", "time", "cmd"])),
+        "x" | "ax" => return Ok(named(&["pid", "tty", "stat", "bsdtime", "command"])),
         "aux" | "ux" | "auxww" => return Ok(named(&["user", "pid", "%cpu", "%mem", "vsz", "rss", "tty", "stat", "stime", "time", "args"])),
         _ => {}
     }
@@ -91,6 +93,7 @@ struct Process {
     terminal: String,
     started: String,
     cpu_time: String,
+    short_cpu_time: String,
     virtual_kilobytes: u64,
     resident_kilobytes: u64,
 }
@@ -121,6 +124,7 @@ impl Process {
             terminal: if number(4) == 0 { "?".to_owned() } else { format!("pts/{}", number(4) & 0xff) },
             started: started_at(number(19) / ticks),
             cpu_time: format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60),
+            short_cpu_time: format!("{}:{:02}", seconds / 60, seconds % 60),
             virtual_kilobytes: kilobytes("VmSize:"),
             resident_kilobytes: kilobytes("VmRSS:"),
         })

@@ -39,7 +39,11 @@ impl Engine {
     pub(crate) fn resolve_image(&self, name: &str) -> Result<ImageId> {
         self.inner.store.images().resolve(name).map_err(|error| match error {
             ResolveError::Ambiguous(prefix) => Error::AmbiguousPrefix { prefix },
-            ResolveError::NotFound { nearest, .. } => Error::NoSuchImage { name: name.to_owned(), nearest },
+            ResolveError::NotFound { nearest, .. } => {
+                // dockerd names the tag it looked for.
+                let shown = Reference::parse(name).map_or_else(|_| name.to_owned(), |reference| reference.with_default_tag().familiar());
+                Error::NoSuchImage { name: shown, nearest }
+            }
         })
     }
 

@@ -41,7 +41,11 @@ impl Engine {
         let view = self.view_image(&id)?;
         let by_id = is_id_of(name, &id);
         let (untag, delete) = self.plan(name, &view, by_id, options)?;
-        self.apply(id, untag, delete).await
+        let done = self.apply(id, untag, delete).await?;
+        if delete {
+            self.collect_behind();
+        }
+        Ok(done)
     }
 
     /// Which names go, and whether the image goes with them.
@@ -66,39 +70,41 @@ impl Engine {
         if others {
             return Ok((vec![wanted], false));
         }
-        // Force untags and leaves an image in use nameless, as dockerd does.
-        match self.refuse_while_used(view, name, options.force) {
-            Ok(()) => Ok((vec![wanted], true)),
-            Err(Error::Conflict { .. }) if options.force => Ok((vec![wanted], false)),
-            Err(error) => Err(error),
+        let user = self.inner.containers.all().into_iter().map(|container| container.record()).find(|record| record.image == view.image.id);
+        match user {
+            None => Ok((vec![wanted], true)),
+            // Force untags and leaves an image in use nameless, as dockerd does.
+            Some(_) if options.force => Ok((vec![wanted], false)),
+            Some(record) => Err(Error::Conflict {
+                reason: format!(
+                    "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
+                    record.id.short(),
+                    view.image.id.0.short()
+                ),
+                hint: Some(format!("remove the container first: shipway rm {}{}", if record.state.is_alive() { "-f " } else { "" }, record.name)),
+            }),
         }
     }
 
     /// A running container always keeps its image; a stopped one unless forced.
     fn refuse_while_used(&self, view: &ImageView, shown: &str, force: bool) -> Result<()> {
-        for container in self.inner.containers.all() {
-            let record = container.record();
-            if record.image != view.image.id {
-                continue;
-            }
-            let short = record.id.short();
-            if record.state.is_alive() {
-                return Err(Error::Conflict {
-                    reason: format!("conflict: unable to delete {shown} (cannot be forced) - image is being used by running container {short}"),
-                    hint: Some(format!("stop it first: shipway rm -f {}", record.name)),
-                });
-            }
-            if !force {
-                return Err(Error::Conflict {
-                    reason: format!("conflict: unable to remove repository reference \"{shown}\" (must force) - container {short} is using its referenced image {}", view.image.id.0.short()),
-                    hint: Some(format!("remove the container first: shipway rm {}", record.name)),
-                });
-            }
+        let users = || self.inner.containers.all().into_iter().map(|container| container.record()).filter(|record| record.image == view.image.id);
+        if let Some(record) = users().find(|record| record.state.is_alive()) {
+            return Err(Error::Conflict {
+                reason: format!("conflict: unable to delete {shown} (cannot be forced) - image is being used by running container {}", record.id.short()),
+                hint: Some(format!("stop it first: shipway rm -f {}", record.name)),
+            });
         }
-        Ok(())
+        match users().next() {
+            Some(record) if !force => Err(Error::Conflict {
+                reason: format!("conflict: unable to delete {shown} (must be forced) - image is being used by stopped container {}", record.id.short()),
+                hint: Some(format!("remove the container first: shipway rm {}", record.name)),
+            }),
+            _ => Ok(()),
+        }
     }
 
-    /// Removes `names` and, when `delete`, the image; one transaction.
+    /// Removes `names` and, when `delete`, the image; one transaction. The caller frees the bytes.
     pub(super) async fn apply(&self, id: ImageId, names: Vec<Reference>, delete: bool) -> Result<Vec<ImageRemoved>> {
         let (store, rows) = (self.inner.store.clone(), names.clone());
         blocking::files(move || {
@@ -122,7 +128,6 @@ impl Engine {
         if delete {
             self.inner.events.publish(Subject::Image, "delete", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
             done.push(ImageRemoved::Deleted(id.to_string()));
-            self.collect_behind();
         }
         Ok(done)
     }

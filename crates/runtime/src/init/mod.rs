@@ -34,6 +34,8 @@ pub(crate) fn run(line: OwnedFd, wanted: &World, joins: Vec<OwnedFd>, one_thread
 
 fn live(line: &mut Option<OwnedFd>, wanted: &World, joins: Vec<OwnedFd>, one_thread: SingleThreaded) -> Result<(), Failure> {
     process::forbid_inspection().map_err(at(Step::World))?;
+    // The monitor makes its files for itself alone; what is made in here is for every user of the container.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let to_monitor = line.as_ref().ok_or_else(gone)?;
     let standing = world::build(wanted, joins)?;
     socket::send(to_monitor.as_fd(), &to_json(&Report::AtGate), &[standing.devpts.as_fd()]).map_err(at(Step::Protocol))?;

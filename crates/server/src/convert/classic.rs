@@ -1,10 +1,11 @@
-//! The event log of a build, told as `POST /build` tells it: step by step, in file order, in dockerd's words.
+//! The event log of a build, told as `POST /build` tells it: step by step, in file order, in the words of dockerd 20.10.
 //!
-//! Steps may run at once; what a later one says is kept until the earlier ones are told. Texts follow dockerd HEAD (buildkit.md 7.2).
+//! Steps may run at once; what a later one says is kept until the earlier ones are told. Texts are checked against it by `tests/it/parity.rs`.
 
 use std::collections::HashMap;
 
 use shipway_engine::builds::BuildFinished;
+use shipway_engine::clock;
 use shipway_engine::values::{ProgressEvent, VertexId};
 use shipway_model::{ContainerId, ImageId};
 use shipway_wire::message::Message;
@@ -26,14 +27,43 @@ pub(crate) struct Narrator {
 #[derive(Debug)]
 struct Step {
     heading: String,
-    /// `FROM` and `ARG` before it never say "Using cache".
-    is_base: bool,
+    kind: Kind,
     container: Option<ContainerId>,
     result: Option<(ImageId, bool)>,
     /// Output that arrived before its turn.
     early: Vec<Message>,
     /// The beginning of a character whose end has not arrived.
     torn: Vec<u8>,
+}
+
+/// What the end of a step sounds like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// `ARG` before the first `FROM`: only its heading is told.
+    Global,
+    /// `FROM`: its image is told, never "Using cache".
+    Base,
+    /// `FROM scratch`: an image that is none.
+    Nothing,
+    /// `COPY` and `ADD`: no container is made for them.
+    Files,
+    /// Anything else: dockerd makes an intermediate container, also to change a setting.
+    Work,
+}
+
+impl Kind {
+    fn of(display: &str, base_came: &mut bool) -> Self {
+        let mut words = display.split_whitespace();
+        let keyword = words.next().unwrap_or_default().to_uppercase();
+        let before_base = !std::mem::replace(base_came, *base_came || keyword == "FROM");
+        match keyword.as_str() {
+            "ARG" if before_base => Self::Global,
+            "FROM" if words.next() == Some("scratch") => Self::Nothing,
+            "FROM" => Self::Base,
+            "COPY" | "ADD" => Self::Files,
+            _ => Self::Work,
+        }
+    }
 }
 
 impl Narrator {
@@ -50,11 +80,12 @@ impl Narrator {
                 for (index, step) in steps.iter().enumerate() {
                     self.by_vertex.extend(step.vertex.map(|vertex| (vertex, index)));
                 }
+                let mut base_came = false;
                 self.steps = steps
                     .into_iter()
                     .map(|step| Step {
                         heading: format!("Step {}/{} : {}", step.number, step.total, step.display),
-                        is_base: step.display.get(..5).is_some_and(|word| word.eq_ignore_ascii_case("FROM ")),
+                        kind: Kind::of(&step.display, &mut base_came),
                         container: None,
                         result: None,
                         early: Vec::new(),
@@ -62,6 +93,7 @@ impl Narrator {
                     })
                     .collect();
                 self.announce(&mut said);
+                self.advance(&mut said);
             }
             ProgressEvent::StepRunning { step, container } => self.say(
                 step,
@@ -92,7 +124,8 @@ impl Narrator {
         if self.quiet {
             return vec![Message::stream(format!("{}\n", finished.image))];
         }
-        let mut said: Vec<Message> = finished.warnings.iter().map(|warning| Message::stream(format!("[Warning] {warning}\n"))).collect();
+        // Findings of the checks belong to the other display; dockerd's classic builder has this one warning.
+        let mut said = Vec::new();
         if !finished.unconsumed_args.is_empty() {
             said.push(Message::stream(format!(
                 "[Warning] One or more build-args [{}] were not consumed\n",
@@ -139,14 +172,26 @@ impl Narrator {
     /// Ends every step whose turn it is and whose result is known.
     fn advance(&mut self, said: &mut Vec<Message>) {
         while let Some(step) = self.steps.get(self.current) {
-            let Some((image, cached)) = step.result else { return };
-            if cached && !step.is_base {
-                said.push(Message::stream(" ---> Using cache\n"));
+            match (step.kind, step.result) {
+                (Kind::Global, _) => {}
+                (_, None) => return,
+                (Kind::Nothing, Some(_)) => said.push(Message::stream(" ---> \n")),
+                (Kind::Base, Some((image, _))) => said.push(Message::stream(format!(" ---> {}\n", image.0.short()))),
+                (kind, Some((image, cached))) => {
+                    if cached {
+                        said.push(Message::stream(" ---> Using cache\n"));
+                    }
+                    // A setting is changed without a process; the container that dockerd makes for it is only told.
+                    let unseen = (kind == Kind::Work && !cached && step.container.is_none()).then(|| ContainerId::from_random(clock::random()));
+                    if let Some(container) = unseen {
+                        said.push(Message::stream(format!(" ---> Running in {}\n", container.short())));
+                    }
+                    if let Some(container) = step.container.or(unseen).filter(|_| self.remove) {
+                        said.push(Message::stream(format!("Removing intermediate container {}\n", container.short())));
+                    }
+                    said.push(Message::stream(format!(" ---> {}\n", image.0.short())));
+                }
             }
-            if let Some(container) = step.container.filter(|_| self.remove) {
-                said.push(Message::stream(format!(" ---> Removed intermediate container {}\n", container.short())));
-            }
-            said.push(Message::stream(format!(" ---> {}\n", image.0.short())));
             self.current += 1;
             self.announce(said);
         }
@@ -217,8 +262,24 @@ mod tests {
         assert_eq!(
             text,
             format!(
-                "Step 1/3 : FROM busybox\n ---> {a}\nStep 2/3 : ENV a=b\n ---> Using cache\n ---> {b}\nStep 3/3 : RUN echo hi\n ---> Running in {id}\nhi\n ---> Removed intermediate container {id}\n ---> {c}\n"
+                "Step 1/3 : FROM busybox\n ---> {a}\nStep 2/3 : ENV a=b\n ---> Using cache\n ---> {b}\nStep 3/3 : RUN echo hi\n ---> Running in {id}\nhi\nRemoving intermediate container {id}\n ---> {c}\n"
             )
+        );
+    }
+
+    #[test]
+    fn a_setting_that_is_new_is_told_as_a_container_that_came_and_went() {
+        let steps = &[("ARG V=1", None), ("FROM a", Some(0)), ("ENV a=b", None), ("COPY f /f", Some(1)), ("LABEL x=y", None)];
+        let result = |step, name, cached| ProgressEvent::StepImage { step, image: image(name), cached };
+        let events = vec![plan(steps), result(2, "a", true), result(3, "b", false), result(4, "c", false), result(5, "d", true)];
+        let text = told(&mut Narrator::new(false, true), events);
+        let lines: Vec<&str> = text.lines().map(|line| line.rsplit_once(' ').map_or(line, |(words, _)| words)).collect();
+        assert_eq!(
+            lines,
+            [
+                "Step 1/5 : ARG", "Step 2/5 : FROM", " --->", "Step 3/5 : ENV", " ---> Running in", "Removing intermediate container", " --->",
+                "Step 4/5 : COPY f", " --->", "Step 5/5 : LABEL", " ---> Using", " --->",
+            ]
         );
     }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Map;
 use shipway_engine::Engine;
 use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, NetworkMode};
-use shipway_model::{MountKind, MountSpec, Timestamp};
+use shipway_model::{MountKind, MountSpec, Port, Timestamp};
+use shipway_engine::values;
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, HostConfig, LogConfig,
     MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
@@ -64,10 +65,7 @@ pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, ver
         image_id: record.image.to_string(),
         command: command(&record.process.args()),
         created: record.created.unix_seconds(),
-        ports: record
-            .process
-            .exposed_ports
-            .iter()
+        ports: shown_ports(record)
             .map(|port| PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() })
             .collect(),
         size_rw: view.size.map_or(0, |size| signed(size.writable)),
@@ -185,6 +183,14 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }
+    if host.memory > 0 && host.memory_swap == 0 {
+        // Docker's rule: as much swap again.
+        host.memory_swap = host.memory.saturating_mul(2);
+    }
+    if !applied.privileged && !applied.security.unconfined_paths {
+        host.masked_paths.get_or_insert_with(values::default_masked_paths);
+        host.readonly_paths.get_or_insert_with(values::default_readonly_paths);
+    }
     host
 }
 
@@ -205,10 +211,13 @@ fn mount_point(mount: &MountSpec) -> MountPoint {
 
 /// Exposed ports without a host address; published ones come with networks.
 fn ports(record: &ContainerRecord) -> PortMap {
-    if !record.state.is_alive() {
-        return PortMap::new();
-    }
-    record.process.exposed_ports.iter().map(|port| (port.to_string(), None)).collect()
+    shown_ports(record).map(|port| (port.to_string(), None)).collect()
+}
+
+/// The exposed ports of a container that runs and has a network of its own.
+fn shown_ports(record: &ContainerRecord) -> impl Iterator<Item = &Port> {
+    let shown = record.state.is_alive() && !matches!(record.spec.host.network, NetworkMode::None | NetworkMode::Host);
+    record.process.exposed_ports.iter().filter(move |_| shown)
 }
 
 fn networks(engine: &Engine, record: &ContainerRecord, version: ApiVersion) -> BTreeMap<String, EndpointSettings> {

@@ -67,7 +67,7 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
 fn mounts(config: &HostConfig) -> Result<Vec<MountSpec>, ApiError> {
     let mut mounts = Vec::new();
     for text in config.binds.iter().flatten() {
-        mounts.push(parse_volume_flag(text)?);
+        mounts.push(parse_volume_flag(text).map_err(|error| in_specification(text, &error))?);
     }
     for mount in config.mounts.iter().flatten() {
         mounts.push(long_form(mount)?);
@@ -79,13 +79,20 @@ fn mounts(config: &HostConfig) -> Result<Vec<MountSpec>, ApiError> {
     Ok(mounts)
 }
 
+/// dockerd repeats the whole of a `-v` it cannot read.
+fn in_specification(text: &str, error: &shipway_model::MountError) -> ApiError {
+    let reason = error.to_string();
+    let told = if reason.starts_with("invalid volume specification") { reason } else { format!("invalid volume specification: '{text}': {reason}") };
+    ApiError { hint: shipway_model::Classified::hint(error), ..ApiError::invalid(told) }
+}
+
 fn long_form(mount: &Mount) -> Result<MountSpec, ApiError> {
     let kind = match mount.kind.as_str() {
         "bind" => MountKind::Bind,
         "volume" => MountKind::Volume,
         "tmpfs" => MountKind::Tmpfs,
         "image" => MountKind::Image,
-        other => return Err(ApiError::invalid(format!("mount type unknown: {other:?}"))),
+        other => return Err(ApiError::invalid(format!("invalid mount config for type {other:?}: mount type unknown"))),
     };
     if mount.target.is_empty() {
         return Err(ApiError::invalid(format!("invalid mount config for type {:?}: field Target must not be empty", mount.kind)));

@@ -96,7 +96,8 @@ async fn follow(answer: Answer, display: &mut Display) -> Outcome<Result<LocalBu
 }
 
 fn explain(result: &LocalBuildResult) {
-    output::note(format!("\n{} of {} steps were known:", result.cached_steps, result.total_steps));
+    let end = if result.explanations.is_empty() { "" } else { ":" };
+    output::note(format!("\n{} of {} steps were known{end}", result.cached_steps, result.total_steps));
     for line in &result.explanations {
         output::note(format!("  {line}"));
     }

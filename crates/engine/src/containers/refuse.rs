@@ -1,0 +1,231 @@
+//! What creation refuses, before anything is made: contradictions, values outside their range, and options of later issues.
+//!
+//! The words are dockerd's where it has some: people search for them. Everything is judged from values; only the machine's
+//! processors and memory nodes are looked at.
+
+use std::collections::BTreeSet;
+
+use shipway_model::Limits;
+
+use super::spec::{CreateSpec, HostOptions, NetworkMode, RestartPolicy};
+use crate::{Error, Result};
+
+/// dockerd's smallest memory limit: below it no program gets as far as its first line.
+const LEAST_MEMORY: u64 = 6 << 20;
+/// Nanoseconds below which a health check's times are refused.
+const LEAST_HEALTH_TIME: i64 = 1_000_000;
+/// Options of the json-file and local log drivers.
+const LOG_OPTIONS: &[&str] =
+    &["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"];
+
+/// Refuses what cannot be made of `spec`.
+///
+/// # Errors
+/// `Invalid`, or `NotSupportedYet` for what a later version will do.
+pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
+    unsupported(spec)?;
+    process(spec)?;
+    health(spec)?;
+    log(&spec.host)?;
+    mounts(&spec.host)?;
+    limits(&spec.host.limits)?;
+    super::spec::capabilities_of(&spec.host)?;
+    Ok(())
+}
+
+/// Options that are accepted by the grammar and come with a later issue.
+fn unsupported(spec: &CreateSpec) -> Result<()> {
+    let host = &spec.host;
+    let refuse = |what: String| Err(Error::NotSupportedYet { what });
+    if !host.publish.is_empty() || host.publish_all {
+        return refuse("publishing ports (-p, -P)".to_owned());
+    }
+    if let NetworkMode::Named(name) = &host.network {
+        return refuse(format!("network \"{name}\" (only none and host exist)"));
+    }
+    if !host.volumes_from.is_empty() || !host.links.is_empty() {
+        return refuse("--volumes-from and --link".to_owned());
+    }
+    if let Some(mount) = host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs)) {
+        return refuse(format!("a {} mount on {}", mount.kind, mount.target));
+    }
+    if !host.userns_mode.is_empty() && host.userns_mode != "host" {
+        return refuse(format!("user namespace mode \"{}\"", host.userns_mode));
+    }
+    if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "shipway" | "runc" | "io.containerd.runc.v2") {
+        return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
+    }
+    Ok(())
+}
+
+fn process(spec: &CreateSpec) -> Result<()> {
+    if let Some(dir) = spec.working_dir.as_deref().filter(|dir| !dir.is_empty() && !dir.starts_with('/')) {
+        return Err(Error::invalid(format!("the working directory '{dir}' is invalid, it needs to be an absolute path")));
+    }
+    if let Some(bad) = spec.env.iter().find(|entry| entry.is_empty() || entry.starts_with('=')) {
+        return Err(Error::invalid(format!("invalid environment variable: {bad}")));
+    }
+    if spec.host.auto_remove && spec.host.restart != RestartPolicy::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    if spec.host.uts_mode == "host" && spec.hostname.as_ref().is_some_and(|name| !name.is_empty()) {
+        return Err(Error::invalid("conflicting options: hostname and the UTS mode"));
+    }
+    Ok(())
+}
+
+fn health(spec: &CreateSpec) -> Result<()> {
+    let Some(check) = &spec.healthcheck else { return Ok(()) };
+    for (what, time) in
+        [("Interval", check.interval), ("Timeout", check.timeout), ("StartPeriod", check.start_period), ("StartInterval", check.start_interval)]
+    {
+        if time != 0 && time < LEAST_HEALTH_TIME {
+            return Err(Error::invalid(format!("{what} in Healthcheck cannot be less than 1ms")));
+        }
+    }
+    if check.retries < 0 {
+        return Err(Error::invalid("Retries in Healthcheck cannot be negative"));
+    }
+    Ok(())
+}
+
+fn log(host: &HostOptions) -> Result<()> {
+    let driver = host.log.driver.as_str();
+    if !matches!(driver, "" | "json-file" | "local" | "none") {
+        return Err(Error::InvalidWithHint {
+            reason: format!("error looking up logging plugin {driver}: plugin \"{driver}\" not found"),
+            hint: "the log drivers are json-file, local and none".to_owned(),
+        });
+    }
+    match host.log.options.keys().find(|option| !LOG_OPTIONS.contains(&option.as_str())) {
+        Some(option) if driver != "none" => Err(Error::InvalidWithHint {
+            reason: format!("unknown log opt '{option}' for {} log driver", if driver.is_empty() { "json-file" } else { driver }),
+            hint: format!("its options are {}", LOG_OPTIONS.join(", ")),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn mounts(host: &HostOptions) -> Result<()> {
+    let mut targets = BTreeSet::new();
+    match host.mounts.iter().find(|mount| !targets.insert(mount.target.as_str())) {
+        Some(twice) => Err(Error::invalid(format!("Duplicate mount point: {}", twice.target))),
+        None => Ok(()),
+    }
+}
+
+fn limits(limits: &Limits) -> Result<()> {
+    let refuse = |reason: &str| Err(Error::invalid(reason));
+    let memory = limits.memory.unwrap_or(0);
+    let (swap, reservation) = (limits.memory_swap.unwrap_or(0), limits.memory_reservation.unwrap_or(0));
+    if memory != 0 && memory < LEAST_MEMORY {
+        return refuse("Minimum memory limit allowed is 6MB");
+    }
+    if memory != 0 && swap > 0 && swap.unsigned_abs() < memory {
+        return refuse("Minimum memoryswap limit should be larger than memory limit, see usage");
+    }
+    if memory == 0 && swap > 0 {
+        return refuse("You should always set the Memory limit when using Memoryswap limit, see usage");
+    }
+    if reservation != 0 && reservation < LEAST_MEMORY {
+        return refuse("Minimum memory reservation allowed is 6MB");
+    }
+    if memory != 0 && memory < reservation {
+        return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
+    }
+    processors(limits)?;
+    if limits.blkio_weight.is_some_and(|weight| !(10..=1000).contains(&weight)) {
+        return refuse("Range of blkio weight is from 10 to 1000");
+    }
+    Ok(())
+}
+
+fn processors(limits: &Limits) -> Result<()> {
+    let refuse = |reason: String| Err(Error::invalid(reason));
+    if limits.nano_cpus.is_some() && limits.cpu_period.is_some() {
+        return refuse("Conflicting options: Nano CPUs and CPU Period cannot both be set.".to_owned());
+    }
+    if limits.nano_cpus.is_some() && limits.cpu_quota.is_some() {
+        return refuse("Conflicting options: Nano CPUs and CPU Quota cannot both be set.".to_owned());
+    }
+    let count = online("cpu").last().map_or(1, |last| last + 1);
+    if limits.nano_cpus.is_some_and(|wanted| wanted > u64::from(count) * 1_000_000_000) {
+        return refuse(format!("range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"));
+    }
+    if limits.cpu_period.is_some_and(|period| !(1000..=1_000_000).contains(&period)) {
+        return refuse("CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)".to_owned());
+    }
+    if limits.cpu_quota.is_some_and(|quota| quota > 0 && quota < 1000) {
+        return refuse("CPU cfs quota can not be less than 1ms (i.e. 1000)".to_owned());
+    }
+    for (set, what, kind, noun) in
+        [(&limits.cpuset_cpus, "cpuset cpus", "cpu", "CPUs"), (&limits.cpuset_mems, "cpuset mems", "node", "memory nodes")]
+    {
+        let Some(set) = set else { continue };
+        let Some(wanted) = parse_set(set) else {
+            return refuse(format!("Invalid value {set} for {what}: invalid format: {set}"));
+        };
+        let available = online(kind);
+        if !wanted.is_subset(&available) {
+            let shown = std::fs::read_to_string(format!("/sys/devices/system/{kind}/online")).unwrap_or_default();
+            return refuse(format!("Requested {noun} are not available - requested {set}, available: {}", shown.trim()));
+        }
+    }
+    Ok(())
+}
+
+/// Processors or memory nodes that are on. One number at least: the machine runs.
+fn online(kind: &str) -> BTreeSet<u32> {
+    let text = std::fs::read_to_string(format!("/sys/devices/system/{kind}/online")).unwrap_or_default();
+    parse_set(text.trim()).unwrap_or_else(|| BTreeSet::from([0]))
+}
+
+/// Reads "0-2,7"; `None` for anything else, and for numbers no machine has: a range is never walked further than that (S-123).
+fn parse_set(text: &str) -> Option<BTreeSet<u32>> {
+    /// The kernel's largest NR_CPUS, and twice more.
+    const MOST: u32 = 1 << 14;
+    let mut set = BTreeSet::new();
+    for part in text.split(',') {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.trim().parse::<u32>().ok()?, last.trim().parse::<u32>().ok()?);
+        if first > last || last > MOST {
+            return None;
+        }
+        set.extend(first..=last);
+    }
+    Some(set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(change: impl Fn(&mut Limits), expected: Option<&str>) {
+        let mut asked = Limits::default();
+        change(&mut asked);
+        let said = limits(&asked).err().map(|error| error.to_string());
+        assert_eq!(said.as_deref(), expected, "{asked:?}");
+    }
+
+    #[test]
+    fn limits_are_refused_in_dockerds_words() {
+        check(|limits| limits.memory = Some(64 << 20), None);
+        check(|limits| limits.memory = Some(1 << 20), Some("Minimum memory limit allowed is 6MB"));
+        let swap = |memory: Option<u64>, swap: i64| move |limits: &mut Limits| (limits.memory, limits.memory_swap) = (memory, Some(swap));
+        check(swap(Some(64 << 20), -1), None);
+        check(swap(Some(64 << 20), 32 << 20), Some("Minimum memoryswap limit should be larger than memory limit, see usage"));
+        check(swap(None, 32 << 20), Some("You should always set the Memory limit when using Memoryswap limit, see usage"));
+        check(|limits| limits.cpuset_cpus = Some("0".to_owned()), None);
+        check(|limits| limits.cpuset_cpus = Some("x".to_owned()), Some("Invalid value x for cpuset cpus: invalid format: x"));
+        check(|limits| limits.cpu_quota = Some(10), Some("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+
+    #[test]
+    fn sets_are_bounded() {
+        assert_eq!(parse_set("0-2,7"), Some(BTreeSet::from([0, 1, 2, 7])));
+        for bad in ["", "x", "2-1", "0-4294967295", "1,,2", "-1", "0-99999999999999999999"] {
+            assert_eq!(parse_set(bad), None, "{bad}");
+        }
+    }
+}
