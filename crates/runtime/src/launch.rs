@@ -21,7 +21,9 @@ use shipway_sys::{Error, namespace, rlimit};
 use crate::attach::Attachment;
 use crate::error::LaunchError;
 use crate::handle::Handle;
-use crate::message::{AttachWish, DevicePart, FilePart, InitPart, Launch, LogPart, MonitorPart, MountPart, Note, Order, Program, World};
+use crate::message::{
+    AttachWish, DevicePart, FilePart, InitPart, Launch, LogPart, MonitorPart, MountPart, MountWhat, Note, Order, Program, World, default_umask,
+};
 use crate::pool::{Parked, Reserved, Shared, cgroup_view, default_world, unexpected};
 use crate::spec::{
     BindSource, ContainerSpec, Device, FileSource, LogConfig, Mount, Namespace, NetNs, ProcessSpec, Propagation, RootFs, SeccompChoice,
@@ -146,9 +148,11 @@ fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Pre
     let own_uts = spec.namespaces.uts == Namespace::Private;
     let init = InitPart {
         root,
+        standard_mounts: true,
         mounts,
         files,
         devices,
+        links: Vec::new(),
         masked: if spec.privileged { Vec::new() } else { spec.masked_paths.clone() },
         readonly: if spec.privileged { Vec::new() } else { spec.readonly_paths.clone() },
         read_only_root: spec.read_only_root,
@@ -157,6 +161,7 @@ fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Pre
         sysctls: spec.sysctls.clone(),
         shm_size: spec.shm_size,
         reaper: spec.init,
+        gate: None,
         program,
     };
     Ok(Prepared { world, joins, init, handles, rules, limits: limits_of(&spec.limits) })
@@ -209,6 +214,7 @@ fn carry_out(
         oom_counter: parked.group.oom_counter().map(&mut add_own),
         seccomp,
         again: matches!(duty, Duty::Step).then(|| default_world(&shared.tree)),
+        hold: None,
     };
     let order = Order::Launch(Box::new(Launch { monitor, init, init_handles }));
     let all: Vec<BorrowedFd<'_>> = handles.0.iter().chain(&own).map(AsFd::as_fd).collect();
@@ -323,11 +329,11 @@ fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<MountPart, Launc
             let copy = DetachedMount::copy_of_handle(handle.as_fd(), recursive).map_err(told)?;
             let set = if read_only { attribute::READ_ONLY } else { 0 };
             copy.change(set, 0, Some(propagation), recursive).map_err(told)?;
-            Ok(MountPart { handle: handles.add(copy.into_handle()), target, is_folder })
+            Ok(MountPart { what: MountWhat::Handle(handles.add(copy.into_handle())), target, is_folder })
         }
         Mount::Tmpfs { target, options } => {
             let mounted = mount_tmpfs(&options).map_err(|error| LaunchError::Mount { text: format!("tmpfs to \"{target}\": {error}") })?;
-            Ok(MountPart { handle: handles.add(mounted.into_handle()), target, is_folder: true })
+            Ok(MountPart { what: MountWhat::Handle(handles.add(mounted.into_handle())), target, is_folder: true })
         }
     }
 }
@@ -457,6 +463,8 @@ pub(crate) fn program_of(process: &ProcessSpec) -> Result<Program, LaunchError> 
     let ours = Probe::get().capabilities.permitted;
     // Lowered to what we have (R12).
     let capabilities = process.capabilities.mask() & ours;
+    // User 0 has them at once; another user has none, but a set-id program may raise what is bounded.
+    let at_once = if process.user.uid == 0 { capabilities } else { 0 };
     Ok(Program {
         args: process.args.clone(),
         env: process.env.clone(),
@@ -466,13 +474,16 @@ pub(crate) fn program_of(process: &ProcessSpec) -> Result<Program, LaunchError> 
         gid: process.user.gid,
         groups: process.user.additional.clone(),
         bounding: capabilities,
-        permitted: capabilities,
+        permitted: at_once,
+        effective: at_once,
+        inheritable: 0,
         ambient: 0,
         no_new_privileges: process.no_new_privileges,
         seccomp: None,
         rlimits: rlimits_of(&process.rlimits)?,
         oom_score_adj: process.oom_score_adj,
         terminal: process.terminal.is_some(),
+        umask: default_umask(),
     })
 }
 

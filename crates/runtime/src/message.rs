@@ -32,6 +32,8 @@ pub(crate) enum Order {
     Raise(World),
     /// Launch. Handles: those of the init part, then the monitor's own.
     Launch(Box<Launch>),
+    /// Run one program in a container that has no monitor of its own, then leave (the OCI command line).
+    Execute(Box<ExecuteOrder>),
     /// Send a signal to the first process.
     Signal(i32),
 }
@@ -45,6 +47,8 @@ pub(crate) enum Note {
     Raised { pid: i32 },
     /// The program runs. `created` are the mount points that had to be made in the root.
     Started { at: Instant, created: Vec<String> },
+    /// The program ordered by `Order::Execute` runs.
+    Executed { pid: i32 },
     /// It does not.
     Failed(Failure),
     /// The program has ended.
@@ -122,6 +126,8 @@ pub(crate) struct World {
     pub(crate) cgroups: Vec<Vec<String>>,
     /// Make /dev/shm and /dev/mqueue.
     pub(crate) own_ipc: bool,
+    /// Nothing beyond what was asked for: no kernel settings of a fresh network changed.
+    pub(crate) bare: bool,
 }
 
 /// A launch: the monitor's part and the init's.
@@ -152,6 +158,26 @@ pub(crate) struct MonitorPart {
     pub(crate) seccomp: Option<usize>,
     /// Ephemeral only: raise a new first process into this world afterwards.
     pub(crate) again: Option<World>,
+    /// Leave as soon as the first process holds at its last gate, and let it live on without us.
+    pub(crate) hold: Option<Streams>,
+}
+
+/// Where the standard handles of a program without a monitor come from; numbers are indexes into the monitor's own handles.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) enum Streams {
+    /// These three.
+    Given([usize; 3]),
+    /// A terminal of this size (0, 0 for "not known") whose controlling end is sent to this socket, as runc's --console-socket expects it.
+    Console { socket: usize, size: (u16, u16) },
+}
+
+/// A program for a container without a monitor. Handles: pidfd of its first process, then those of `streams`, `devpts` and the program's filter.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ExecuteOrder {
+    pub(crate) program: Program,
+    pub(crate) streams: Streams,
+    /// Root of the container's devpts, for a terminal.
+    pub(crate) devpts: Option<usize>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -173,9 +199,13 @@ pub(crate) struct AttachWish {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct InitPart {
     pub(crate) root: usize,
+    /// Attach the standard /proc, /dev and /sys before the mounts.
+    pub(crate) standard_mounts: bool,
     pub(crate) mounts: Vec<MountPart>,
     pub(crate) files: Vec<FilePart>,
     pub(crate) devices: Vec<DevicePart>,
+    /// Symlinks to make where nothing stands: place and text.
+    pub(crate) links: Vec<(String, String)>,
     pub(crate) masked: Vec<String>,
     pub(crate) readonly: Vec<String>,
     pub(crate) read_only_root: bool,
@@ -184,14 +214,44 @@ pub(crate) struct InitPart {
     pub(crate) sysctls: BTreeMap<String, String>,
     pub(crate) shm_size: u64,
     pub(crate) reaper: bool,
+    /// A listening socket: when all is done but the exec, wait for a client there, which is then told a failure.
+    pub(crate) gate: Option<usize>,
     pub(crate) program: Program,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct MountPart {
     pub(crate) target: String,
-    pub(crate) handle: usize,
+    pub(crate) what: MountWhat,
     pub(crate) is_folder: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum MountWhat {
+    /// The detached mount of this handle.
+    Handle(usize),
+    /// A filesystem that shows the namespaces of whoever makes it, so that only the init can.
+    Fresh(FreshMount),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FreshMount {
+    pub(crate) kind: FreshKind,
+    /// Bits of mount_setattr(2).
+    pub(crate) attributes: u64,
+    /// The filesystem's own options.
+    pub(crate) options: Vec<(String, Option<String>)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum FreshKind {
+    Proc,
+    Sysfs,
+    Queues,
+    /// The world's own devpts.
+    Terminals,
+    /// The container's own groups in every hierarchy.
+    Cgroups,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -223,6 +283,10 @@ pub(crate) struct Program {
     pub(crate) groups: Vec<u32>,
     pub(crate) bounding: u64,
     pub(crate) permitted: u64,
+    #[serde(default)]
+    pub(crate) effective: u64,
+    #[serde(default)]
+    pub(crate) inheritable: u64,
     pub(crate) ambient: u64,
     pub(crate) no_new_privileges: bool,
     /// Index of the seccomp program.
@@ -232,6 +296,13 @@ pub(crate) struct Program {
     pub(crate) oom_score_adj: Option<i32>,
     /// The standard handles are one terminal.
     pub(crate) terminal: bool,
+    #[serde(default = "default_umask")]
+    pub(crate) umask: u32,
+}
+
+/// What files are not made with unless someone says otherwise.
+pub(crate) fn default_umask() -> u32 {
+    0o022
 }
 
 /// From the init to the monitor, before it becomes the program.
@@ -241,6 +312,8 @@ pub(crate) enum Report {
     AtGate,
     /// About to execute; the mount points made in the root.
     Created(Vec<String>),
+    /// Everything is done; waiting at the last gate.
+    Holding,
     /// Failed.
     Failed(Failure),
 }

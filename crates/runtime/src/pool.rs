@@ -35,6 +35,8 @@ pub(crate) struct Shared {
     /// Begins the names of the cgroups of this process's pool; differs from that of any earlier daemon, even one with our pid.
     pub(crate) pool_prefix: String,
     size: usize,
+    /// The folder of the tree is ours alone and goes when it is empty.
+    pub(crate) owns_tree: bool,
     queue: Mutex<VecDeque<Parked>>,
     /// Ephemeral monitors between two steps.
     steps: Mutex<Vec<Parked>>,
@@ -98,6 +100,7 @@ pub(crate) fn default_world(tree: &Tree) -> World {
         readonly: profile::default_readonly_paths(),
         cgroups: cgroup_view(tree),
         own_ipc: true,
+        bare: false,
     }
 }
 
@@ -112,6 +115,7 @@ impl Shared {
             tree,
             pool_prefix: format!("pool-{}-{:08x}-", std::process::id(), crate::clock::Instant::now().nanoseconds),
             size,
+            owns_tree: true,
             queue: Mutex::default(),
             steps: Mutex::default(),
             wake: Condvar::new(),
@@ -202,15 +206,27 @@ impl Shared {
     fn make(&self) -> Result<Parked, LaunchError> {
         let name = format!("{}{}", self.pool_prefix, self.next_number());
         let group = self.tree.create(&name).map_err(LaunchError::Cgroup)?;
-        let made = self.make_in(&group);
+        let made = self.make_in(&group, &default_world(&self.tree), &[]);
         if made.is_err() {
             let _ = group.remove();
         }
         made
     }
 
-    fn make_in(&self, group: &Group) -> Result<Parked, LaunchError> {
+    /// One whose first process waits in `world`, with its seat in `group`.
+    pub(crate) fn make_in(&self, group: &Group, world: &World, joins: &[BorrowedFd<'_>]) -> Result<Parked, LaunchError> {
         group.allow_devices(&default_devices()).map_err(LaunchError::Cgroup)?;
+        let mut parked = self.seat_in(group)?;
+        parked.disposable = true;
+        if let Err(error) = parked.raise(world, joins) {
+            parked.dissolve();
+            return Err(error);
+        }
+        Ok(parked)
+    }
+
+    /// A monitor with nothing but a seat in `group`. Dropping it ends both and leaves the group alone.
+    pub(crate) fn seat_in(&self, group: &Group) -> Result<Parked, LaunchError> {
         let (control, theirs) = socket::pair()?;
         set_patience(control.as_fd())?;
         let monitor = self.spawn(theirs.as_fd())?;
@@ -223,13 +239,9 @@ impl Shared {
             init: None,
             world: default_world(&self.tree),
             group: group.clone(),
-            disposable: true,
+            disposable: false,
         };
-        let raised = parked.take_seat(folder.as_ref().map(AsFd::as_fd), group);
-        if let Err(error) = raised {
-            parked.dissolve();
-            return Err(error);
-        }
+        parked.take_seat(folder.as_ref().map(AsFd::as_fd), group)?;
         Ok(parked)
     }
 
@@ -251,7 +263,9 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // A step that ended during the shutdown has given its monitor back since.
         self.drain();
-        self.tree.remove_if_empty();
+        if self.owns_tree {
+            self.tree.remove_if_empty();
+        }
     }
 }
 
@@ -274,8 +288,7 @@ impl Parked {
         if folder.is_none() {
             group.add(self.seat).map_err(LaunchError::Cgroup)?;
         }
-        let world = self.world.clone();
-        self.raise(&world, &[])
+        Ok(())
     }
 
     /// Has the first process cloned (anew) into `world`.

@@ -74,7 +74,9 @@ impl Engine {
         let store = self.inner.store.clone();
         blocking::files(move || {
             let lease = store.lease();
-            lease.add_image(&record.image);
+            if !lease.add_image(&record.image) {
+                return Err(Error::NoSuchImage { name: record.spec.image.clone(), nearest: Vec::new() });
+            }
             let name = record.id.to_string();
             store.prepare(&record.layers, PrepareOptions { name: Some(name.clone()), lease: None })?.keep();
             let (held, id) = (store.clone(), record.id);

@@ -75,13 +75,39 @@ fn enter(
         socket::send(line.as_ref().ok_or_else(gone)?.as_fd(), &to_json(&Report::Created(created)), &[]).map_err(at(Step::Protocol))?;
     }
     let filter = part.program.seccomp.map(|index| program::read_filter(handles.get(index))).transpose()?;
+    let gate = part.gate.map(|index| take_handle(&handles, index)).transpose()?;
     drop(standing);
     drop(handles);
     if part.reaper {
         reaper::stand_in_front(line, one_thread)?;
     }
     program::take_standard(&standard, part.program.terminal)?;
-    Err(program::become_it(&part.program, filter.as_deref()))
+    // The terminal has its numbers now; a copy would keep it open while we hold.
+    drop(standard);
+    Err(program::become_it(&part.program, filter.as_deref(), || gate.map_or(Ok(()), |gate| hold(line, &gate))))
+}
+
+/// Stands still until a client on `gate` says to go on. From then on `line` is the client's: it hears a failure, or the end of the line at the exec.
+fn hold(line: &mut Option<OwnedFd>, gate: &OwnedFd) -> Result<(), Failure> {
+    socket::send(line.as_ref().ok_or_else(gone)?.as_fd(), &to_json(&Report::Holding), &[]).map_err(at(Step::Protocol))?;
+    *line = None;
+    loop {
+        let client = match rustix::net::accept_with(gate, rustix::net::SocketFlags::CLOEXEC) {
+            Ok(client) => client,
+            Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNABORTED) => continue,
+            Err(errno) => return Err(Failure::new(Step::Protocol, Error::new("accept(gate)", errno))),
+        };
+        // One that leaves without a word has changed its mind.
+        if let Ok(Some(_)) = socket::receive(client.as_fd(), LONGEST) {
+            *line = Some(client);
+            return Ok(());
+        }
+    }
+}
+
+fn take_handle(handles: &[OwnedFd], index: usize) -> Result<OwnedFd, Failure> {
+    let handle = handles.get(index).ok_or_else(|| Failure::said(Step::Protocol, format!("handle {index} is missing")))?;
+    rustix::io::fcntl_dupfd_cloexec(handle, 3).map_err(|errno| Failure::new(Step::Protocol, Error::new("dup()", errno)))
 }
 
 fn name_host(part: &InitPart) -> Result<(), Failure> {

@@ -38,17 +38,24 @@ pub(crate) fn take_standard(handles: &[OwnedFd], terminal: bool) -> Result<(), F
     Ok(())
 }
 
-/// Becomes the program, or says why not.
-pub(crate) fn become_it(program: &Program, filter: Option<&[u8]>) -> Failure {
-    match prepare(program, filter) {
+/// Becomes the program, or says why not. `gate` is passed when everything that can be checked has been, before the filter.
+pub(crate) fn become_it(program: &Program, filter: Option<&[u8]>, gate: impl FnOnce() -> Result<(), Failure>) -> Failure {
+    let steps = || {
+        prepare(program)?;
+        let path = find(program.args.first().map(String::as_str).unwrap_or_default(), &program.env)?;
+        gate()?;
+        finish(program, filter)?;
+        Ok(path)
+    };
+    match steps() {
         Err(failure) => failure,
-        Ok(()) => execute(program),
+        Ok(path) => execute(program, &path),
     }
 }
 
-fn prepare(program: &Program, filter: Option<&[u8]>) -> Result<(), Failure> {
+fn prepare(program: &Program) -> Result<(), Failure> {
     process::reset_signals();
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(program.umask));
     for (resource, soft, hard) in &program.rlimits {
         rlimit::set_clamped(*resource, *soft, *hard).map_err(at(Step::Identity))?;
     }
@@ -59,8 +66,11 @@ fn prepare(program: &Program, filter: Option<&[u8]>) -> Result<(), Failure> {
         rustix::process::chdir(&*program.cwd)
             .map_err(|errno| Failure::new(Step::WorkingDirectory, Error::new(format!("chdir({:?})", program.cwd), errno)))?;
     }
-    check_cwd(program)?;
-    let last = final_sets(program);
+    check_cwd(program)
+}
+
+/// What cannot be undone or would be in the way before: no new rights, the filter, the last capabilities.
+fn finish(program: &Program, filter: Option<&[u8]>) -> Result<(), Failure> {
     if program.no_new_privileges {
         rustix::thread::set_no_new_privs(true)
             .map_err(|errno| Failure::new(Step::Identity, Error::new("prctl(PR_SET_NO_NEW_PRIVS)", errno)))?;
@@ -69,16 +79,11 @@ fn prepare(program: &Program, filter: Option<&[u8]>) -> Result<(), Failure> {
     if let Some(filter) = filter {
         seccomp::load(filter).map_err(at(Step::Seccomp))?;
     }
-    caps::set(last.0, last.1, program.ambient).map_err(at(Step::Identity))?;
+    caps::set(program.effective, program.permitted, program.inheritable | program.ambient).map_err(at(Step::Identity))?;
     if program.ambient != 0 {
         caps::raise_ambient(program.ambient).map_err(at(Step::Identity))?;
     }
     Ok(())
-}
-
-/// Effective and permitted set at the exec: user 0 has what is permitted, others nothing but ambient ones.
-fn final_sets(program: &Program) -> (u64, u64) {
-    if program.uid == 0 { (program.permitted, program.permitted) } else { (program.ambient, program.ambient) }
 }
 
 fn assume_identity(program: &Program) -> Result<(), Failure> {
@@ -97,9 +102,8 @@ fn assume_identity(program: &Program) -> Result<(), Failure> {
     rustix::thread::set_thread_res_uid(user, user, user).map_err(told(format!("setuid({})", program.uid)))?;
     caps::keep_across_user_change(false).map_err(at(Step::Identity))?;
     // Loading a filter without no_new_privs takes CAP_SYS_ADMIN, kept until then; everything else goes now.
-    let (effective, permitted) = final_sets(program);
     let until_filter = caps::SYS_ADMIN & caps::permitted().map_err(at(Step::Identity))?;
-    caps::set(effective | until_filter, permitted | until_filter, 0).map_err(at(Step::Identity))
+    caps::set(program.effective | until_filter, program.permitted | until_filter, program.inheritable).map_err(at(Step::Identity))
 }
 
 /// A working directory outside the root (a leaked handle's, S-105) has no name inside it.
@@ -113,13 +117,8 @@ fn check_cwd(program: &Program) -> Result<(), Failure> {
     }
 }
 
-fn execute(program: &Program) -> Failure {
-    let name = program.args.first().map(String::as_str).unwrap_or_default();
-    let path = match find(name, &program.env) {
-        Ok(path) => path,
-        Err(failure) => return failure,
-    };
-    let (Some(path), Some(arguments), Some(environment)) = (c_string(&path), c_strings(&program.args), c_strings(&program.env)) else {
+fn execute(program: &Program, path: &str) -> Failure {
+    let (Some(path), Some(arguments), Some(environment)) = (c_string(path), c_strings(&program.args), c_strings(&program.env)) else {
         return Failure { step: Step::Execute, errno: Errno::INVAL.raw_os_error(), text: "an argument contains a zero byte".to_owned() };
     };
     let error = process::execute(&path, &arguments, &environment);

@@ -8,14 +8,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
-use shipway_sys::mount::DetachedMount;
+use shipway_sys::mount::{DetachedMount, MountBuilder};
 use shipway_sys::mount::attribute::READ_ONLY;
 use shipway_sys::path::{FileKind, Root, clean_inside};
 use shipway_sys::{Error, mount};
 
 use super::world::{Standing, open};
-use super::{at, mask};
-use crate::message::{DevicePart, Failure, FilePart, InitPart, MountPart, Step};
+use super::{at, mask, world};
+use crate::message::{DevicePart, Failure, FilePart, FreshKind, FreshMount, InitPart, MountPart, MountWhat, Step};
 
 /// Assembles the root and pivots into it. Returns the mount points that had to be made in it.
 pub(super) fn assemble(
@@ -27,17 +27,26 @@ pub(super) fn assemble(
     let handle = |index: usize| handles.get(index).ok_or_else(|| Failure::said(Step::Protocol, format!("handle {index} is missing")));
     let mut created = Vec::new();
     let root = attach_root(handle(part.root)?, standing).map_err(at(Step::Root))?;
-    for (path, mount) in [("/proc", &standing.proc), ("/dev", &standing.dev), ("/sys", &standing.sys)] {
-        attach_standard(&root, path, mount, &mut created).map_err(at(Step::Mount))?;
+    if part.standard_mounts {
+        for (path, mount) in [("/proc", &standing.proc), ("/dev", &standing.dev), ("/sys", &standing.sys)] {
+            attach_standard(&root, path, mount, &mut created).map_err(at(Step::Mount))?;
+        }
     }
     for wanted in &part.mounts {
-        attach_wanted(&root, wanted, handle(wanted.handle)?, &mut created).map_err(|error| mount_failure(&wanted.target, error))?;
+        match &wanted.what {
+            MountWhat::Handle(index) => attach_wanted(&root, wanted, handle(*index)?, &mut created),
+            MountWhat::Fresh(fresh) => attach_fresh(&root, &wanted.target, fresh, standing, &mut created),
+        }
+        .map_err(|error| mount_failure(&wanted.target, error))?;
     }
     for (number, file) in part.files.iter().enumerate() {
         attach_file(&root, number, file, standing, &mut created).map_err(at(Step::File))?;
     }
     for device in &part.devices {
         make_device(&root, device).map_err(at(Step::Device))?;
+    }
+    for (place, text) in &part.links {
+        make_link(&root, place, text).map_err(at(Step::Device))?;
     }
     hide_the_rest(part, &root, standing).map_err(at(Step::Mount))?;
     if let Some(terminal) = terminal {
@@ -85,6 +94,51 @@ fn attach_wanted(root: &Root, wanted: &MountPart, handle: &OwnedFd, created: &mu
     let target = find_or_make(root, &wanted.target, wanted.is_folder, created)?;
     refuse_inside_proc(&target, &wanted.target)?;
     mount::move_mount(handle.as_fd(), target.as_fd())
+}
+
+/// Makes a filesystem that shows our own namespaces and attaches it.
+fn attach_fresh(root: &Root, target: &str, fresh: &FreshMount, standing: &Standing, created: &mut Vec<String>) -> Result<(), Error> {
+    let build = |kind: &str| -> Result<DetachedMount, Error> {
+        let mut builder = MountBuilder::new(kind)?;
+        for (key, value) in &fresh.options {
+            builder = match value {
+                Some(value) => builder.option(key, value)?,
+                None => builder.flag(key)?,
+            };
+        }
+        builder.mount(fresh.attributes)
+    };
+    let mounted = match fresh.kind {
+        // These two must be what they are called, wherever the image's links lead (S-104).
+        FreshKind::Proc => return attach_standard(root, target, &build("proc")?, created),
+        FreshKind::Sysfs => return attach_standard(root, target, &build("sysfs")?, created),
+        FreshKind::Queues => build("mqueue")?,
+        FreshKind::Terminals => {
+            let copy = DetachedMount::copy_of_handle(standing.devpts.as_fd(), false)?;
+            for (key, value) in fresh.options.iter().filter_map(|(key, value)| Some((key, value.as_ref()?))) {
+                mount::reconfigure(copy.as_fd(), key, value)?;
+            }
+            copy.change(fresh.attributes, 0, None, false)?;
+            copy
+        }
+        FreshKind::Cgroups => world::own_cgroups(standing, fresh.attributes)?,
+    };
+    let place = find_or_make(root, target, true, created)?;
+    refuse_inside_proc(&place, target)?;
+    mounted.attach(place.as_fd())
+}
+
+/// A symlink, unless something stands there.
+fn make_link(root: &Root, place: &str, text: &str) -> Result<(), Error> {
+    let clean = clean_inside(Path::new(place));
+    if let Some(parent) = clean.parent() {
+        root.create_dir_all(parent, 0o755, Some((0, 0)))?;
+    }
+    let (folder, name) = root.resolve_parent(&clean)?;
+    match rustix::fs::symlinkat(text, folder.as_fd(), name.as_os_str()) {
+        Ok(()) | Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(errno) => Err(Error::new(format!("symlink({place:?})"), errno)),
+    }
 }
 
 /// A mount inside procfs could cover what the masks and the kernel's own files say (S-104).
@@ -153,7 +207,7 @@ fn make_device(root: &Root, device: &DevicePart) -> Result<(), Error> {
 
 /// Paths outside /proc and /sys, which the world could not hide because they are the image's.
 fn hide_the_rest(part: &InitPart, root: &Root, standing: &Standing) -> Result<(), Error> {
-    let elsewhere = |path: &&String| !path.starts_with("/proc/") && !path.starts_with("/sys/");
+    let elsewhere = |path: &&String| !part.standard_mounts || !path.starts_with("/proc/") && !path.starts_with("/sys/");
     let null = standing.null()?;
     mask::hide(root.as_fd(), part.masked.iter().filter(elsewhere).map(Path::new), null.as_fd())?;
     mask::protect(root.as_fd(), part.readonly.iter().filter(elsewhere).map(Path::new))

@@ -34,6 +34,8 @@ pub(crate) struct Standing {
     pub(super) shm: Option<OwnedFd>,
     /// An unmasked procfs that is attached nowhere.
     kernel: DetachedMount,
+    /// The cgroup hierarchies to show.
+    cgroups: Vec<Vec<String>>,
 }
 
 impl Standing {
@@ -86,13 +88,13 @@ fn furnish(world: &World) -> Result<Standing, Error> {
             mask::protect(mount.as_fd(), below(&world.readonly, prefix))?;
         }
     }
-    if world.fresh & namespace::NETWORK != 0 {
+    if world.fresh & namespace::NETWORK != 0 && !world.bare {
         // Docker's two kindnesses to unprivileged programs; the namespace is ours alone.
         for (key, value) in [("net.ipv4.ping_group_range", "0 2147483647"), ("net.ipv4.ip_unprivileged_port_start", "0")] {
             let _ = set_kernel(&kernel, key, value);
         }
     }
-    Ok(Standing { top, proc, dev, sys, devpts, shm, kernel })
+    Ok(Standing { top, proc, dev, sys, devpts, shm, kernel, cgroups: world.cgroups.clone() })
 }
 
 /// Replaces the host's whole tree, as far as this process can see, by an empty memory filesystem.
@@ -134,6 +136,66 @@ fn furnish_dev(world: &World, top: BorrowedFd<'_>) -> Result<(DetachedMount, Own
     Ok((dev, pts.into_handle(), shm))
 }
 
+/// The folders of this process's own groups, one mount per hierarchy on a shelf, or the one of version 2. Seen from a cgroup namespace of its own
+/// these are the roots; otherwise nothing of the host's other groups is shown.
+pub(super) fn own_cgroups(standing: &Standing, attributes: u64) -> Result<DetachedMount, Error> {
+    let text = read(&standing.kernel, "self/cgroup")?;
+    let own = |controllers: &[String]| {
+        let named = |line: &&str| line.split(':').nth(1).is_some_and(|names| names.split(',').eq(controllers.iter().map(String::as_str)));
+        let line = text.lines().find(|line| controllers.is_empty() && line.starts_with("0::") || named(line));
+        let line = line.or_else(|| text.lines().find(|line| line.split(':').nth(1).is_some_and(|names| shares_one(names, controllers))));
+        line.and_then(|line| line.splitn(3, ':').nth(2)).unwrap_or("/").trim_start_matches('/').to_owned()
+    };
+    if let [only] = standing.cgroups.as_slice()
+        && only.is_empty()
+    {
+        return below_own(MountBuilder::new("cgroup2")?.option("source", "cgroup")?.mount(attributes)?, &own(&[]), attributes);
+    }
+    let shelf = MountBuilder::new("tmpfs")?.option("mode", "0755")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC)?;
+    // Attached for a moment, because only an attached mount can carry others; the copy taken below is what is used.
+    let place = open(standing.top.as_fd(), "files", OFlags::PATH)?;
+    shelf.attach(place.as_fd())?;
+    for controllers in &standing.cgroups {
+        let hierarchy = place_on_shelf(shelf.as_fd(), controllers)?;
+        let mounted = below_own(hierarchy.mount(attributes)?, &own(controllers), attributes)?;
+        mounted.attach(open(shelf.as_fd(), &controllers.join(","), OFlags::PATH)?.as_fd())?;
+    }
+    shelf.change(attributes, 0, None, false)?;
+    let copy = DetachedMount::copy_of_handle(shelf.as_fd(), true)?;
+    drop(place);
+    mount::detach(Path::new("/files"))?;
+    Ok(copy)
+}
+
+fn shares_one(names: &str, controllers: &[String]) -> bool {
+    names.split(',').any(|name| controllers.iter().any(|controller| controller == name))
+}
+
+/// The folder `own` of a hierarchy as a mount of its own.
+fn below_own(hierarchy: DetachedMount, own: &str, attributes: u64) -> Result<DetachedMount, Error> {
+    // A path that leads above the namespace's root has no name here.
+    if own.is_empty() || own.starts_with("..") {
+        return Ok(hierarchy);
+    }
+    let copy = DetachedMount::copy_of(hierarchy.as_fd(), Path::new(own), false)?;
+    copy.change(attributes, 0, None, false)?;
+    Ok(copy)
+}
+
+/// A folder (and short names) for a hierarchy, and the filesystem still to be mounted there.
+fn place_on_shelf(shelf: BorrowedFd<'_>, controllers: &[String]) -> Result<MountBuilder, Error> {
+    let name = controllers.join(",");
+    make_folder(shelf, &name)?;
+    let mut hierarchy = MountBuilder::new("cgroup")?.option("source", "cgroup")?;
+    for controller in controllers {
+        hierarchy = hierarchy.flag(controller)?;
+        if controllers.len() > 1 {
+            rustix::fs::symlinkat(&*name, shelf, &**controller).map_err(|errno| Error::new(format!("symlink({controller})"), errno))?;
+        }
+    }
+    Ok(hierarchy)
+}
+
 fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Error> {
     let unless_privileged = if world.privileged { 0 } else { READ_ONLY };
     let sys = match MountBuilder::new("sysfs")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC | unless_privileged) {
@@ -153,17 +215,8 @@ fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Erro
     let shelf = MountBuilder::new("tmpfs")?.option("mode", "0755")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC)?;
     shelf.attach(place.as_fd())?;
     for controllers in &world.cgroups {
-        let name = controllers.join(",");
-        make_folder(shelf.as_fd(), &name)?;
-        let mut hierarchy = MountBuilder::new("cgroup")?.option("source", "cgroup")?;
-        for controller in controllers {
-            hierarchy = hierarchy.flag(controller)?;
-            if controllers.len() > 1 {
-                rustix::fs::symlinkat(&*name, shelf.as_fd(), &**controller)
-                    .map_err(|errno| Error::new(format!("symlink({controller})"), errno))?;
-            }
-        }
-        hierarchy.mount(strict)?.attach(open(shelf.as_fd(), &name, OFlags::PATH)?.as_fd())?;
+        let hierarchy = place_on_shelf(shelf.as_fd(), controllers)?;
+        hierarchy.mount(strict)?.attach(open(shelf.as_fd(), &controllers.join(","), OFlags::PATH)?.as_fd())?;
     }
     shelf.change(unless_privileged, 0, None, false)?;
     Ok(sys)
@@ -187,6 +240,13 @@ pub(super) fn make_folder(folder: BorrowedFd<'_>, name: &str) -> Result<(), Erro
 
 fn set_kernel(kernel: &DetachedMount, key: &str, value: &str) -> Result<(), Error> {
     write(kernel, &format!("sys/{}", key.replace('.', "/")), value)
+}
+
+fn read(kernel: &DetachedMount, path: &str) -> Result<String, Error> {
+    let told = |errno| Error::new(format!("read(/proc/{path})"), errno);
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let file = rustix::fs::openat2(kernel.as_fd(), path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty(), resolve).map_err(told)?;
+    Ok(String::from_utf8_lossy(&shipway_sys::fd::read_all_limited(&file, 64 << 10)?).into_owned())
 }
 
 fn write(kernel: &DetachedMount, path: &str, value: &str) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use shipway_engine::containers::{HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions};
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
-use shipway_model::{Limits, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
+use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
 use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec};
 
 use crate::error::ApiError;
@@ -79,10 +79,16 @@ fn mounts(config: &HostConfig) -> Result<Vec<MountSpec>, ApiError> {
     Ok(mounts)
 }
 
-/// dockerd repeats the whole of a `-v` it cannot read.
-fn in_specification(text: &str, error: &shipway_model::MountError) -> ApiError {
-    let reason = error.to_string();
-    let told = if reason.starts_with("invalid volume specification") { reason } else { format!("invalid volume specification: '{text}': {reason}") };
+/// dockerd says where in a `-v` the mistake is.
+fn in_specification(text: &str, error: &MountError) -> ApiError {
+    let kind = if text.starts_with('/') { "bind" } else { "volume" };
+    let told = match error {
+        MountError::VolumeName { name } | MountError::ShortVolumeName { name } => format!("create {name}: {error}"),
+        MountError::RelativeTarget { .. } | MountError::RootTarget => {
+            format!("invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {error}")
+        }
+        other => other.to_string(),
+    };
     ApiError { hint: shipway_model::Classified::hint(error), ..ApiError::invalid(told) }
 }
 
