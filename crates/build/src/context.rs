@@ -106,6 +106,11 @@ impl ContextFiles {
         if known.is_unchanged() {
             return;
         }
+        if let Some(folder) = self.index_file.as_ref().and_then(|file| file.parent())
+            && let Err(error) = std::fs::create_dir_all(folder)
+        {
+            tracing::warn!(%error, ?folder, "cannot make the folder for the digests of build contexts");
+        }
         if let Some((folder, name)) = self.index_place()
             && let Err(error) = known.save(&self.scan, &folder, name)
         {

@@ -4,6 +4,7 @@
 //! cut, a reboot) it is recorded as ended. Half-done starts and removals are finished or taken back. Folders nobody names are deleted.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shipway_runtime::Adopted;
@@ -119,22 +120,32 @@ impl Engine {
     async fn discard_unknown_layers(&self, known: &BTreeSet<shipway_model::ContainerId>) -> Result<()> {
         let (store, known) = (self.inner.store.clone(), known.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
         let containers = self.inner.config.data_root.join("containers");
+        let boxes = self.inner.config.exec_root.join("containers");
         blocking::files(move || {
             for kept in store.list_active() {
                 if !known.contains(&kept.id) {
                     store.remove_active(&kept.id)?;
                 }
             }
-            let Ok(entries) = std::fs::read_dir(&containers) else { return Ok(()) };
-            for entry in entries.filter_map(std::result::Result::ok) {
-                if !known.contains(&*entry.file_name().to_string_lossy()) {
-                    store.throw_away(&entry.path())?;
+            for path in strangers(&containers, &known) {
+                store.throw_away(&path)?;
+            }
+            // On another filesystem than the trash, and small. Whatever ran there was ended by the sweep.
+            for path in strangers(&boxes, &known) {
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    tracing::warn!(%error, path = %path.display(), "cannot delete what a removed container left");
                 }
             }
             Ok(())
         })
         .await
     }
+}
+
+/// Folders in `parent` that are named after no container.
+fn strangers(parent: &Path, known: &BTreeSet<String>) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(parent).into_iter().flatten().filter_map(std::result::Result::ok);
+    entries.filter(|entry| !known.contains(&*entry.file_name().to_string_lossy())).map(|entry| entry.path()).collect()
 }
 
 /// True when the record already tells an end.

@@ -1,1 +1,9 @@
-//! x
+#![doc = include_str!("../README.md")]
+
+pub mod client;
+mod error;
+mod url;
+
+pub use client::{Body, Fetched, NameFiles, Proxies, Response, Retries, Timeouts, Transport, TransportConfig, fetch};
+pub use error::{Error, Stage};
+pub use url::{Host, Origin, Url};

@@ -75,7 +75,7 @@ impl Store {
         let shared = self.shared();
         let mut collected = Collected::default();
         for layer in victims.layers {
-            self.inner.indexes.forget(&layer.id);
+            self.shared().indexes.forget(&layer.id);
             shared.trash.take_or_log(&shared.layout.layer(&layer.id));
             fault::point("store.collect.layer");
             collected.bytes += layer.content_size;

@@ -140,17 +140,17 @@ impl Store {
         self.shared().read().need_layer(id).cloned()
     }
 
-    /// The content index of a layer; read from its file the first time, then from memory.
+    /// The content index of a layer: from memory when it was made or asked for lately, else read from its file.
     ///
     /// # Errors
     /// `Corrupt` when the index cannot be decoded or is not the one the layer was committed with.
     pub fn layer_index(&self, id: &LayerId) -> Result<Arc<LayerIndex>> {
-        if let Some(index) = self.inner.indexes.get(id) {
+        if let Some(index) = self.shared().indexes.get(id) {
             return Ok(index);
         }
         let layer = self.need_layer(id)?;
         let index = Arc::new(self.layer_index_from_disk(&layer)?);
-        self.inner.indexes.add(*id, Arc::clone(&index), layer.index_size);
+        self.shared().indexes.add(*id, Arc::clone(&index), layer.index_size);
         Ok(index)
     }
 

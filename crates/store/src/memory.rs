@@ -13,7 +13,7 @@ use shipway_model::{DiffId, Digest, ImageId, LayerId, Reference, Timestamp};
 use crate::cache::{CacheKey, CacheMemory, CacheRecord};
 use crate::holds::Hold;
 use crate::images::Image;
-use crate::layers::Layer;
+use crate::layers::{IndexCache, Layer};
 use crate::layout::Layout;
 use crate::leases::LeaseContents;
 use crate::snapshots::KeptRecord;
@@ -27,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) layout: Layout,
     pub(crate) trash: Trash,
     pub(crate) writeback: Writeback,
+    pub(crate) indexes: IndexCache,
     memory: RwLock<Memory>,
     /// Raised after every write of files that a later row will speak of.
     dirty: AtomicU64,
@@ -82,7 +83,8 @@ pub(crate) enum PendingItem {
 
 impl Shared {
     pub(crate) fn new(layout: Layout, trash: Trash, writeback: Writeback, memory: Memory) -> Self {
-        Self { layout, trash, writeback, memory: RwLock::new(memory), dirty: AtomicU64::new(0), synced: AtomicU64::new(0) }
+        let indexes = IndexCache::default();
+        Self { layout, trash, writeback, indexes, memory: RwLock::new(memory), dirty: AtomicU64::new(0), synced: AtomicU64::new(0) }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Memory> {

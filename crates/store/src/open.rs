@@ -20,7 +20,7 @@ use crate::cache::CACHE;
 use crate::error::Doing as _;
 use crate::holds::HOLDS;
 use crate::images::{CONFIGS, IMAGES, Image, TAGS};
-use crate::layers::{IndexCache, LAYERS, Layer};
+use crate::layers::{LAYERS, Layer};
 use crate::layout::{Layout, names_in};
 use crate::memory::{Memory, Shared, Tag};
 use crate::snapshots::{KEPT, random};
@@ -49,7 +49,6 @@ pub struct Store {
 /// One open store. Fields are dropped in this order: threads first, the lock last.
 pub(crate) struct Inner {
     pub(crate) publisher: Worker<()>,
-    pub(crate) indexes: IndexCache,
     pub(crate) barrier: Barrier,
     pub(crate) db: Db,
     pub(crate) shared: Arc<Shared>,
@@ -93,7 +92,7 @@ impl Store {
                 publish::serve(&queue, &store);
             }
         })?;
-        let inner = Arc::new(Inner { publisher, indexes: IndexCache::default(), barrier, db, shared, complaints, _lock: lock });
+        let inner = Arc::new(Inner { publisher, barrier, db, shared, complaints, _lock: lock });
         drop(sender.send(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }

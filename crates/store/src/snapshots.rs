@@ -202,7 +202,14 @@ impl ActiveSnapshot {
             index_size: index.len() as u64,
         };
         let folder = self.shared.layout.active(&self.id);
-        install(&self.shared, &folder, "upper", &index, layer, self.lease.as_ref()).inspect(|_| self.fate = Fate::Gone)
+        let id = layer.id;
+        let layer = install(&self.shared, &folder, "upper", &index, layer, self.lease.as_ref())?;
+        self.fate = Fate::Gone;
+        if layer.id == id {
+            // The next step builds on this layer and looks into it at once.
+            self.shared.indexes.add(id, Arc::new(scanned.index), layer.index_size);
+        }
+        Ok(layer)
     }
 
     /// Bytes and inodes of what was written so far.
@@ -258,14 +265,7 @@ pub(crate) fn install(
     }
     std::fs::write(folder.join("index"), index).doing(|| format!("write {:?}", folder.join("index")))?;
     rustix::fs::rename(folder.join(tree), folder.join("diff")).doing(|| format!("rename {:?}", folder.join(tree)))?;
-    // Overlayfs leaves an empty folder inside `work`; neither may hide among the layers.
-    for leftover in ["work/work", "work/index", "work"] {
-        match rustix::fs::unlinkat(rustix::fs::CWD, folder.join(leftover), AtFlags::REMOVEDIR) {
-            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-            Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => shared.trash.take(&folder.join(leftover))?,
-            Err(errno) => return Err(errno).doing(|| format!("rmdir {:?}", folder.join(leftover))),
-        }
-    }
+    remove_work(shared, folder)?;
     let target = shared.layout.layer(&layer.id);
     rustix::fs::rename(folder, &target).doing(|| format!("rename({folder:?}, {target:?})"))?;
     fault::point("store.commit.renamed");
@@ -288,6 +288,26 @@ pub(crate) fn install(
         memory.leases.entry(lease.number()).or_default().layers.insert(layer.id);
     }
     Ok(layer)
+}
+
+/// Removes what overlayfs leaves inside `work`, and `work` itself, which may not hide among the layers.
+fn remove_work(shared: &Shared, folder: &std::path::Path) -> Result<()> {
+    let work = folder.join("work");
+    let remove = |name: &str, flags| rustix::fs::unlinkat(rustix::fs::CWD, work.join(name), flags);
+    // A volatile mount leaves its mark below folders of fixed names; five calls here are cheaper than waking the trash. Anything else waits below.
+    if remove("work/incompat/volatile/dirty", AtFlags::empty()).is_ok() {
+        for name in ["work/incompat/volatile", "work/incompat"] {
+            drop(remove(name, AtFlags::REMOVEDIR));
+        }
+    }
+    for name in ["work", "index", ""] {
+        match remove(name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+            Err(rustix::io::Errno::NOTEMPTY | rustix::io::Errno::EXIST) => shared.trash.take(&work.join(name))?,
+            Err(errno) => return Err(errno).doing(|| format!("rmdir {:?}", work.join(name))),
+        }
+    }
+    Ok(())
 }
 
 fn reuse(shared: &Shared, layer: &Layer, lease: Option<&Lease>) -> Option<Arc<Layer>> {

@@ -74,6 +74,42 @@ fn send_marked(socket: BorrowedFd<'_>, mark: u8, bytes: &[u8], handles: &[Borrow
     }
 }
 
+/// Sends `bytes` and one handle as they are, over any kind of unix socket: for receivers that are not ours.
+pub fn send_handle(socket: BorrowedFd<'_>, bytes: &[u8], handle: BorrowedFd<'_>) -> Result<(), Error> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    let handles = [handle];
+    ancillary.push(SendAncillaryMessage::ScmRights(&handles));
+    loop {
+        match rustix::net::sendmsg(socket, &[IoSlice::new(bytes)], &mut ancillary, SendFlags::NOSIGNAL) {
+            Ok(_) => return Ok(()),
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(Error::new("sendmsg(1 handle)", errno)),
+        }
+    }
+}
+
+/// Receives what [`send_handle`] (or a foreign sender) sent: the bytes, at most 4096, and the first handle.
+///
+/// # Errors
+/// `EPROTO` when no handle came along.
+pub fn receive_handle(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, OwnedFd), Error> {
+    let mut bytes = vec![0u8; 4096];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received = rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+        .map_err(|errno| Error::new("recvmsg()", errno))?;
+    bytes.truncate(received.bytes);
+    let mut handles = Vec::new();
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(received) = part {
+            handles.extend(received);
+        }
+    }
+    let first = handles.into_iter().next().ok_or_else(|| Error::new("recvmsg() for a handle", Errno::PROTO))?;
+    Ok((bytes, first))
+}
+
 /// Receives one message; `None` when the other end is gone. A non-blocking socket answers `EAGAIN` when nothing is there.
 ///
 /// # Errors

@@ -34,9 +34,9 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 
-    /// True for 2xx and for 304, which says that the wish had come true before.
+    /// True for 2xx, for 101 (the connection is the program's now) and for 304, which says that the wish had come true before.
     pub fn is_fine(&self) -> bool {
-        (200..300).contains(&self.status) || self.status == 304
+        (200..300).contains(&self.status) || matches!(self.status, 101 | 304)
     }
 
     /// Itself, when it is fine.

@@ -14,7 +14,7 @@ impl Daemon {
         let disk = format!(" {} ", self.data_root().parent().unwrap_or(Path::new("/")).display());
         found.extend(mounts.lines().filter(|line| line.contains(self.name()) && !line.contains(&disk)).map(|line| format!("mount {line}")));
         found.extend(self.boxed_processes().into_iter().map(|(pid, program)| format!("process {pid} {program}")));
-        for folder in [self.data_root().join("active"), self.data_root().join("containers"), self.exec_root().join("containers"), self.data_root().join("builds")] {
+        for folder in [self.data_root().join("active"), self.data_root().join("containers"), self.exec_root().join("containers")] {
             let entries = std::fs::read_dir(&folder).into_iter().flatten().flatten();
             found.extend(entries.map(|entry| format!("folder {}", entry.path().display())));
         }
@@ -63,7 +63,9 @@ impl Daemon {
         sweep(self.name());
         // A mount namespace goes with its last process, behind the process's own end.
         eventually("the end of all boxes", 20, || self.boxed_processes().is_empty().then_some(()));
-        std::fs::remove_dir_all(self.exec_root()).expect("exec root");
+        if self.exec_root().exists() {
+            std::fs::remove_dir_all(self.exec_root()).expect("exec root");
+        }
     }
 }
 

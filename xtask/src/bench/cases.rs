@@ -26,7 +26,7 @@ pub(super) enum Action {
 }
 
 /// What is built.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     MultiStage,
     ManySteps,
@@ -47,7 +47,27 @@ pub(super) enum Warmth {
     Edited,
 }
 
+impl Case {
+    /// What the case builds, if it builds.
+    pub(super) fn subject(&self) -> Option<Subject> {
+        match self.action {
+            Action::Build(subject, _) => Some(subject),
+            Action::Run | Action::Exec => None,
+        }
+    }
+}
+
 impl Subject {
+    /// Part of the names of the images.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::MultiStage => "multi-stage",
+            Self::ManySteps => "many-steps",
+            Self::Tree => "tree",
+            Self::LargeLayer => "large-layer",
+        }
+    }
+
     pub(super) fn workload(self, inputs: &Inputs) -> &Workload {
         match self {
             Self::MultiStage => &inputs.multi_stage,

@@ -60,8 +60,8 @@ struct Seat<'a> {
 }
 
 impl Bench<'_> {
-    /// Measures one case with every engine; fails only when the bench itself does.
-    pub(super) fn measure(&self, case: Case) -> Result<Outcome, String> {
+    /// Measures one case with every engine; fails only when the bench itself does. What was built stays when the next case builds the same.
+    pub(super) fn measure(&self, case: Case, next: Option<Case>) -> Result<Outcome, String> {
         println!("{}: {}", case.name, case.title);
         let mut seats: Vec<Seat<'_>> = self.roster.present.iter().map(|engine| Seat::new(&**engine, case)).collect();
         for seat in &mut seats {
@@ -89,7 +89,9 @@ impl Bench<'_> {
         self.edit(case, rounds)?;
         for seat in &mut seats {
             seat.attempt(|seat| self.count(seat, case));
-            self.clean_up(seat, case);
+            if next.is_none_or(|next| next.subject() != case.subject()) {
+                self.clean_up(seat, case);
+            }
         }
         let order = |seat: &Seat<'_>| self.roster.present.iter().position(|engine| engine.name() == seat.engine.name());
         seats.sort_by_key(order);
@@ -210,8 +212,9 @@ impl Bench<'_> {
 impl<'a> Seat<'a> {
     fn new(engine: &'a dyn Engine, case: Case) -> Self {
         let place = engine.name().to_lowercase().replace(' ', "-");
+        let subject = case.subject().map_or(case.name, Subject::name);
         let cell = Cell { engine: engine.name(), samples: Vec::new(), is_unable: false, failure: None, residue: None, counts: None };
-        Self { engine, image: format!("localhost/bench-{}-{place}:latest", case.name), container: format!("bench-{place}"), cell }
+        Self { engine, image: format!("localhost/bench-{subject}-{place}:latest"), container: format!("bench-{place}"), cell }
     }
 
     /// Does a step unless an earlier one failed.

@@ -48,8 +48,15 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let mut roster = Roster::gather(&options, &mut stage);
     roster.import(&inputs, &stage);
     let bench = Bench { options: &options, stage: &stage, inputs: &inputs, roster: &roster };
-    let outcomes = cases::chosen(&options).into_iter().map(|case| bench.measure(case)).collect::<Result<Vec<_>, String>>()?;
-    let text = report::write(&options, &environment.at_end(), &roster, &outcomes)?;
+    let cases = cases::chosen(&options);
+    let nexts = cases.iter().skip(1).copied().map(Some).chain([None]);
+    let mut outcomes = Vec::new();
+    let mut text = String::new();
+    for (case, next) in cases.iter().zip(nexts) {
+        outcomes.push(bench.measure(*case, next)?);
+        // After every case, because a long run that is stopped has measured something too.
+        text = report::write(&options, &environment, &roster, &outcomes)?;
+    }
     println!("\n{text}");
     stage.take_down()
 }

@@ -40,9 +40,11 @@ impl Environment {
         Self { facts }
     }
 
-    pub(super) fn at_end(mut self) -> Self {
-        self.facts.push(("load at end", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()));
-        self
+    /// What is true of the whole run, and the load of this moment.
+    fn lines(&self) -> Vec<(&'static str, String)> {
+        let mut facts = self.facts.clone();
+        facts.push(("load at end", std::fs::read_to_string("/proc/loadavg").unwrap_or_default().trim().to_owned()));
+        facts
     }
 }
 
@@ -102,7 +104,7 @@ fn markdown(environment: &Environment, roster: &Roster, outcomes: &[Outcome]) ->
     failures(&mut text, roster, outcomes);
     text.push_str("\n## Machine\n\n");
     let versions = roster.versions.iter().map(|(name, version)| (*name, version.lines().collect::<Vec<_>>().join(", ")));
-    for (name, value) in environment.facts.iter().map(|(name, value)| (*name, value.clone())).chain(versions) {
+    for (name, value) in environment.lines().into_iter().chain(versions) {
         line(&mut text, format_args!("- {name}: {value}"));
     }
     text
@@ -217,7 +219,7 @@ fn values(environment: &Environment, roster: &Roster, outcomes: &[Outcome]) -> V
     let named =
         |pairs: &[(&'static str, String)]| Value::Object(pairs.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect());
     json!({
-        "machine": named(&environment.facts),
+        "machine": named(&environment.lines()),
         "versions": named(&roster.versions),
         "absent": named(&roster.absent),
         "cases": outcomes.iter().map(outcome).collect::<Vec<_>>(),

@@ -13,7 +13,7 @@ use super::session::Session;
 use crate::message::{Answer, ExecuteRequest, Failure, LONGEST, Report, SeatOrder, Step};
 
 /// Every namespace a later program shares with the first one.
-const ALL: u64 = namespace::MOUNT | namespace::PID | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
+pub(super) const ALL: u64 = namespace::MOUNT | namespace::PID | namespace::NETWORK | namespace::IPC | namespace::UTS | namespace::CGROUP;
 
 /// Programs ordered from the seat and not yet cloned: session numbers, in order.
 #[derive(Default)]

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use shipway_sys::{Error, process, socket};
 
 use super::connection::{Connection, Role};
+use super::hold;
 use super::log::Log;
 use super::record;
 use super::serve::{Monitor, Subject};
@@ -34,6 +35,9 @@ pub(super) fn run(parked: &mut Parked, launch: Launch, mut handles: Vec<OwnedFd>
         return Ok(After::Leave);
     };
     let Launch { monitor: part, init: init_part, .. } = launch;
+    if let Some(streams) = part.hold {
+        return hold::run(parked, streams, &init_part, handles, &own_handles, &init).map(|()| After::Leave);
+    }
     match start(parked, part, &init_part, handles, own_handles, &init) {
         Ok((monitor, again, created)) => {
             parked.note(&Note::Started { at: monitor.subject.state.started, created })?;
@@ -113,8 +117,8 @@ fn start(
     Ok((monitor, part.again, created))
 }
 
-/// Sends the first process on its way and waits for the exec, which closes its end of the line.
-fn open_gate(init: &WaitingInit, part: &InitPart, handles: Vec<OwnedFd>, theirs: Theirs) -> Result<Vec<String>, Failure> {
+/// Sends the first process on its way and waits for the exec, which closes its end of the line, or for its stand at the last gate.
+pub(super) fn open_gate(init: &WaitingInit, part: &InitPart, handles: Vec<OwnedFd>, theirs: Theirs) -> Result<Vec<String>, Failure> {
     let protocol = |error| Failure::new(Step::Protocol, error);
     let all: Vec<_> = handles.iter().chain(&theirs).map(AsFd::as_fd).collect();
     socket::send(init.line.as_fd(), &to_json(part), &all).map_err(protocol)?;
@@ -124,9 +128,13 @@ fn open_gate(init: &WaitingInit, part: &InitPart, handles: Vec<OwnedFd>, theirs:
     while let Some(message) = socket::receive(init.line.as_fd(), LONGEST).map_err(protocol)? {
         match serde_json::from_slice(&message.bytes) {
             Ok(Report::Created(paths)) => created = paths,
+            Ok(Report::Holding) if part.gate.is_some() => return Ok(created),
             Ok(Report::Failed(failure)) => return Err(failure),
             _ => return Err(Failure::said(Step::Protocol, "the first process said something unexpected")),
         }
+    }
+    if part.gate.is_some() {
+        return Err(Failure::said(Step::Protocol, "the first process died before it was ready"));
     }
     Ok(created)
 }

@@ -8,6 +8,7 @@
 
 mod connection;
 mod execute;
+mod hold;
 mod launch;
 mod log;
 mod record;
@@ -60,6 +61,10 @@ fn live() -> Result<(), Error> {
                 if let launch::After::Leave = launch::run(&mut parked, *launch, message.handles)? {
                     break;
                 }
+            }
+            Order::Execute(order) => {
+                hold::execute(&mut parked, &order, message.handles)?;
+                break;
             }
             // Nothing runs yet.
             Order::Signal(_) => {}

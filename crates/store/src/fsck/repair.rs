@@ -54,7 +54,7 @@ fn drop_layers(store: &Store, report: &mut FsckReport) -> Result<()> {
         Ok(())
     })?;
     for id in &ids {
-        store.inner.indexes.forget(id);
+        store.shared().indexes.forget(id);
         store.throw_away(&store.shared().layout.layer(id))?;
     }
     mark(report, FindingKind::Layer);

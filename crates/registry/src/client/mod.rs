@@ -1,0 +1,34 @@
+//! The HTTP client, from names to files. One `Transport` serves a whole daemon: it keeps connections, certificates and settings.
+
+mod body;
+mod dial;
+mod disposition;
+mod fetch;
+mod names;
+mod pool;
+mod proxy;
+mod random;
+mod race;
+mod retry;
+mod sink;
+mod tls;
+mod transport;
+
+pub use body::Body;
+pub use fetch::{Fetched, fetch};
+pub use names::NameFiles;
+pub use proxy::Proxies;
+pub use retry::Retries;
+pub use transport::{Response, Timeouts, Transport, TransportConfig};
+
+use std::time::Duration;
+
+use crate::error::{Error, Stage};
+
+/// Gives `work` the time `limit`; `host` and `stage` say in the error who let us wait and for what.
+async fn within<T>(limit: Duration, stage: Stage, host: &str, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(Error::TimedOut { stage, host: host.to_owned(), limit }),
+    }
+}

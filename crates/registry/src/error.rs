@@ -1,0 +1,167 @@
+//! What can go wrong between us and a server, told apart by what the caller can do.
+//!
+//! What must stay true: no variant holds a secret; addresses are kept as `Url`, which hides them.
+
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::StatusCode;
+use shipway_model::{Classified, ErrorKind};
+
+use crate::Url;
+
+/// What was being waited for when time ran out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// A name server's answer.
+    Name,
+    /// The connection, to the server or its proxy.
+    Connection,
+    /// The end of the TLS handshake.
+    Handshake,
+    /// The proxy's leave to go through.
+    Proxy,
+    /// The head of the answer.
+    Answer,
+    /// The next piece of the body.
+    Body,
+}
+
+/// Why a request or a download failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("invalid address: {reason}")]
+    InvalidUrl { reason: String },
+    #[error("{what} is not supported yet")]
+    Unsupported { what: String },
+    #[error("invalid settings of the HTTP client: {reason}")]
+    Settings { reason: String },
+    /// Whoever knows names says that this one does not exist.
+    #[error("no such host \"{host}\"")]
+    NoSuchHost { host: String },
+    /// Nobody who knows names answered.
+    #[error("cannot look up \"{host}\": {reason}")]
+    Names { host: String, reason: String },
+    #[error("cannot connect to {authority}{}: {source}", at(*address))]
+    Connect { authority: String, address: Option<IpAddr>, source: io::Error },
+    #[error("no {stage} from \"{host}\" within {}", seconds(*limit))]
+    TimedOut { stage: Stage, host: String, limit: Duration },
+    /// The server is not who it should be, or is so by the word of somebody we do not trust.
+    #[error("the certificate of \"{host}\" is refused: {reason}")]
+    Certificate { host: String, reason: String, issuer_unknown: bool },
+    #[error("no certificate authority is known here, so no https server can be checked")]
+    NoAuthorities,
+    #[error("cannot agree on TLS with \"{host}\": {reason}")]
+    Tls { host: String, reason: String },
+    #[error("the proxy {proxy} refuses to connect to {authority}: {reason}")]
+    Proxy { proxy: Url, authority: String, reason: String },
+    #[error("the head of the answer from \"{host}\" is larger than {limit} bytes")]
+    HeadTooLarge { host: String, limit: usize },
+    /// The peer does not speak HTTP as it should.
+    #[error("\"{host}\" answers against the rules of HTTP: {reason}")]
+    Protocol { host: String, reason: String },
+    /// The connection ended early.
+    #[error("the connection to \"{host}\" broke: {reason}")]
+    Broken { host: String, reason: String },
+    #[error("redirected more than {limit} times, last to \"{last}\"")]
+    TooManyRedirects { limit: usize, last: Url },
+    #[error("redirected from https to \"{to}\", which is not secure")]
+    InsecureRedirect { to: Url },
+    #[error("redirected to nowhere: {reason}")]
+    Redirect { reason: String },
+    #[error("the server answers {status}")]
+    Status { status: StatusCode, retry_after: Option<Duration> },
+    #[error("the file is larger than {limit} bytes")]
+    TooLarge { limit: u64 },
+    #[error("cannot write \"{}\": {source}", path.display())]
+    File { path: PathBuf, source: io::Error },
+    #[error("internal error: {what}")]
+    Internal { what: String },
+}
+
+/// What a retry promises.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The same would happen again.
+    Never,
+    /// It may go better, after a pause of our choice.
+    Soon,
+    /// The server said when.
+    After(Duration),
+}
+
+impl Error {
+    /// Whether asking again may help.
+    pub(crate) fn retry(&self) -> Retry {
+        match self {
+            Self::Names { .. } | Self::Connect { .. } | Self::TimedOut { .. } | Self::Broken { .. } => Retry::Soon,
+            // A proxy that cannot reach the server answers 502 to 504, which may pass; its other refusals will not.
+            Self::Proxy { reason, .. } if ["502", "503", "504"].iter().any(|status| reason.contains(status)) => Retry::Soon,
+            Self::Status { status, retry_after } if matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504) => {
+                retry_after.map_or(Retry::Soon, Retry::After)
+            }
+            _ => Retry::Never,
+        }
+    }
+}
+
+impl Classified for Error {
+    fn kind(&self) -> ErrorKind {
+        match self {
+            Self::InvalidUrl { .. } | Self::Settings { .. } => ErrorKind::Invalid,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::NoSuchHost { .. } => ErrorKind::NotFound,
+            Self::Status { status, .. } => match status.as_u16() {
+                401 | 407 => ErrorKind::Unauthenticated,
+                403 => ErrorKind::Forbidden,
+                404 | 410 => ErrorKind::NotFound,
+                _ => ErrorKind::Unavailable,
+            },
+            Self::Certificate { .. } | Self::NoAuthorities | Self::InsecureRedirect { .. } => ErrorKind::Forbidden,
+            Self::TooLarge { .. } => ErrorKind::Exhausted,
+            Self::File { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => ErrorKind::Exhausted,
+            Self::File { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            _ => ErrorKind::Unavailable,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Certificate { issuer_unknown: true, .. } => {
+                "if a company's own authority signed it, add that authority's certificate to /etc/ssl/certs of this machine"
+            }
+            Self::NoAuthorities => "install the package ca-certificates, or set SSL_CERT_FILE for the daemon",
+            Self::Tls { .. } => "check that the address and port belong to an https server",
+            Self::Names { .. } => "check the name servers in /etc/resolv.conf of this machine",
+            Self::Status { retry_after: Some(after), .. } => return Some(format!("the server asks to come back in {}", seconds(*after))),
+            Self::Status { status, .. } if matches!(status.as_u16(), 401 | 407) => "the server wants a user name and password",
+            _ => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Name => "answer of a name server about the address",
+            Self::Connection => "connection",
+            Self::Handshake => "end of the TLS handshake",
+            Self::Proxy => "leave to connect",
+            Self::Answer => "answer",
+            Self::Body => "more data",
+        })
+    }
+}
+
+fn at(address: Option<IpAddr>) -> String {
+    address.map(|address| format!(" at {address}")).unwrap_or_default()
+}
+
+/// A span as people say it; tests use spans below a second.
+fn seconds(span: Duration) -> String {
+    if span.subsec_millis() == 0 { format!("{} s", span.as_secs()) } else { format!("{} ms", span.as_millis()) }
+}
