@@ -21,6 +21,7 @@ pub(crate) fn binary_size(bytes: i64) -> String {
 }
 
 /// Now.
+#[allow(clippy::disallowed_methods, reason = "this is the command line's only clock")]
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_system(SystemTime::now())
 }

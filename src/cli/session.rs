@@ -121,6 +121,7 @@ impl Session {
 }
 
 /// A non-empty environment variable.
+#[allow(clippy::disallowed_methods, reason = "this is the command line's only door to its environment")]
 pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }

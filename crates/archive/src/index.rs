@@ -213,10 +213,11 @@ impl LayerIndex {
         self.find(path).map_or(&[], |at| &self.entries[at..self.subtree_end(at)])
     }
 
-    /// Bytes of all files, each inode once.
+    /// Bytes of all files, each inode once, and of the targets of symbolic links: what Docker calls the size of a layer.
     pub fn content_size(&self) -> u64 {
-        let size = |entry: &IndexEntry| match entry.node {
-            Node::File { size, hardlink: None, .. } => size,
+        let size = |entry: &IndexEntry| match &entry.node {
+            Node::File { size, hardlink: None, .. } => *size,
+            Node::Symlink { target } => target.len() as u64,
             _ => 0,
         };
         self.entries.iter().map(size).sum()

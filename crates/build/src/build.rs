@@ -100,13 +100,14 @@ impl Journey {
         let images = self.ports.images.clone();
         let is_known = |name: &str| images.is_known(name);
         let parsed = parse_with(&self.text, &ParseOptions { check: None, is_known_image: Some(&is_known) });
+        // Also of a file that has errors: everything that can be said is said at once.
+        for warning in parsed.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
+            self.warn(warning);
+        }
         let target = checks::target(&self.text, &parsed, &self.options)?;
         let context = self.look_at_context().await?;
         let needed = needed_stages(&parsed.dockerfile, target, &self.options, &self.platform);
         checks::before_anything_runs(&self.text, &parsed, &needed, context.as_deref(), &self.options)?;
-        for warning in parsed.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
-            self.warn(warning);
-        }
         if !self.options.cache_from.is_empty() {
             let message = "caches of other images (--cache-from) are not supported yet; they are ignored".to_owned();
             self.report.send(ProgressEvent::Warning {

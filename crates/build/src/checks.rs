@@ -6,7 +6,7 @@ use shipway_dockerfile::{Diagnostic, Instruction, InstructionKind, Parsed, Sourc
 
 use crate::context::ContextFiles;
 use crate::errors::BuildError;
-use crate::failure::diagnostic;
+use crate::failure::{diagnostic, narrowed};
 use crate::graph::{BuildGraph, CopySource, Op};
 use crate::lower::{error, unsupported};
 use crate::ops::OpFailure;
@@ -69,7 +69,7 @@ pub(crate) fn sources(text: &Arc<SourceText>, graph: &BuildGraph, context: Optio
         let Op::Copy(copy) = &vertex.op else { continue };
         for source in &copy.sources {
             if let CopySource::Context { pattern } = source {
-                diagnostics.extend(missing(context, pattern, vertex.face.span));
+                diagnostics.extend(missing(context, pattern, narrowed(text, vertex.face.span, pattern)));
             }
         }
     }
@@ -97,7 +97,19 @@ fn plain_sources(instruction: &Instruction, context: Option<&ContextFiles>) -> V
     });
     match context {
         Some(context) => paths.filter_map(|word| missing(context, &word.text, word.span)).collect(),
-        None => Vec::new(),
+        None => paths.take(1).map(|word| no_context(&word.text, word.span)).collect(),
+    }
+}
+
+/// M-27: there is nothing to copy from.
+pub(crate) fn no_context(pattern: &str, span: Span) -> Diagnostic {
+    let docker =
+        format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist");
+    Diagnostic {
+        reason: Some("the Dockerfile came on standard input, so there are no files to copy".to_owned()),
+        hint: Some("add the context directory: shipway build -f - . < Dockerfile".to_owned()),
+        docker_text: Some(docker),
+        ..error("E-NO-CONTEXT", span, format!("this build has no context, so there is no \"{pattern}\" in it"))
     }
 }
 

@@ -1,12 +1,15 @@
 //! From a failure of a vertex to an error with a place in the Dockerfile.
 
+mod notes;
+
 use std::sync::Arc;
 
-use shipway_dockerfile::{Diagnostic, Dockerfile, SourceText, Span};
+use shipway_dockerfile::{Diagnostic, Dockerfile, Position, SourceText, Span};
 
 use crate::errors::{BuildError, StepFailure};
+use crate::graph::VertexIndex;
 use crate::lower::{ImageWish, error};
-use crate::ops::{OpFailure, OpFinding};
+use crate::ops::{Cause, MissingProgram, OpFailure, OpFinding};
 use crate::ports::{ImageError, ImageSource};
 use crate::solver::{Around, Failed};
 use crate::suggestions;
@@ -21,19 +24,28 @@ pub(crate) fn diagnostic(finding: &OpFinding, span: Span) -> Diagnostic {
     }
 }
 
+/// How a process ended.
+struct FailedProcess<'a> {
+    exit_code: i32,
+    oom_killed: bool,
+    last_log: &'a [String],
+    cause: &'a Cause,
+}
+
 /// The error of a failed vertex.
 pub(crate) fn place(around: &Around, text: &Arc<SourceText>, failed: Failed) -> BuildError {
     let face = &around.graph.vertex(failed.vertex).face;
     match failed.failure {
-        OpFailure::Process { command, exit_code, oom_killed, last_log } => {
-            let diagnostic = process(face.span, &face.instruction, exit_code, oom_killed, &last_log);
+        OpFailure::Process { command, exit_code, oom_killed, last_log, cause } => {
+            let failed_process = FailedProcess { exit_code, oom_killed, last_log: &last_log, cause: &cause };
+            let diagnostic = process(around, failed.vertex, &failed_process);
             let vertex = face.name.clone();
             BuildError::Step(Box::new(StepFailure { text: text.clone(), vertex, command, exit_code, oom_killed, last_log, diagnostic }))
         }
         OpFailure::Finding(finding) => BuildError::Operation {
             text: text.clone(),
             vertex: face.name.clone(),
-            diagnostic: Box::new(diagnostic(&finding, face.span)),
+            diagnostic: Box::new(diagnostic(&finding, narrowed(text, face.span, finding.about.as_deref().unwrap_or_default()))),
             kind: finding.kind,
         },
         OpFailure::Store(error) => BuildError::Store(error),
@@ -43,39 +55,54 @@ pub(crate) fn place(around: &Around, text: &Arc<SourceText>, failed: Failed) -> 
 }
 
 /// What the exit code and the output of a process tell about the cause.
-fn process(span: Span, instruction: &str, exit_code: i32, oom_killed: bool, last_log: &[String]) -> Diagnostic {
-    let mut finding = error("E-RUN-FAILED", span, format!("\"{instruction}\" ended with exit code {exit_code}"));
-    if oom_killed {
+fn process(around: &Around, index: VertexIndex, failed: &FailedProcess<'_>) -> Diagnostic {
+    let face = &around.graph.vertex(index).face;
+    let mut finding = error("E-RUN-FAILED", face.span, format!("\"{}\" ended with exit code {}", face.instruction, failed.exit_code));
+    if failed.oom_killed {
         finding.reason = Some("the kernel killed it because the step ran out of memory".to_owned());
         finding.hint = Some("give the step more memory, or let it use less".to_owned());
         return finding;
     }
-    if let Some(program) = last_log.iter().rev().find_map(|line| not_found(line)) {
-        finding.reason = Some(format!("the image has no program \"{program}\""));
-        let lower = program.to_lowercase();
-        finding.hint = Some(if lower == program {
-            "install it in an earlier RUN, or begin from an image that has it".to_owned()
-        } else {
-            format!("commands are case sensitive: did you mean {lower}?")
+    let mut reasons = Vec::new();
+    if let Some(MissingProgram { name, near }) = &failed.cause.program {
+        let is_case = near.as_ref().is_some_and(|near| near.to_lowercase() == name.to_lowercase());
+        let case = if is_case { " (commands are case sensitive)" } else { "" };
+        reasons.push(format!("\"{name}\" is not a program in this image{case}"));
+        finding.hint = Some(match near {
+            Some(near) => format!("did you mean {near}?"),
+            None => "install it in an earlier RUN, or begin from an image that has it".to_owned(),
         });
-        return finding;
+        reasons.extend(notes::relative_redirection(around, index));
+    } else {
+        // The first line that speaks of an error is nearer to the cause than the last one.
+        let line = failed.cause.first_error.as_deref().or(failed.last_log.last().map(|line| line.trim()));
+        reasons.extend(line.filter(|line| !line.is_empty()).map(str::to_owned));
+        finding.hint = notes::little_was_copied(around, index);
     }
-    // The first line that speaks of an error is nearer to the cause than the last one.
-    let first = last_log.iter().find(|line| is_error_line(line)).or(last_log.last());
-    finding.reason = first.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty());
+    finding.reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     finding
 }
 
-fn is_error_line(line: &str) -> bool {
-    let line = line.to_lowercase();
-    ["error", "fatal", "cannot ", "can't ", "failed", "no such file"].iter().any(|word| line.contains(word))
-}
-
-/// The program a shell did not find: `/bin/sh: ECHO: not found`, `/bin/sh: 1: ECHO: not found`, `bash: line 1: ECHO: command not found`.
-fn not_found(line: &str) -> Option<String> {
-    let before = line.trim_end().strip_suffix(": not found").or_else(|| line.trim_end().strip_suffix(": command not found"))?;
-    let program = before.rsplit(": ").next()?;
-    (!program.is_empty() && !program.contains([' ', '/'])).then(|| program.to_owned())
+/// The part of an instruction's place where `word` stands, or all of it.
+pub(crate) fn narrowed(text: &SourceText, span: Span, word: &str) -> Span {
+    let whole = text.slice(&span);
+    let ends = |at: Option<char>| at.is_none_or(|letter| letter.is_whitespace() || "\"',[]".contains(letter));
+    let is_alone = |at: &usize| ends(whole[..*at].chars().next_back()) && ends(whole[at + word.len()..].chars().next());
+    let Some(offset) = whole.match_indices(word).map(|(at, _)| at).find(is_alone).filter(|_| !word.is_empty()) else { return span };
+    let before = &whole[..offset];
+    let line = span.start.line + u32::try_from(before.matches('\n').count()).unwrap_or_default();
+    let length = |text: &str| u32::try_from(text.chars().count()).unwrap_or_default();
+    let column = match before.rsplit_once('\n') {
+        Some((_, rest)) => 1 + length(rest),
+        None => span.start.column + length(before),
+    };
+    let start_byte = span.start_byte + offset;
+    Span {
+        start: Position { line, column },
+        end: Position { line, column: column + length(word) },
+        start_byte,
+        end_byte: start_byte + word.len(),
+    }
 }
 
 /// The finding for an image that could not be had (M-06): neighbours in the file come first, then those the image source knows.
@@ -95,6 +122,8 @@ pub(crate) fn image(dockerfile: &Dockerfile, wish: &ImageWish, failure: &ImageEr
     };
     let plain = |text: &str| text.trim_end_matches(":latest").to_owned();
     let wanted = plain(&name);
+    // The tag nobody typed is not repeated to them.
+    finding.message = finding.message.replacen(&format!("{wanted}:latest"), &wanted, 1);
     let others = dockerfile.stages.iter().map(|stage| &stage.from.image).filter(|word| word.span != wish.span);
     let others: Vec<(String, u32)> = others.map(|word| (plain(&word.text), word.span.start.line)).collect();
     if let Some(near) = suggestions::nearest(&wanted, others.iter().map(|(name, _)| name.as_str())) {
@@ -116,15 +145,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shells_tell_which_program_is_missing() {
-        for (line, expected) in [
-            ("/bin/sh: ECHO: not found", Some("ECHO")),
-            ("/bin/sh: 1: mvn: not found", Some("mvn")),
-            ("bash: line 1: gcc: command not found", Some("gcc")),
-            ("error: package foo not found", None),
-            ("sh: /x/y: not found", None),
-        ] {
-            assert_eq!(not_found(line).as_deref(), expected, "{line}");
-        }
+    fn a_word_of_an_instruction_is_found_also_on_its_second_line() {
+        let text = SourceText::new("Dockerfile", "FROM a\nCOPY --from=x/server \\\n  /server /b\n");
+        let parsed = shipway_dockerfile::parse(&text);
+        let span = parsed.dockerfile.stages[0].instructions[0].span;
+        let found = narrowed(&text, span, "/server");
+        assert_eq!((found.start.line, found.start.column, text.slice(&found)), (3, 3, "/server"));
+        assert_eq!(narrowed(&text, span, "nothing"), span);
+        let found = narrowed(&text, span, "COPY");
+        assert_eq!((found.start.line, found.start.column), (2, 1));
     }
 }

@@ -12,8 +12,10 @@ pub(crate) fn tolerance(word: &str) -> usize {
 }
 
 /// The candidate with the fewest differing letters, at most [`tolerance`]; the first of several equals. Letter case does not count.
+///
+/// Spelling only, for it decides: `COPY --from=nginx` beside a stage `nginx-config` means the image.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    suggest::nearest(word, candidates, tolerance(word))
+    suggest::nearest_spelling(word, candidates, tolerance(word))
 }
 
 #[cfg(test)]

@@ -41,6 +41,8 @@ pub struct EngineConfig {
     pub labels: Vec<String>,
     /// Proxy variables given to build steps and containers.
     pub proxies: BTreeMap<String, String>,
+    /// A binary that has the hidden personalities; this process's own when `None`. Tests have another.
+    pub monitor_binary: Option<PathBuf>,
     /// Cgroup below which all containers live; made from the data root when `None`.
     pub cgroup_parent: Option<String>,
     /// More is logged and shown.
@@ -69,6 +71,7 @@ impl EngineConfig {
             dns_options: Vec::new(),
             labels: Vec::new(),
             proxies: BTreeMap::new(),
+            monitor_binary: None,
             cgroup_parent: None,
             debug: false,
         }

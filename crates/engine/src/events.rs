@@ -80,6 +80,11 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
+    /// Publishes that a prune of `subject` freed `bytes`; such an event is about no single thing.
+    pub fn publish_prune(&self, subject: Subject, bytes: u64) {
+        self.publish(subject, "prune", "", BTreeMap::from([("reclaimed".to_owned(), bytes.to_string())]));
+    }
+
     /// The kept events since `since` and everything after, without a gap between the two.
     pub fn subscribe(&self, since: Option<Timestamp>) -> (Vec<Arc<Event>>, broadcast::Receiver<Arc<Event>>) {
         let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);

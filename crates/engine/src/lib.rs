@@ -72,6 +72,9 @@ impl Engine {
         let store = blocking::files(move || Ok(Store::open(StoreConfig { root })?)).await?;
         let mut hands = RuntimeConfig::new(config.exec_root.clone(), system::cgroup_root_name(&config));
         hands.pool_size = config.pool_size;
+        if let Some(binary) = &config.monitor_binary {
+            hands.binary.clone_from(binary);
+        }
         hands.stubs = Some(config.data_root.join("stubs"));
         let runtime = Runtime::start(hands).map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
         let engine = Self {

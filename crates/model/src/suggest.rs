@@ -30,9 +30,30 @@ pub fn distance(one: &str, other: &str) -> usize {
     previous[other.len()]
 }
 
-/// The candidate nearest to `word`, at most `most` letters away and not the word itself. Letter case does not count as a difference
-/// unless nothing else differs.
+/// How many letters somebody must have typed before a word that begins so is offered.
+const SHORTEST_BEGINNING: usize = 3;
+
+/// The candidate nearest to `word` for a "did you mean": nearly spelled the same, or else begun by `word` (`ref` for `reference`).
+///
+/// What decides instead of advises takes [`nearest_spelling`]: the beginning of a name is no misspelling of it.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Option<&'a str> {
+    let candidates: Vec<&str> = candidates.into_iter().collect();
+    nearest_spelling(word, candidates.iter().copied(), most).or_else(|| begun_by(word, &candidates))
+}
+
+/// The shortest candidate that begins with `word`, the first of several equals. Letter case does not count.
+fn begun_by<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let folded = word.to_lowercase();
+    if word.len() > LONGEST || folded.chars().count() < SHORTEST_BEGINNING {
+        return None;
+    }
+    let begun = candidates.iter().filter(|candidate| candidate.len() <= LONGEST && **candidate != word);
+    begun.filter(|candidate| candidate.to_lowercase().starts_with(&folded)).min_by_key(|candidate| candidate.len()).copied()
+}
+
+/// The candidate nearest to `word` in spelling, at most `most` letters away and not the word itself. Letter case does not count as a
+/// difference unless nothing else differs.
+pub fn nearest_spelling<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>, most: usize) -> Option<&'a str> {
     if word.len() > LONGEST {
         return None;
     }
@@ -67,5 +88,23 @@ mod tests {
         assert_eq!(nearest("BUILDER", ["builder"], 2), Some("builder"));
         assert_eq!(nearest("ab", ["xy"], 2), None);
         assert_eq!(nearest("same", ["same"], 2), None);
+    }
+
+    #[test]
+    fn the_beginning_of_a_word_counts_as_near_but_not_as_its_spelling() {
+        for (word, candidates, expected) in [
+            ("ref", ["dangling", "reference", "since"], Some("reference")),
+            ("REF", ["dangling", "reference", "since"], Some("reference")),
+            ("anc", ["ancestors-of", "ancestor", "name"], Some("ancestor")),
+            // Nearly right beats begun.
+            ("stat", ["stationery", "status", "name"], Some("status")),
+            ("re", ["reference", "since", "until"], None),
+            ("reference", ["reference", "since", "until"], None),
+            ("ference", ["reference", "since", "until"], Some("reference")),
+            ("erence", ["reference", "since", "until"], None),
+        ] {
+            assert_eq!(nearest(word, candidates, 2), expected, "{word}");
+        }
+        assert_eq!(nearest_spelling("nginx", ["nginx-config"], 2), None);
     }
 }

@@ -122,7 +122,9 @@ impl Classified for Error {
             },
             Self::Certificate { .. } | Self::NoAuthorities | Self::InsecureRedirect { .. } => ErrorKind::Forbidden,
             Self::TooLarge { .. } => ErrorKind::Exhausted,
-            Self::File { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => ErrorKind::Exhausted,
+            Self::File { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                ErrorKind::Exhausted
+            }
             Self::File { .. } | Self::Internal { .. } => ErrorKind::Internal,
             _ => ErrorKind::Unavailable,
         }

@@ -213,7 +213,9 @@ mod tests {
     #[test]
     fn locations_are_read_relative_to_where_they_were_found() {
         let url = Url::parse("https://host/a/b?c").unwrap();
-        for (location, meant) in [("/x", "https://host/x"), ("y", "https://host/a/y"), ("//other/z", "https://other/z"), ("?q", "https://host/a/b?q")] {
+        for (location, meant) in
+            [("/x", "https://host/x"), ("y", "https://host/a/y"), ("//other/z", "https://other/z"), ("?q", "https://host/a/b?q")]
+        {
             assert_eq!(url.join(location).unwrap().exposed(), meant);
         }
         assert!(url.join("file:///etc/passwd").is_err());

@@ -8,6 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
@@ -32,6 +33,9 @@ use crate::{Error, Result, publish};
 
 /// What the lock file says about its holder at most.
 const LOCK_TEXT: u64 = 256;
+/// How long the lock of a dead holder is waited for. A child it was just making keeps the lock until it executes its program, which closes it.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// Where the store is.
 #[derive(Debug, Clone)]
@@ -153,22 +157,41 @@ impl std::fmt::Debug for Store {
 fn take_lock(layout: &Layout) -> Result<File> {
     let path = layout.lock();
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).doing(|| format!("open {path:?}"))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => {}
-        Err(Errno::WOULDBLOCK) => {
-            let mut text = String::new();
-            // What the holder wrote is only for the message; an unreadable text makes a shorter message.
-            drop((&file).take(LOCK_TEXT).read_to_string(&mut text));
-            let (pid, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-            return Err(Error::Locked { root: layout.root().to_owned(), pid: pid.parse().unwrap_or(0), text: rest.to_owned() });
+    let begun = Instant::now();
+    loop {
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => break,
+            Err(Errno::WOULDBLOCK) => {
+                let (pid, text) = holder(&mut file);
+                if is_alive(pid) || begun.elapsed() > LOCK_PATIENCE {
+                    return Err(Error::Locked { root: layout.root().to_owned(), pid, text });
+                }
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(errno) => return Err(errno).doing(|| format!("flock({path:?})")),
         }
-        Err(errno) => return Err(errno).doing(|| format!("flock({path:?})")),
     }
     file.set_len(0).doing(|| format!("truncate {path:?}"))?;
     file.rewind().doing(|| format!("seek {path:?}"))?;
     // On a full disk the text may not fit; the lock holds all the same.
     drop(write!(file, "{} shipway {}", std::process::id(), env!("CARGO_PKG_VERSION")));
     Ok(file)
+}
+
+/// What the holder of the lock wrote: its process number and name. Only for the message and for our patience; unreadable means nobody.
+fn holder(file: &mut File) -> (u32, String) {
+    let mut text = String::new();
+    if file.rewind().is_ok() {
+        drop(file.take(LOCK_TEXT).read_to_string(&mut text));
+    }
+    let (pid, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
+    (pid.parse().unwrap_or(0), rest.to_owned())
+}
+
+/// True unless the process is gone or only waits to be buried (proc_pid_stat(5): the state stands behind the name in parentheses).
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
 }
 
 /// Refuses a root whose database was lost. The sweep below would take a new, empty one at its word and delete every layer there is.

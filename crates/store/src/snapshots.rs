@@ -297,7 +297,7 @@ fn remove_work(shared: &Shared, folder: &std::path::Path) -> Result<()> {
     // A volatile mount leaves its mark below folders of fixed names; five calls here are cheaper than waking the trash. Anything else waits below.
     if remove("work/incompat/volatile/dirty", AtFlags::empty()).is_ok() {
         for name in ["work/incompat/volatile", "work/incompat"] {
-            drop(remove(name, AtFlags::REMOVEDIR));
+            let _ = remove(name, AtFlags::REMOVEDIR);
         }
     }
     for name in ["work", "index", ""] {

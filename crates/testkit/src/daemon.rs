@@ -21,12 +21,23 @@ pub struct Setup {
     data_root: Option<PathBuf>,
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
+    is_docker: bool,
 }
+
+/// Docker's daemon, where it is installed.
+const DOCKERD: &str = "/usr/sbin/dockerd";
 
 impl Setup {
     /// With everything at its default; `binary` is the product.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), data_root: None, environment: Vec::new(), arguments: Vec::new() }
+        Self { binary: binary.into(), data_root: None, environment: Vec::new(), arguments: Vec::new(), is_docker: false }
+    }
+
+    /// A private dockerd without networks, to compare with; `None` where it is not installed.
+    pub fn dockerd() -> Option<Self> {
+        let mut setup = Self::new(DOCKERD);
+        setup.is_docker = true;
+        Path::new(DOCKERD).exists().then_some(setup)
     }
 
     /// Durable data lives here instead of in memory.
@@ -193,15 +204,21 @@ impl Daemon {
 
     fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
-        let child = Command::new(&self.setup.binary)
-            .arg("daemon")
+        let mut command = Command::new(&self.setup.binary);
+        if self.setup.is_docker {
+            let pidfile = self.home.path().join("dockerd.pid");
+            command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--pidfile"]).arg(pidfile);
+        } else {
+            command.args(["daemon", "--cgroup-parent", &self.name]);
+        }
+        let child = command
             .arg("--data-root")
             .arg(&self.data_root)
             .arg("--exec-root")
             .arg(self.exec_root())
             .arg("-H")
             .arg(format!("unix://{}", self.socket().display()))
-            .args(["--cgroup-parent", &self.name, "--config-file"])
+            .arg("--config-file")
             .arg(self.settings())
             .args(&self.setup.arguments)
             .env_clear()

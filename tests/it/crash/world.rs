@@ -359,7 +359,15 @@ fn check_container(daemon: &Daemon, name: &str, fate: &mut Fate, context: &str) 
         (Fate::Gone, Some(found)) => panic!("the removal of {name} was acknowledged, but it is {}; {context}", found["State"]),
         (Fate::Gone, None) => {}
         (Fate::Leaving, _) => {
-            eventually(&format!("the removal of {name} ({context})"), 10, || look().is_none().then_some(()));
+            let mut last = look();
+            for _ in 0..500 {
+                if last.is_none() {
+                    break;
+                }
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                last = look();
+            }
+            assert!(last.is_none(), "{name} was to be removed at its end and is {}; {context}", last.unwrap_or_default()["State"]);
             *fate = Fate::Gone;
         }
         (Fate::Unsure | Fate::Somehow, None) => *fate = Fate::Gone,

@@ -86,6 +86,11 @@ impl Options {
         }
         Ok(Some(options))
     }
+
+    /// Everything outside the stage that the bench reads or writes.
+    pub(super) fn paths(&self) -> [&Path; 6] {
+        [&self.shipway, &self.docker, &self.dockerd, &self.disk, &self.busybox, &self.output]
+    }
 }
 
 /// True when nothing was chosen, or `name` begins with one of the chosen words; spaces and case are nobody's trap.

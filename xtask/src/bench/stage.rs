@@ -47,7 +47,7 @@ impl Stage {
         stage.mount_memory(&folder)?;
         // Podman keeps locks and a cache of blobs in places that no flag moves; only we see what lies over them.
         for place in ["/dev/shm", "/var/lib/containers"] {
-            if Path::new(place).is_dir() && !options.disk.starts_with(place) {
+            if Path::new(place).is_dir() && !options.paths().iter().any(|path| path.starts_with(place)) {
                 stage.mount_memory(Path::new(place))?;
             }
         }

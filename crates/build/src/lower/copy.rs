@@ -224,13 +224,8 @@ impl Lowerer<'_> {
             CopySource::Context { pattern } => Some(pattern.as_str()),
             _ => None,
         });
-        let first = first.unwrap_or_default();
-        let mut diagnostic = error("E-NO-CONTEXT", first_path_span(here, common), "this build has no context");
-        diagnostic.reason = Some("the Dockerfile came on standard input, so there are no files to copy".to_owned());
-        diagnostic.hint = Some("docker build -f - . < Dockerfile".to_owned());
-        diagnostic.docker_text =
-            Some(format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {first}: file does not exist"));
-        self.diagnostics.push(diagnostic);
+        let span = first_path_span(here, common);
+        self.diagnostics.push(crate::checks::no_context(first.unwrap_or_default(), span));
     }
 }
 

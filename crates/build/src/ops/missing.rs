@@ -1,5 +1,7 @@
 //! What to say about a source that is not there: the nearest thing that is, and which instruction made it.
 
+pub(crate) mod program;
+
 use shipway_model::{ErrorKind, LayerId};
 use shipway_store::Store;
 use shipway_sys::path::FileKind;
@@ -12,24 +14,64 @@ use crate::suggestions;
 /// How many entries a search for a file of the same name visits.
 const SEARCH_LIMIT: usize = 200_000;
 
-/// A path that the tree of a stage does not have (M-15, M-16, M-17).
-pub(crate) fn in_tree(store: &Store, view: &View, pattern: &str, stack: &Stack, origins: &[(LayerId, String)]) -> OpFinding {
-    let wanted = clean(pattern);
-    let shown = String::from_utf8_lossy(&wanted).into_owned();
-    let finding = OpFinding::new("E-COPY-FROM-NOTFOUND", ErrorKind::NotFound, format!("the tree copied from has no \"/{shown}\""))
-        .docker(format!("COPY failed: stat {shown}: file does not exist"));
-    let Some(near) = nearest_path(view, &wanted).or_else(|| same_name(view, &wanted)) else {
-        return finding.because(what_is_there(view, &wanted, origins.is_empty()));
-    };
-    let near_text = String::from_utf8_lossy(&near).into_owned();
-    let maker = maker_of(store, stack, origins, &near).map(|made_by| format!(" (made by \"{made_by}\")")).unwrap_or_default();
-    finding.because(format!("it has /{near_text}{maker}")).hint(format!("did you mean /{near_text}?"))
+/// Where a COPY --from looked.
+pub(crate) struct CopiedFrom<'a> {
+    /// The COPY itself, as written.
+    pub(crate) instruction: &'a str,
+    pub(crate) stack: &'a Stack,
+    /// For each layer made in this build, the instruction that made it and its line; none for an image.
+    pub(crate) origins: &'a [(LayerId, String, u32)],
 }
 
-/// The instruction whose layer `path` is seen from.
-fn maker_of(store: &Store, stack: &Stack, origins: &[(LayerId, String)], path: &[u8]) -> Option<String> {
-    let holder = stack.layers.iter().rev().find(|layer| store.layer_index(layer).is_ok_and(|index| index.lookup(path).is_some()))?;
-    origins.iter().find(|(layer, _)| layer == holder).map(|(_, instruction)| instruction.clone())
+impl CopiedFrom<'_> {
+    /// `stage "builder"`, as the user calls it.
+    fn name(&self) -> String {
+        let value = self.instruction.split_whitespace().find_map(|word| word.strip_prefix("--from=")).unwrap_or_default();
+        match value.trim_matches(['"', '\'']) {
+            name if name.is_empty() || name.contains('$') => "the stage copied from".to_owned(),
+            name if name.bytes().all(|byte| byte.is_ascii_digit()) => format!("stage {name}"),
+            name if self.origins.is_empty() => format!("\"{name}\""),
+            name => format!("stage \"{name}\""),
+        }
+    }
+
+    /// The COPY with the path it should have, when the path stands in it as it was looked up.
+    fn corrected(&self, pattern: &str, near: &str) -> Option<String> {
+        let mut words: Vec<&str> = self.instruction.split(' ').collect();
+        let wrong = words.iter().position(|word| *word == pattern)?;
+        words[wrong] = near;
+        Some(words.join(" "))
+    }
+
+    /// The instruction whose layer `path` is seen from.
+    fn maker_of(&self, store: &Store, path: &[u8]) -> Option<String> {
+        let layers = self.stack.layers.iter().rev();
+        let holder = layers.into_iter().find(|layer| store.layer_index(layer).is_ok_and(|index| index.lookup(path).is_some()))?;
+        let (_, instruction, line) = self.origins.iter().find(|(layer, ..)| layer == holder)?;
+        Some(format!("made by \"{instruction}\", line {line}"))
+    }
+}
+
+/// A path that the tree of a stage does not have (M-15, M-16, M-17).
+pub(crate) fn in_tree(store: &Store, view: &View, pattern: &str, from: &CopiedFrom<'_>) -> OpFinding {
+    let wanted = clean(pattern);
+    let shown = String::from_utf8_lossy(&wanted).into_owned();
+    let name = from.name();
+    let finding = OpFinding::new("E-COPY-FROM-NOTFOUND", ErrorKind::NotFound, format!("{name} has no \"/{shown}\""))
+        .about(pattern)
+        .docker(format!("COPY failed: stat {shown}: file does not exist"));
+    let Some(near) = nearest_path(view, &wanted).or_else(|| same_name(view, &wanted)) else {
+        let finding = finding.because(what_is_there(view, &wanted, &name));
+        return if from.origins.is_empty() {
+            finding
+        } else {
+            finding.hint(format!("add the instruction that makes it to {name}, or copy a path that is there"))
+        };
+    };
+    let near = format!("/{}", String::from_utf8_lossy(&near));
+    let maker = from.maker_of(store, &near.as_bytes()[1..]).map(|maker| format!(" ({maker})")).unwrap_or_default();
+    let advice = from.corrected(pattern, &near).map(|copy| format!(" Use {copy}")).unwrap_or_default();
+    finding.because(format!("it has {near}{maker}")).hint(format!("did you mean {near}?{advice}"))
 }
 
 /// A path whose every missing name is nearly one that is there.
@@ -75,21 +117,24 @@ pub(crate) fn same_name(tree: &dyn SourceTree, wanted: &[u8]) -> Option<Vec<u8>>
 /// How many names of a folder are listed.
 const LISTED: usize = 5;
 
-/// The nearest folder above that exists, and what is in it.
-fn what_is_there(tree: &dyn SourceTree, wanted: &[u8], is_image: bool) -> String {
-    let maker = if is_image { "that image" } else { "that stage" };
+/// What is not made: the first folder of the path that is missing, and what is there in its place.
+fn what_is_there(tree: &dyn SourceTree, wanted: &[u8], name: &str) -> String {
+    let mut missing = wanted;
     let mut folder = parent(wanted);
     while !folder.is_empty() && !matches!(select::resolve(tree, folder), Ok(Some(_))) {
+        missing = folder;
         folder = parent(folder);
     }
     let names = tree.names(folder).unwrap_or_default();
-    let shown = String::from_utf8_lossy(folder).into_owned();
-    if names.is_empty() {
-        return format!("nothing in {maker} creates it; /{shown} is empty there");
-    }
-    let listed: Vec<String> = names.iter().take(LISTED).map(|name| String::from_utf8_lossy(name).into_owned()).collect();
-    let more = if names.len() > LISTED { format!(" and {} more", names.len() - LISTED) } else { String::new() };
-    format!("nothing in {maker} creates it; /{shown} there has {}{more}", listed.join(", "))
+    let (missing, folder) = (String::from_utf8_lossy(missing), String::from_utf8_lossy(folder));
+    let separator = if folder.is_empty() { "" } else { "/" };
+    let listed: Vec<String> = names.iter().take(LISTED).map(|name| format!("/{folder}{separator}{}", String::from_utf8_lossy(name))).collect();
+    let there = match names.len() {
+        0 => format!("/{folder} is empty there"),
+        1..=LISTED => format!("/{folder} there has {} only", listed.join(", ")),
+        more => format!("/{folder} there has {} and {} more", listed.join(", "), more - LISTED),
+    };
+    format!("nothing in {name} creates /{missing}; {there}")
 }
 
 fn clean(pattern: &str) -> Vec<u8> {

@@ -70,7 +70,7 @@ pub(crate) struct Made {
 #[derive(Debug, Clone)]
 pub(crate) enum OpFailure {
     /// The process ended with another code than 0.
-    Process { command: String, exit_code: i32, oom_killed: bool, last_log: Vec<String> },
+    Process { command: String, exit_code: i32, oom_killed: bool, last_log: Vec<String>, cause: Cause },
     /// Something the Dockerfile asks for cannot be done.
     Finding(Box<OpFinding>),
     /// The store failed.
@@ -79,6 +79,22 @@ pub(crate) enum OpFailure {
     Cancelled,
     /// A mistake of ours.
     Internal { what: String },
+}
+
+/// What is known about why a process failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Cause {
+    /// The first line of its output that speaks of an error.
+    pub(crate) first_error: Option<String>,
+    /// A program the image does not have.
+    pub(crate) program: Option<MissingProgram>,
+}
+
+/// A program the image does not have, and the nearest one it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MissingProgram {
+    pub(crate) name: String,
+    pub(crate) near: Option<String>,
 }
 
 /// A finding without its place.
@@ -91,11 +107,13 @@ pub(crate) struct OpFinding {
     pub(crate) hint: Option<String>,
     pub(crate) docker_text: Option<String>,
     pub(crate) kind: ErrorKind,
+    /// The word of the instruction that it is about.
+    pub(crate) about: Option<String>,
 }
 
 impl OpFinding {
     pub(crate) fn new(code: &'static str, kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), reason: None, hint: None, docker_text: None, kind }
+        Self { code, message: message.into(), reason: None, hint: None, docker_text: None, kind, about: None }
     }
 
     pub(crate) fn because(mut self, reason: impl Into<String>) -> Self {
@@ -105,6 +123,11 @@ impl OpFinding {
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn about(mut self, word: impl Into<String>) -> Self {
+        self.about = Some(word.into());
         self
     }
 

@@ -11,14 +11,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use rustix::fs::AtFlags;
 use shipway_model::Classified;
-use shipway_store::{ActiveSnapshot, Lease};
+use shipway_store::{ActiveSnapshot, Lease, Store};
 use shipway_sys::path::{FileKind, Root};
 
 use crate::graph::RunOp;
 use crate::lower::SCRIPT_FOLDER;
 use crate::ops::layer::View;
 use crate::ops::writer::{Below, Clash, Content, Looks, TreeWriter, Xattrs};
-use crate::ops::{Made, OpFailure, OpFinding, Stack, layer, owner, workdir};
+use crate::ops::missing::program;
+use crate::ops::{Cause, Made, OpFailure, OpFinding, Stack, layer, owner, workdir};
 use crate::ports::{ExecuteError, LogSink, RunStep};
 use crate::solver::{Around, Controls};
 
@@ -52,16 +53,26 @@ pub(crate) async fn make(around: &Arc<Around>, op: &RunOp, below: &Stack, lease:
         }
         around.ports.executor.run(step, output, controls.cancel.clone()).await
     };
-    let outcome = outcome.map_err(|error| not_run(op, error))?;
+    let outcome = match outcome {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            let (around, op, below) = (around.clone(), op.clone(), below.clone());
+            return Err(flights.blocking(move || Ok(not_run(&around.store, &op, &below, error))).await.unwrap_or_else(|failure| failure));
+        }
+    };
     if controls.cancel.is_cancelled() {
         return Err(OpFailure::Cancelled);
     }
     if outcome.exit_code != 0 || outcome.oom_killed {
+        let command = op.args.join(" ");
+        let (around, op, below, output) = (around.clone(), op.clone(), below.clone(), tail.text());
+        let cause = flights.blocking(move || Ok(program::cause(&around.store, &op, &below, &output))).await.unwrap_or_default();
         return Err(OpFailure::Process {
-            command: op.args.join(" "),
+            command,
             exit_code: outcome.exit_code,
             oom_killed: outcome.oom_killed,
             last_log: tail.lines(),
+            cause,
         });
     }
     let (around, lease) = (around.clone(), lease.clone());
@@ -166,11 +177,14 @@ fn sweep(snapshot: &ActiveSnapshot, missing: &[&str]) -> Result<(), OpFailure> {
     Ok(())
 }
 
-fn not_run(op: &RunOp, error: ExecuteError) -> OpFailure {
+fn not_run(store: &Store, op: &RunOp, below: &Stack, error: ExecuteError) -> OpFailure {
     match error {
         ExecuteError::Cancelled => OpFailure::Cancelled,
         ExecuteError::NotStarted { message, exit_code } => {
-            OpFailure::Process { command: op.args.join(" "), exit_code, oom_killed: false, last_log: vec![message] }
+            let name = op.args.first().filter(|_| exit_code == 127 && message.contains("executable file not found"));
+            let program = name.map(|name| program::missing(store, op, below, name));
+            let cause = Cause { first_error: None, program };
+            OpFailure::Process { command: op.args.join(" "), exit_code, oom_killed: false, last_log: vec![message], cause }
         }
         ExecuteError::Failed { ref message, kind, .. } => {
             let mut finding = OpFinding::new("E-RUN", kind, format!("cannot run \"{}\": {message}", op.args.join(" ")));
@@ -195,9 +209,13 @@ impl Tail {
         kept.drain(..too_many);
     }
 
-    fn lines(&self) -> Vec<String> {
+    fn text(&self) -> String {
         let mut kept = self.bytes.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(kept.make_contiguous()).into_owned();
+        String::from_utf8_lossy(kept.make_contiguous()).into_owned()
+    }
+
+    fn lines(&self) -> Vec<String> {
+        let text = self.text();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(LAST_LINES)..].iter().map(|line| line.trim_end_matches('\r').to_owned()).collect()
     }

@@ -50,7 +50,7 @@ impl Selection {
 ///
 /// # Errors
 /// A source that brings nothing, with what is there instead.
-pub(crate) async fn select(around: &Arc<Around>, op: &CopyOp, inputs: &Inputs) -> Result<Selection, OpFailure> {
+pub(crate) async fn select(around: &Arc<Around>, op: &CopyOp, instruction: &str, inputs: &Inputs) -> Result<Selection, OpFailure> {
     let mut trees: Vec<(Option<VertexIndex>, Stack)> = Vec::new();
     for source in &op.sources {
         if let CopySource::Tree { vertex, .. } = source {
@@ -75,7 +75,8 @@ pub(crate) async fn select(around: &Arc<Around>, op: &CopyOp, inputs: &Inputs) -
                 let matches = select::find(&view, pattern)?;
                 if matches.is_empty() && !is_wildcard(pattern) {
                     let origins = crate::solver::origins(around, inputs, *vertex);
-                    return Err(missing::in_tree(&around.store, &view, pattern, &stack, &origins).into());
+                    let from = missing::CopiedFrom { instruction, stack: &stack, origins: &origins };
+                    return Err(missing::in_tree(&around.store, &view, pattern, &from).into());
                 }
                 chosen(op, SelectedFrom::Tree(stack), &view, matches, pattern, &excludes)?
             }

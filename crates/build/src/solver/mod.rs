@@ -141,8 +141,8 @@ impl Inputs {
     }
 }
 
-/// For each layer made in this graph below `vertex`, the instruction that made it, newest first.
-pub(crate) fn origins(around: &Around, inputs: &Inputs, vertex: Option<VertexIndex>) -> Vec<(LayerId, String)> {
+/// For each layer made in this graph below `vertex`, the instruction that made it and its line, newest first.
+pub(crate) fn origins(around: &Around, inputs: &Inputs, vertex: Option<VertexIndex>) -> Vec<(LayerId, String, u32)> {
     let Some(top) = vertex else { return Vec::new() };
     let layers = inputs.tree(vertex).map(|stack| stack.layers).unwrap_or_else(|_| Arc::from([]));
     let mut origins = Vec::new();
@@ -156,7 +156,7 @@ pub(crate) fn origins(around: &Around, inputs: &Inputs, vertex: Option<VertexInd
         // Every vertex but the image at the bottom adds exactly one layer.
         let Some(below) = position.checked_sub(1) else { break };
         position = below;
-        origins.push((layers[position], vertex.face.instruction.clone()));
+        origins.push((layers[position], vertex.face.instruction.clone(), vertex.face.span.start.line));
         current = vertex.parent;
     }
     origins

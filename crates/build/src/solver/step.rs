@@ -92,7 +92,7 @@ impl Step {
             Op::Run(op) => Ok(Self { key: Arc::new(key::of_run(op, &below.content)), selection: None }),
             Op::Workdir(op) => Ok(Self { key: Arc::new(key::of_workdir(op, &below.content)), selection: None }),
             Op::Copy(op) => {
-                let selection = selection::select(around, op, inputs).await?;
+                let selection = selection::select(around, op, &vertex.face.instruction, inputs).await?;
                 let origin = around.context.as_ref().map(|context| context.origin()).unwrap_or_default();
                 let key = key::of_copy(op, &below.content, &selection.taken(), &origin);
                 Ok(Self { key: Arc::new(key), selection: Some(Arc::new(selection)) })

@@ -4,6 +4,7 @@ mod build;
 pub(crate) mod changes;
 mod context;
 mod executor;
+mod fetch;
 mod familiar;
 mod history;
 mod images;
@@ -76,7 +77,7 @@ impl Engine {
         let make = || {
             let executor = Arc::new(executor::StepExecutor::new(self));
             let images = Arc::new(images::LocalImages::new(self));
-            Ports::new(executor, images, Arc::new(shipway_build::ports::NoFetcher))
+            Ports::new(executor, images, Arc::new(fetch::UrlFetcher::new(&self.inner.config)))
         };
         self.inner.builds.ports.get_or_init(make).clone()
     }

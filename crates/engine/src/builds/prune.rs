@@ -27,6 +27,7 @@ impl Engine {
             Ok(Pruned { ids: pruned.keys.iter().map(ToString::to_string).collect(), bytes: pruned.reclaimed })
         })
         .await?;
+        self.inner.events.publish_prune(crate::Subject::Builder, pruned.bytes);
         Ok(pruned)
     }
 }

@@ -159,6 +159,7 @@ impl Engine {
                 () = client.closed() => {}
             }
         });
+        self.publish_container(&container, "attach", std::collections::BTreeMap::new());
         Ok(Attachment { tty, output, input })
     }
 

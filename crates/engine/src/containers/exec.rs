@@ -108,7 +108,7 @@ impl Engine {
             return Err(Error::invalid("No exec command specified"));
         }
         let id = ExecId::from_random(clock::random());
-        self.publish_container(&container, &format!("exec_create: {}", spec.args.join(" ")), BTreeMap::from([("execID".to_owned(), id.to_string())]));
+        self.publish_container(&container, &format!("exec_create: {}", in_words(&spec.args)), BTreeMap::from([("execID".to_owned(), id.to_string())]));
         container.execs.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         self.inner.execs.insert(Arc::new(Exec { id, container, spec, life: Mutex::new(Life::Created) }));
         Ok(id)
@@ -139,7 +139,7 @@ impl Engine {
         };
         *exec.life() = Life::Running(Arc::clone(&handle));
         let attributes = BTreeMap::from([("execID".to_owned(), exec.id.to_string())]);
-        self.publish_container(&exec.container, &format!("exec_start: {}", exec.spec.args.join(" ")), attributes);
+        self.publish_container(&exec.container, &format!("exec_start: {}", in_words(&exec.spec.args)), attributes);
         let engine = self.clone();
         tokio::spawn(async move {
             let exit = handle.wait().await;
@@ -237,6 +237,12 @@ impl Engine {
         exec.container.execs.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != exec.id);
         tracing::trace!(exec = %exec.id, container = %exec.container.id, engine = ?self.inner.started, "an exec instance ended");
     }
+}
+
+/// The program and its arguments as events tell them; a program without arguments ends in a space, as dockerd's does.
+fn in_words(args: &[String]) -> String {
+    let (program, rest) = args.split_first().map_or(("", &[][..]), |(program, rest)| (program.as_str(), rest));
+    format!("{program} {}", rest.join(" "))
 }
 
 /// dockerd's words for an exec whose program cannot start; the client maps them to 126 and 127.

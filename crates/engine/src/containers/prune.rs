@@ -32,6 +32,7 @@ impl Engine {
                 Err(error) => return Err(error),
             }
         }
+        self.inner.events.publish_prune(crate::Subject::Container, pruned.bytes);
         Ok(pruned)
     }
 }

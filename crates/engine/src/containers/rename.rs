@@ -6,7 +6,7 @@ use shipway_model::ContainerName;
 
 use super::CONTAINERS;
 use super::create::name_taken;
-use crate::{Engine, Error, Result, Subject, blocking};
+use crate::{Engine, Error, Result, blocking};
 
 impl Engine {
     /// Gives the container `name` the name `new`.
@@ -30,8 +30,7 @@ impl Engine {
             let _ = self.inner.containers.rename(&container, old);
             return Err(error);
         }
-        let attributes = BTreeMap::from([("name".to_owned(), new.to_string()), ("oldName".to_owned(), format!("/{old}"))]);
-        self.inner.events.publish(Subject::Container, "rename", container.id.to_string(), attributes);
+        self.publish_container(&container, "rename", BTreeMap::from([("oldName".to_owned(), format!("/{old}"))]));
         Ok(())
     }
 }

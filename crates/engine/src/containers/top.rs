@@ -118,7 +118,7 @@ impl Process {
             pid,
             parent: i32::try_from(number(1)).ok()?,
             user: user_name(&uid),
-            state: fields.first().map(|state| (*state).to_owned()).unwrap_or_default(),
+            state: state_letters(pid, &fields),
             command: if command.is_empty() { format!("[{name}]") } else { command },
             name,
             terminal: if number(4) == 0 { "?".to_owned() } else { format!("pts/{}", number(4) & 0xff) },
@@ -129,6 +129,19 @@ impl Process {
             resident_kilobytes: kilobytes("VmRSS:"),
         })
     }
+}
+
+/// ps(1)'s STAT: the state, then priority, session leader, threads, foreground.
+fn state_letters(pid: i32, fields: &[&str]) -> String {
+    let number = |index: usize| fields.get(index).and_then(|field| field.parse::<i64>().ok()).unwrap_or(0);
+    let (group, session, foreground, nice, threads) = (number(2), number(3), number(5), number(16), number(17));
+    let mut letters = fields.first().copied().unwrap_or_default().to_owned();
+    for (holds, letter) in [(nice < 0, '<'), (nice > 0, 'N'), (session == i64::from(pid), 's'), (threads > 1, 'l'), (foreground == group, '+')] {
+        if holds {
+            letters.push(letter);
+        }
+    }
+    letters
 }
 
 /// The host's name for a user id, as ps(1) shows it; the number when it has none.

@@ -55,6 +55,7 @@ impl Engine {
             }
             wanted.extend(references.into_iter().map(|(reference, id)| SaveItem { id, references: vec![reference] }));
         }
+        let ids: std::collections::BTreeSet<ImageId> = wanted.iter().map(|item| item.id).collect();
         let (mut writer, receiver) = blocking::stream_out();
         let store = self.inner.store.clone();
         tokio::task::spawn_blocking(move || match store.save(&wanted, &mut writer) {
@@ -65,8 +66,8 @@ impl Engine {
             }
             Err(error) => writer.fail(io::Error::other(error.to_string())),
         });
-        for name in names {
-            self.inner.events.publish(Subject::Image, "save", name.clone(), BTreeMap::from([("name".to_owned(), name)]));
+        for id in ids {
+            self.inner.events.publish(Subject::Image, "save", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
         }
         Ok(receiver)
     }
@@ -80,8 +81,8 @@ impl Engine {
         let loaded = blocking::files(move || Ok(store.load(reader, &mut |_| {})?)).await?;
         let loaded: Vec<Loaded> = loaded.into_iter().map(|image| Loaded { references: image.references, id: image.id }).collect();
         for image in &loaded {
-            let name = image.references.first().map_or_else(|| image.id.to_string(), Reference::familiar);
-            self.inner.events.publish(Subject::Image, "load", image.id.to_string(), BTreeMap::from([("name".to_owned(), name)]));
+            let id = image.id.to_string();
+            self.inner.events.publish(Subject::Image, "load", id.clone(), BTreeMap::from([("name".to_owned(), id)]));
         }
         Ok(loaded)
     }

@@ -26,6 +26,7 @@ impl Engine {
         }
         let store = self.inner.store.clone();
         let bytes = blocking::files(move || Ok(store.collect()?.bytes)).await?;
+        self.inner.events.publish_prune(crate::Subject::Image, bytes);
         Ok((removed, bytes))
     }
 }

@@ -73,8 +73,8 @@ impl Engine {
         let user = self.inner.containers.all().into_iter().map(|container| container.record()).find(|record| record.image == view.image.id);
         match user {
             None => Ok((vec![wanted], true)),
-            // Force untags and leaves an image in use nameless, as dockerd does.
-            Some(_) if options.force => Ok((vec![wanted], false)),
+            // Forced, a running container still keeps its image, without a name; a stopped one keeps only its layers, as with dockerd.
+            Some(_) if options.force => Ok((vec![wanted], !self.is_running_somewhere(&view.image.id))),
             Some(record) => Err(Error::Conflict {
                 reason: format!(
                     "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
@@ -84,6 +84,10 @@ impl Engine {
                 hint: Some(format!("remove the container first: shipway rm {}{}", if record.state.is_alive() { "-f " } else { "" }, record.name)),
             }),
         }
+    }
+
+    fn is_running_somewhere(&self, image: &ImageId) -> bool {
+        self.inner.containers.all().iter().any(|container| container.state().is_alive() && container.record().image == *image)
     }
 
     /// A running container always keeps its image; a stopped one unless forced.

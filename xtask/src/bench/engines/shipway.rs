@@ -23,10 +23,13 @@ pub(super) fn start(options: &Options, stage: &mut Stage) -> Result<Shipway, Str
     let data_root = stage.file_system("shipway")?;
     let run = stage.subfolder("shipway-run")?;
     let home = stage.subfolder("shipway-home")?;
+    // A copy, because somebody may build a new one during a long run.
+    let program = home.join("shipway");
+    std::fs::copy(&options.shipway, &program).map_err(|error| format!("cannot copy {}: {error}", options.shipway.display()))?;
     let config = home.join("daemon.json");
     std::fs::write(&config, "{}").map_err(|error| format!("cannot write {}: {error}", config.display()))?;
     let socket = format!("unix://{}", run.join("shipway.sock").display());
-    let invocation = Invocation::new(&options.shipway)
+    let invocation = Invocation::new(&program)
         .arg("daemon")
         .arg("--config-file")
         .path(&config)
@@ -39,7 +42,7 @@ pub(super) fn start(options: &Options, stage: &mut Stage) -> Result<Shipway, Str
         .env("HOME", &home)
         .env("TMPDIR", &data_root);
     let daemon = stage.start_daemon("shipway-daemon", &invocation)?;
-    let engine = Shipway { program: options.shipway.clone(), socket, home, data_root, daemon };
+    let engine = Shipway { program, socket, home, data_root, daemon };
     wait_until_answered(stage, "shipway-daemon", &engine.version())?;
     Ok(engine)
 }

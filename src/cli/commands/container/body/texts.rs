@@ -22,8 +22,8 @@ pub(crate) fn environment(session: &Session, files: &[String], given: &[String])
                 "invalid argument \"{entry}\" for \"-e, --env\" flag: invalid environment variable: {entry}"
             )));
         }
-        entries.push(match (entry.contains('='), std::env::var(entry)) {
-            (false, Ok(value)) => format!("{entry}={value}"),
+        entries.push(match environment_value(entry) {
+            Some(value) if !entry.contains('=') => format!("{entry}={value}"),
             _ => entry.clone(),
         });
     }
@@ -54,4 +54,9 @@ pub(crate) fn pairs(given: &[String], files: &[String]) -> Outcome<Value> {
     }
     given.iter().map(String::as_str).for_each(add);
     Ok(Value::Object(object))
+}
+
+/// The value of a variable here, the empty one included.
+fn environment_value(name: &str) -> Option<String> {
+    crate::cli::session::environment().find(|(known, _)| known == name).map(|(_, value)| value)
 }
