@@ -105,6 +105,9 @@ mod tests {
         let expected = format!("cannot download \"http://[secret]@127.0.0.1:{port}/x?[secret]\": the server answers 404 Not Found");
         assert_eq!(error.to_string(), expected);
         let error = fetcher().fetch("ftp://user:T0KEN@host/x", &folder.path().join("other"), 3).await.unwrap_err();
-        assert!(matches!(&error, FetchError::Unsupported { message } if message == "downloading by \"ftp\" is not supported yet"), "{error:?}");
+        assert!(
+            matches!(&error, FetchError::Unsupported { message } if message == "downloading by \"ftp\" is not supported yet"),
+            "{error:?}"
+        );
     }
 }
