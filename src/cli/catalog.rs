@@ -91,13 +91,13 @@ impl Entry {
         }
         let needless = self.words_unless.is_some_and(|flag| scanned.flags.iter().any(|given| given == flag));
         if !(needless && scanned.words.is_empty()) {
-            self.check_words(name, scanned.words.len())?;
+            self.check_words(name, scanned.words.len(), arguments)?;
         }
         (self.start)(session, scanned, name).await
     }
 
     /// Docker's sentences about the number of arguments, with its exit code 1.
-    fn check_words(&self, name: &str, given: usize) -> Outcome {
+    fn check_words(&self, name: &str, given: usize, arguments: &[String]) -> Outcome {
         let plural = |count: usize| if count == 1 { "" } else { "s" };
         let complaint = match self.words {
             Words::Exactly(0) if given > 0 => "accepts no arguments".to_owned(),
@@ -113,7 +113,10 @@ impl Entry {
             self.usage
         ));
         Err(match (self.names[0], given) {
-            ("image build", 0) => failure.hint("add the context directory, usually \".\""),
+            ("image build", 0) => {
+                let typed: String = arguments.iter().map(|word| format!(" {}", quote(word))).collect();
+                failure.hint(format!("add the context directory, usually \".\": shipway {name}{typed} ."))
+            }
             ("container rm" | "image rm" | "volume rm" | "network rm", 0) => failure.hint("nothing to remove: the list of names was empty"),
             ("container run" | "container create", 0) => failure.hint(format!("name an image: shipway {name} busybox")),
             _ => failure,

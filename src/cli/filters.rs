@@ -35,8 +35,7 @@ pub(crate) fn explain(failure: Failure, known: &[&str]) -> Failure {
         return failure;
     }
     let Some(given) = message.split('\'').nth(1).map(str::to_owned) else { return failure };
-    let near =
-        crate::cli::nearest::near(&given, known.iter().copied()).or_else(|| known.iter().copied().find(|name| name.starts_with(&given)));
+    let near = crate::cli::nearest::near(&given, known.iter().copied());
     let advice = near.map(|near| format!("did you mean {near}=...? ")).unwrap_or_default();
     failure.hint(format!("{advice}filters are {}", known.join(", ")))
 }

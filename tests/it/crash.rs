@@ -124,7 +124,12 @@ fn die_at(prefixes: &[&str], must_be_reached: bool) {
             match &fatal {
                 Some(_) => {
                     let status = daemon.wait_for_death(10);
-                    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{point}:{pass}: {status}\n{}", daemon.log());
+                    assert_eq!(
+                        std::os::unix::process::ExitStatusExt::signal(&status),
+                        Some(9),
+                        "{point}:{pass}: {status}\n{}",
+                        daemon.log()
+                    );
                 }
                 None if pass == 1 => never.push(point.clone()),
                 None => {}

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // Tests.
 
+mod breakouts;
 mod crash;
 mod posture;
 mod powercut;

@@ -105,4 +105,3 @@ fn a_build_cut_off_by_a_power_cut_leaves_no_half_image() {
     assert_eq!(daemon.shell("half", "tail -n 1 /a /b | grep -v '^==' | grep .").said(), "100000\n200000\n");
     daemon.assert_nothing_left();
 }
-

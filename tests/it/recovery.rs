@@ -30,7 +30,9 @@ fn is_alive(pid: i64) -> bool {
 fn told(daemon: &Daemon, name: &str, script: &str, mut host: Value) -> String {
     let flags = daemon.scratch();
     host["Binds"] = json!([format!("{}:/flags", flags.display())]);
-    let answer = daemon.post(&format!("/containers/create?name={name}"), &json!({"Image": "box", "Cmd": ["sh", "-c", script], "HostConfig": host})).fine();
+    let answer = daemon
+        .post(&format!("/containers/create?name={name}"), &json!({"Image": "box", "Cmd": ["sh", "-c", script], "HostConfig": host}))
+        .fine();
     let id = answer.json()["Id"].as_str().unwrap().to_owned();
     daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
     id
@@ -87,7 +89,9 @@ fn what_ended_while_the_daemon_was_dead_is_known() {
     daemon.restart();
     assert_eq!(daemon.wait(&plain), 7);
     assert_eq!(state(&daemon, &plain)["Status"], "exited");
-    eventually("the removal of the --rm container", 10, || (daemon.call("GET", "/containers/temporary/json", &Value::Null).status == 404).then_some(()));
+    eventually("the removal of the --rm container", 10, || {
+        (daemon.call("GET", "/containers/temporary/json", &Value::Null).status == 404).then_some(())
+    });
     for id in [&always, &on_failure] {
         let back = eventually("the restart policy", 10, || Some(state(&daemon, id)).filter(|state| state["Status"] == "running"));
         assert!(!pids.contains(&back["Pid"].as_i64().unwrap()));
@@ -169,7 +173,9 @@ fn after_a_reboot_records_say_so_and_policies_act() {
     assert_ne!(state(&daemon, &plain)["ExitCode"], 0);
     eventually("the policy", 10, || (state(&daemon, &always)["Status"] == "running").then_some(()));
     assert_eq!(state(&daemon, &by_hand)["Status"], "exited");
-    eventually("the removal of the --rm container", 10, || (daemon.call("GET", "/containers/temporary/json", &Value::Null).status == 404).then_some(()));
+    eventually("the removal of the --rm container", 10, || {
+        (daemon.call("GET", "/containers/temporary/json", &Value::Null).status == 404).then_some(())
+    });
     daemon.post(&format!("/containers/{plain}/start"), &Value::Null).fine();
     assert_eq!(daemon.exec(&plain, "ls /mark").said(), "/mark\n", "its layer is still there");
     daemon.assert_sound();

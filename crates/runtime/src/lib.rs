@@ -18,6 +18,7 @@ mod init;
 mod launch;
 mod message;
 mod monitor;
+pub mod oci;
 mod personality;
 mod pool;
 pub mod profile;

@@ -42,7 +42,9 @@ impl Disk {
 
     /// The machine comes back: recovers the journal. Whoever used the disk must be gone.
     pub fn power_up(&self) {
-        crate::eventually("unmounting the dead disk", 20, || Command::new("umount").arg(&self.folder).output().ok()?.status.success().then_some(()));
+        crate::eventually("unmounting the dead disk", 20, || {
+            Command::new("umount").arg(&self.folder).output().ok()?.status.success().then_some(())
+        });
         self.mount();
     }
 

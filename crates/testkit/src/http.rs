@@ -136,13 +136,22 @@ pub fn call(socket: &Path, method: &str, path: &str, kind: &str, body: &[u8]) ->
 pub fn open(socket: &Path, method: &str, path: &str, kind: &str, body: &[u8]) -> Result<Streaming> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let upgrade = if path.contains("/attach?") || path.ends_with("/start") && path.contains("/exec/") { "Connection: Upgrade\r\nUpgrade: tcp\r\n" } else { "" };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: shipway\r\n{upgrade}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
+    let upgrade = if path.contains("/attach?") || path.ends_with("/start") && path.contains("/exec/") {
+        "Connection: Upgrade\r\nUpgrade: tcp\r\n"
+    } else {
+        ""
+    };
+    let head =
+        format!("{method} {path} HTTP/1.1\r\nHost: shipway\r\n{upgrade}Content-Type: {kind}\r\nContent-Length: {}\r\n\r\n", body.len());
     stream.write_all(head.as_bytes())?;
     // A server that refuses early may close before it has read everything; its answer is still there to be read.
     let _ = stream.write_all(body);
     let mut line = BufReader::new(stream);
-    let status = read_line(&mut line)?.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "no answer"))?;
+    let status = read_line(&mut line)?
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .ok_or_else(|| Error::new(ErrorKind::UnexpectedEof, "no answer"))?;
     let mut headers = Vec::new();
     loop {
         let text = read_line(&mut line)?;

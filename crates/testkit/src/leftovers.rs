@@ -9,7 +9,8 @@ use crate::{Daemon, eventually};
 impl Daemon {
     /// Everything on the machine that belongs to a container or build of this daemon. Parked monitors are none of that.
     pub fn leftovers(&self) -> Vec<String> {
-        let mut found: Vec<String> = groups(self.name()).into_iter().filter(|group| !is_parked(group)).map(|group| format!("cgroup {}", group.display())).collect();
+        let mut found: Vec<String> =
+            groups(self.name()).into_iter().filter(|group| !is_parked(group)).map(|group| format!("cgroup {}", group.display())).collect();
         let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
         let disk = format!(" {} ", self.data_root().parent().unwrap_or(Path::new("/")).display());
         found.extend(mounts.lines().filter(|line| line.contains(self.name()) && !line.contains(&disk)).map(|line| format!("mount {line}")));
@@ -46,7 +47,8 @@ impl Daemon {
             let mine = groups.lines().filter(|line| line.contains(&format!("/{}", self.name())));
             let grouped = mine.clone().any(|line| !line.contains("/pool-"));
             let parked = !grouped && mine.count() > 0;
-            let mounted = !parked && std::fs::read_link(folder.join("ns/mnt")).is_ok_and(|ns| ns != host) && read("mountinfo").contains(self.name());
+            let mounted =
+                !parked && std::fs::read_link(folder.join("ns/mnt")).is_ok_and(|ns| ns != host) && read("mountinfo").contains(self.name());
             let is_zombie = read("stat").rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
             if (grouped || mounted) && !is_zombie {
                 found.push((pid, read("cmdline").replace('\0', " ")));
@@ -113,7 +115,8 @@ fn groups(name: &str) -> Vec<PathBuf> {
 
 /// Our folder in every hierarchy that has one.
 fn tops(name: &str) -> Vec<PathBuf> {
-    let mut tops: Vec<PathBuf> = std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path().join(name)).collect();
+    let mut tops: Vec<PathBuf> =
+        std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten().map(|entry| entry.path().join(name)).collect();
     tops.push(Path::new("/sys/fs/cgroup").join(name));
     tops.retain(|top| top.is_dir());
     tops
@@ -135,7 +138,8 @@ fn pids() -> Vec<i32> {
 
 /// True when a process has gone or is only waiting to be buried.
 pub(crate) fn is_gone(pid: i64) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .map_or(true, |stat| stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z')))
 }
 
 impl Daemon {

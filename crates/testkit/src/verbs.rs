@@ -115,7 +115,9 @@ impl Daemon {
         }
         match (answer.is_fine(), ended) {
             (true, true) => Ok(Ok(output)),
-            (true, false) => Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, format!("the build's output ends early: {output}"))),
+            (true, false) => {
+                Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, format!("the build's output ends early: {output}")))
+            }
             (false, _) => Ok(Err(answer.text())),
         }
     }

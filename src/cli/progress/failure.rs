@@ -24,7 +24,7 @@ pub(super) fn excerpt(trace: &Trace) -> String {
     out
 }
 
-/// One line per warning.
+/// One line per warning, and below it why it matters and what to write instead.
 pub(super) fn warnings(trace: &Trace) -> String {
     let count = trace.warnings.len();
     if count == 0 {
@@ -37,6 +37,9 @@ pub(super) fn warnings(trace: &Trace) -> String {
         let text = warning.short.text();
         let place = if text.ends_with(&place) { String::new() } else { place };
         out.push_str(&format!(" - {text}{place}\n"));
+        for detail in &warning.detail {
+            out.push_str(&format!("   {}\n", visible(&detail.text())));
+        }
     }
     out
 }

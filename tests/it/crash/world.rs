@@ -71,7 +71,10 @@ enum Name {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Fate {
     Created(String),
-    Running { id: String, pid: i64 },
+    Running {
+        id: String,
+        pid: i64,
+    },
     /// It ends by itself and was to be removed then; it may not outlast the check.
     Leaving,
     Gone,
@@ -103,7 +106,8 @@ impl World {
         let archive = daemon.call("GET", "/images/packed:1/get", &Value::Null).fine().body;
         assert!(archive.len() > 1 << 20);
         let names = [("base".to_owned(), Name::Of(base)), ("packed:1".to_owned(), Name::Of(packed.clone()))].into();
-        let mut world = Self { names, containers: BTreeMap::new(), marks: BTreeMap::new(), archive, packed, counter: 0, context: "setup".to_owned() };
+        let mut world =
+            Self { names, containers: BTreeMap::new(), marks: BTreeMap::new(), archive, packed, counter: 0, context: "setup".to_owned() };
         world.perform(daemon, &Op::RunDetached(0)).unwrap();
         world
     }
@@ -116,14 +120,20 @@ impl World {
     /// Some operation that can succeed now.
     pub(crate) fn choose(&mut self, below: &mut dyn FnMut(u64) -> u64) -> Op {
         let number = self.next();
-        let running: Vec<String> = self.containers.iter().filter(|(_, fate)| matches!(fate, Fate::Running { .. })).map(|(name, _)| name.clone()).collect();
+        let running: Vec<String> =
+            self.containers.iter().filter(|(_, fate)| matches!(fate, Fate::Running { .. })).map(|(name, _)| name.clone()).collect();
         let there: Vec<String> = self
             .containers
             .iter()
             .filter(|(_, fate)| matches!(fate, Fate::Running { .. } | Fate::Created(_) | Fate::Somehow))
             .map(|(name, _)| name.clone())
             .collect();
-        let tagged: Vec<String> = self.names.iter().filter(|(name, known)| *name != "base" && matches!(known, Name::Of(_))).map(|(name, _)| name.clone()).collect();
+        let tagged: Vec<String> = self
+            .names
+            .iter()
+            .filter(|(name, known)| *name != "base" && matches!(known, Name::Of(_)))
+            .map(|(name, _)| name.clone())
+            .collect();
         let mut one_of = |names: &[String]| names.get(usize::try_from(below(names.len() as u64)).unwrap()).cloned();
         let (a_running, a_container, a_name) = (one_of(&running), one_of(&there), one_of(&tagged));
         loop {
@@ -182,7 +192,8 @@ impl World {
                 let name = format!("built:{number}");
                 self.names.insert(name.clone(), Name::Unsure);
                 let output = daemon.try_build(&format!("t={name}"), &context(*number))?.unwrap_or_else(|error| panic!("{op:?}: {error}"));
-                let short = output.trim_end().lines().filter_map(|line| line.strip_prefix("Successfully built ")).next_back().unwrap().to_owned();
+                let short =
+                    output.trim_end().lines().filter_map(|line| line.strip_prefix("Successfully built ")).next_back().unwrap().to_owned();
                 assert!(output.contains(&format!("Successfully tagged {name}")), "{output}");
                 self.names.insert(name, Name::Of(format!("sha256:{short}")));
             }
@@ -214,7 +225,12 @@ impl World {
             }
             Op::RunDetached(number) => {
                 let name = format!("c{number}");
-                let id = self.create(daemon, op, &name, json!({"Image": "base", "Cmd": ["sh", "-c", "while :; do echo alive; sleep 0.1; done"]}))?;
+                let id = self.create(
+                    daemon,
+                    op,
+                    &name,
+                    json!({"Image": "base", "Cmd": ["sh", "-c", "while :; do echo alive; sleep 0.1; done"]}),
+                )?;
                 self.start(daemon, op, &name, id)?;
             }
             Op::RunTemporary(number) => {
@@ -331,10 +347,14 @@ impl World {
                 daemon.delete(&format!("/images/{name}?force=1")).fine();
             }
         }
+        // A repeated import moved its name to a new image.
+        daemon.post("/images/prune", &Value::Null).fine();
         daemon.post("/build/prune?all=1", &Value::Null).fine();
         daemon.assert_sound();
         for folder in ["layers", "blobs", "tmp", "trash"] {
-            eventually(&format!("emptying {folder} ({})", self.context), 10, || files_below(&daemon.data_root().join(folder)).is_empty().then_some(()));
+            eventually(&format!("emptying {folder} ({})", self.context), 10, || {
+                files_below(&daemon.data_root().join(folder)).is_empty().then_some(())
+            });
         }
     }
 }
@@ -346,10 +366,18 @@ fn check_container(daemon: &Daemon, name: &str, fate: &mut Fate, context: &str) 
     };
     match (&*fate, look()) {
         (Fate::Created(id), Some(found)) => {
-            assert_eq!((found["Id"].as_str(), found["State"]["Status"].as_str()), (Some(id.as_str()), Some("created")), "{name}; {context}");
+            assert_eq!(
+                (found["Id"].as_str(), found["State"]["Status"].as_str()),
+                (Some(id.as_str()), Some("created")),
+                "{name}; {context}"
+            );
         }
         (Fate::Running { id, pid }, Some(found)) => {
-            assert_eq!((found["Id"].as_str(), found["State"]["Status"].as_str()), (Some(id.as_str()), Some("running")), "{name}: {found}; {context}");
+            assert_eq!(
+                (found["Id"].as_str(), found["State"]["Status"].as_str()),
+                (Some(id.as_str()), Some("running")),
+                "{name}: {found}; {context}"
+            );
             let now = found["State"]["Pid"].as_i64().unwrap();
             assert!(*pid == 0 || *pid == now, "{name} was {pid} and is {now}; {context}");
             assert!(std::path::Path::new(&format!("/proc/{now}/exe")).exists(), "{name} is no process; {context}");
@@ -375,7 +403,9 @@ fn check_container(daemon: &Daemon, name: &str, fate: &mut Fate, context: &str) 
             let id = found["Id"].as_str().unwrap().to_owned();
             *fate = match found["State"]["Status"].as_str().unwrap() {
                 "created" => Fate::Created(id),
-                "running" if found["HostConfig"]["AutoRemove"] == false => Fate::Running { id, pid: found["State"]["Pid"].as_i64().unwrap() },
+                "running" if found["HostConfig"]["AutoRemove"] == false => {
+                    Fate::Running { id, pid: found["State"]["Pid"].as_i64().unwrap() }
+                }
                 "running" | "exited" | "removing" => Fate::Somehow,
                 other => panic!("{name} is {other}; {context}"),
             };

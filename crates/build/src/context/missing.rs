@@ -23,13 +23,13 @@ impl ContextFiles {
         let wanted = shipway_sys::path::clean_inside(Path::new(pattern));
         let bytes = wanted.as_os_str().as_bytes();
         let shown = wanted.display().to_string();
-        let context = self.host_path().display();
+        let context = self.called();
         let docker =
             format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {shown}: file does not exist");
         let finding = |message: String| OpFinding::new("E-COPY-NOTFOUND", ErrorKind::NotFound, message).docker(&docker);
         if select::leads_outside(pattern) {
             return OpFinding::new("E-COPY-OUTSIDE", ErrorKind::Invalid, format!("\"{pattern}\" lies outside of the build context"))
-                .because(format!("a build reads nothing but its context, {context}"))
+                .because(format!("a build reads nothing but {context}"))
                 .hint("pass a folder further up as context, and name the Dockerfile with -f")
                 .docker(format!("COPY failed: forbidden path outside the build context: {pattern} ()"));
         }
@@ -37,7 +37,7 @@ impl ContextFiles {
         if verdict.excluded && self.scan.root().lstat(&wanted).is_ok() {
             let line = verdict.line.map(|line| format!("line {line} of ")).unwrap_or_default();
             return finding(format!("\"{shown}\" is left out of the build context by {line}the ignore file"))
-                .because(format!("it exists in {context}, but the ignore file excludes it"))
+                .because(format!("{context} has it, but the ignore file excludes it"))
                 .hint(format!("add a line \"!{shown}\" to the ignore file, or change that line"));
         }
         let finding = finding(format!("\"{shown}\" is not in the build context")).because(self.inventory());
@@ -52,6 +52,11 @@ impl ContextFiles {
         if let Some(elsewhere) = same_name(self, bytes) {
             return finding.hint(format!("the context has it at {}: copy it from there", String::from_utf8_lossy(&elsewhere)));
         }
+        if self.is_only_a_dockerfile() {
+            return finding
+                .because("the context has nothing but the Dockerfile, as when a Dockerfile comes on standard input")
+                .hint("add the context directory: docker build -f - . < Dockerfile");
+        }
         match self.beside(&wanted) {
             Some(beside) => finding.hint(format!("it exists at {beside}: run the build there, or pass that folder as context")),
             None => finding,
@@ -62,17 +67,32 @@ impl ContextFiles {
     fn inventory(&self) -> String {
         let names: Vec<String> =
             self.scan.names().children(b"").into_iter().map(|entry| String::from_utf8_lossy(entry.name()).into_owned()).collect();
-        let context = self.host_path().display();
+        let context = self.called();
         if names.is_empty() {
-            return format!("the context {context} is empty");
+            return format!("{context} is empty");
         }
         let listed = names.iter().take(LISTED).cloned().collect::<Vec<_>>().join(", ");
         let more = if names.len() > LISTED { format!(" and {} more", names.len() - LISTED) } else { String::new() };
-        format!("the context {context} has {listed}{more}")
+        format!("{context} has {listed}{more}")
+    }
+
+    /// `the context /home/me/app`; a context that was sent lies in a folder of ours, which means nothing to anybody.
+    fn called(&self) -> String {
+        match self.index_file {
+            Some(_) => format!("the context {}", self.host_path().display()),
+            None => "the context".to_owned(),
+        }
+    }
+
+    /// M-27: docker's client sends a Dockerfile that it got on standard input as a context of its own.
+    fn is_only_a_dockerfile(&self) -> bool {
+        let names = self.scan.names().children(b"");
+        self.index_file.is_none() && names.len() == 1 && names[0].name() == b"Dockerfile"
     }
 
     /// The same path in a folder beside the context, or in the folder above: as the user would write it.
     fn beside(&self, wanted: &Path) -> Option<String> {
+        self.index_file.as_ref()?;
         let above = self.host_path().parent()?;
         let exists = |folder: &Path| rustix::fs::statat(rustix::fs::CWD, folder.join(wanted), rustix::fs::AtFlags::empty()).is_ok();
         if exists(above) {

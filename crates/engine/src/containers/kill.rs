@@ -19,7 +19,7 @@ impl Engine {
         let signal = signal.unwrap_or(Signal::KILL);
         if signal == Signal::KILL || Some(signal) == container.record().process.stop_signal.as_deref().and_then(|text| text.parse().ok()) {
             // A person ended it: the restart policy leaves it alone, as with dockerd.
-            container.change(|record| record.stopped_by_hand = true);
+            self.note_ended_by_hand(&container).await?;
         }
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;

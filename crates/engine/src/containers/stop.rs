@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use shipway_model::Signal;
 
-use super::{Container, ContainerState};
-use crate::{Engine, Error, Result};
+use super::{CONTAINERS, Container, ContainerState, RestartPolicy};
+use crate::{Engine, Error, Result, blocking};
 
 /// How long stop waits when nobody said.
 const GRACE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ impl Engine {
 
     async fn stop(&self, container: &Arc<Container>, options: StopOptions) -> Result<()> {
         let _turn = container.turn.lock().await;
-        container.change(|record| record.stopped_by_hand = true);
+        self.note_ended_by_hand(container).await?;
         if let ContainerState::Restarting { code, finished } = container.state() {
             // Between two lives: there is nothing to signal, only a wish to forget.
             let state = ContainerState::Exited { code, finished, oom_killed: false, error: None };
@@ -81,6 +81,16 @@ impl Engine {
         }
         self.publish_container(container, "stop", BTreeMap::new());
         Ok(())
+    }
+
+    /// Notes that a person ends this container, before it is ended: after a crash its restart policy must leave it alone.
+    pub(super) async fn note_ended_by_hand(&self, container: &Arc<Container>) -> Result<()> {
+        let record = container.change(|record| record.stopped_by_hand = true);
+        if record.spec.host.restart == RestartPolicy::No {
+            return Ok(());
+        }
+        let store = self.inner.store.clone();
+        blocking::files(move || store.db().write(move |txn| -> Result<()> { Ok(txn.put(&CONTAINERS, &record.id, &record)?) })).await
     }
 
     /// Stops every container within the configured time, all at once.

@@ -60,7 +60,7 @@ async fn a_build_that_fails_leaves_its_names_alone_and_its_log_behind() {
     let (good, _) = build(&it.engine, DOCKERFILE, &["app"]).await;
     let (bad, _) = build(&it.engine, "FROM bb\nRUN echo why; exit 7\n", &["app"]).await;
     let Error::Build(error) = bad.unwrap_err() else { panic!("not a build's error") };
-    assert_eq!(error.docker_text(), "The command '/bin/sh -c echo why; exit 7' returned a non-zero code: 7");
+    assert_eq!(error.docker_text(), ("The command '/bin/sh -c echo why; exit 7' returned a non-zero code: 7".to_owned(), Some(7)));
     assert_eq!(it.engine.inspect_image("app").unwrap().image.id, good.unwrap().image);
     let record = &it.engine.build_history().unwrap()[0];
     let events = it.engine.build_events(&record.id.to_string()).unwrap();

@@ -26,6 +26,9 @@ pub(super) enum Error {
     WrongState { verb: &'static str, id: String, wanted: &'static str, status: &'static str },
     #[error("container not running")]
     NotRunning,
+    /// The state does not allow it, in runc's words.
+    #[error("{text}")]
+    Refused { text: String },
     /// config.json or another document is not what it should be.
     #[error("{path:?}: {text}")]
     Document { path: PathBuf, text: String },
@@ -48,6 +51,10 @@ impl Error {
         Self::Usage { text: text.into() }
     }
 
+    pub(super) fn refused(text: impl Into<String>) -> Self {
+        Self::Refused { text: text.into() }
+    }
+
     pub(super) fn unsupported(what: impl Into<String>) -> Self {
         Self::Unsupported { what: what.into() }
     }
@@ -65,7 +72,7 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Usage { .. } | Self::BadId { .. } | Self::Document { .. } => ErrorKind::Invalid,
-            Self::Exists { .. } | Self::WrongState { .. } | Self::NotRunning | Self::CgroupInUse { .. } => ErrorKind::Conflict,
+            Self::Exists { .. } | Self::WrongState { .. } | Self::NotRunning | Self::Refused { .. } | Self::CgroupInUse { .. } => ErrorKind::Conflict,
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Launch(error) => error.kind(),

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use shipway_engine::builds::BuildFinished;
 use shipway_engine::clock;
-use shipway_engine::values::{ProgressEvent, VertexId};
+use shipway_engine::values::{BuildError, ProgressEvent, VertexId};
 use shipway_model::{ContainerId, ImageId};
 use shipway_wire::message::Message;
 
@@ -132,10 +132,24 @@ impl Narrator {
                 finished.unconsumed_args.join(" ")
             )));
         }
+        // M-32: the name that was probably meant, where there is one.
+        let near = finished.warnings.iter().filter(|warning| warning.starts_with("build argument ") && warning.contains("did you mean"));
+        said.extend(near.map(|warning| Message::stream(format!("[Warning] {warning}\n"))));
         said.push(Message::aux(serde_json::json!({ "ID": finished.image.to_string() })));
         said.push(Message::stream(format!("Successfully built {}\n", finished.image.0.short())));
         said.extend(finished.tags.iter().map(|tag| Message::stream(format!("Successfully tagged {}\n", tag.familiar()))));
         said
+    }
+
+    /// What we know about a failure beyond dockerd's one line, which clients match on and which follows unchanged.
+    ///
+    /// A process that failed without a known remedy says it best itself, so nothing is added there.
+    pub(crate) fn explained(&self, error: &BuildError) -> Vec<Message> {
+        let is_worth_it = match error {
+            BuildError::Step(failure) => failure.diagnostic.hint.is_some(),
+            other => !other.diagnostics().is_empty(),
+        };
+        if self.quiet || !is_worth_it { Vec::new() } else { vec![Message::stream(error.render())] }
     }
 
     /// What was kept back when the build stopped: steps that ran beside the one that failed.

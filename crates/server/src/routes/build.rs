@@ -85,13 +85,29 @@ impl Teller for Classic {
     fn failure(&mut self, error: &Error) -> Vec<u8> {
         let (text, code) = dockers_words(error);
         let mut lines: Vec<u8> = self.0.interrupted().iter().flat_map(Message::to_line).collect();
-        lines.extend(Message::failure(text, code, error.hint()).to_line());
+        let explained = match error {
+            Error::Build(error) => self.0.explained(error),
+            _ => Vec::new(),
+        };
+        lines.extend(explained.iter().flat_map(Message::to_line));
+        // Advice that was just given with its reason is not repeated.
+        let hint = error.hint().filter(|_| explained.is_empty());
+        lines.extend(Message::failure(text, code, hint).to_line());
         lines
     }
 
     fn refusal(&self, error: Error) -> ApiError {
         let (text, _) = dockers_words(&error);
-        ApiError { message: text, ..ApiError::from(error) }
+        // dockerd's line comes first, because clients match on it; the whole finding follows, and has the hint in it.
+        let rendered = match &error {
+            Error::Build(error) if !error.diagnostics().is_empty() => Some(error.render()),
+            _ => None,
+        };
+        let refusal = ApiError::from(error);
+        match rendered {
+            Some(rendered) => ApiError { message: format!("{text}\n{}", rendered.trim_end()), hint: None, ..refusal },
+            None => ApiError { message: text, ..refusal },
+        }
     }
 }
 

@@ -55,7 +55,12 @@ impl Verb for Exec {
     async fn run(self, session: &Session) -> Outcome {
         let client = session.client()?;
         if self.tty && self.interactive && !self.detach && !terminal::input_is_terminal() {
-            return Err(Failure::new("the input device is not a TTY").hint("leave out -t when standard input is a pipe or a file"));
+            // A name that is no running container is the greater mistake; the daemon says so below (M-19).
+            let found: Result<Value, Failure> = client.json(Call::get(path(&self.container, "/json"))).await;
+            if found.is_ok_and(|container| container.pointer("/State/Running") == Some(&Value::Bool(true))) {
+                return Err(Failure::new("the input device is not a TTY")
+                    .hint("leave out -t when standard input is a pipe or a file"));
+            }
         }
         let keys = match &self.detach_keys {
             Some(keys) => keys.clone(),

@@ -108,8 +108,10 @@ pub(crate) struct Named<'a> {
 /// The rows of an image: one per tag, and with digests one per tag and digest.
 pub(crate) fn names(image: &Summary, with_digests: bool) -> Vec<Named<'_>> {
     const NONE: &str = "<none>";
-    let tags: Vec<(&str, &str)> =
+    let mut tags: Vec<(&str, &str)> =
         image.repo_tags.iter().flatten().filter(|tag| *tag != "<none>:<none>").filter_map(|tag| tag.rsplit_once(':')).collect();
+    // M-28: names of one image stand together and in the same order each time, so that a doubled name is seen.
+    tags.sort_unstable();
     let digests: Vec<(&str, &str)> = image
         .repo_digests
         .iter()

@@ -105,11 +105,12 @@ fn explain(result: &LocalBuildResult) {
 
 /// The diagnostic as the daemon rendered it, then one line for the end.
 fn report(failure: LocalBuildFailure, mode: Mode) -> Failure {
-    if mode != Mode::RawJson && !failure.rendered.is_empty() {
+    let is_rendered = mode != Mode::RawJson && !failure.rendered.is_empty();
+    if is_rendered {
         output::note(failure.rendered.trim_end());
     }
     let mut end = Failure::new(format!("build failed: {}", failure.message)).with_code(failure.exit_code.max(1));
-    end.hints.extend(failure.hint.filter(|hint| !hint.is_empty()));
+    end.hints.extend(failure.hint.filter(|hint| !hint.is_empty() && !(is_rendered && failure.rendered.contains(hint.as_str()))));
     if !failure.build.is_empty() {
         end.hints.push(format!("the whole log: shipway build history logs {}", failure.build));
     }

@@ -1,0 +1,210 @@
+//! The same commands, through the same unmodified docker client, to us and to Docker: the answers must be the same.
+//!
+//! `tests/parity/scenarios.txt` is the table of commands, `golden.txt` what they say, `differences.md` the accepted differences. Where dockerd is
+//! installed, a private one is started beside ours and asked too; elsewhere the golden file stands for it. `SHIPWAY_PARITY_BLESS=1` writes
+//! the golden file anew.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use shipway_testkit::{Daemon, busybox_tar, eventually};
+
+use crate::BINARY;
+
+const CLIENT: &str = "/usr/local/bin/docker";
+const DOCKERD: &str = "/usr/sbin/dockerd";
+/// Scenarios at once: they mostly sleep.
+const WORKERS: usize = 4;
+
+fn file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)
+}
+
+/// Sections of a text: their names and bodies, in order.
+fn sections(text: &str) -> Vec<(String, String)> {
+    let parts = text.split("\n## ").skip(usize::from(!text.starts_with("## ")));
+    parts.filter_map(|part| part.trim_start_matches("## ").split_once('\n')).map(|(name, body)| (name.to_owned(), format!("{}\n", body.trim_end()))).collect()
+}
+
+/// Replaces what differs from run to run: ids become `<id64>` and `<id12>`.
+fn normalise(text: &str) -> String {
+    let mut out = String::new();
+    let mut word = String::new();
+    for character in text.chars().chain(['\0']) {
+        if character.is_ascii_alphanumeric() {
+            word.push(character);
+            continue;
+        }
+        let is_hex = word.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+        match word.len() {
+            64 if is_hex => out.push_str("<id64>"),
+            12 if is_hex && word.bytes().any(|byte| byte.is_ascii_digit()) => out.push_str("<id12>"),
+            _ => out.push_str(&word),
+        }
+        word.clear();
+        out.push(character);
+    }
+    out.trim_end_matches('\0').to_owned()
+}
+
+/// What a scenario says against the engine behind `address`.
+fn play(script: &str, address: &str, home: &Path) -> String {
+    let output = Command::new("bash")
+        .args(["-c", &format!("exec 2>&1\n{script}")])
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .env("HOME", home)
+        .env("LC_ALL", "C")
+        .env("DOCKER_HOST", address)
+        .env("DOCKER_BUILDKIT", "0")
+        .env("DOCKER_CLI_HINTS", "false")
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash");
+    normalise(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// What every scenario says.
+fn play_all(scenarios: &[(String, String)], address: &str, home: &Path) -> BTreeMap<String, String> {
+    let (next, said) = (Mutex::new(0), Mutex::new(BTreeMap::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let index = {
+                        let mut next = next.lock().unwrap();
+                        *next += 1;
+                        *next - 1
+                    };
+                    let Some((name, script)) = scenarios.get(index) else { return };
+                    let text = play(script, address, home);
+                    said.lock().unwrap().insert(name.clone(), text);
+                }
+            });
+        }
+    });
+    said.into_inner().unwrap()
+}
+
+/// The accepted differences in words: dockerd's, ours.
+fn rewrites() -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(file("differences.md")).expect("differences.md");
+    let table = sections(&text).into_iter().find(|(name, _)| name == "Words").expect("a table of words").1;
+    let cell = |text: &str| text.trim().strip_prefix('`')?.strip_suffix('`').map(|text| text.replace("<end>", "\n"));
+    let row = |line: &str| {
+        let mut cells = line.strip_prefix("| ")?.split(" | ");
+        Some((cell(cells.next()?)?, cell(cells.next()?)?))
+    };
+    table.lines().filter_map(row).collect()
+}
+
+/// The real thing, with folders of its own.
+struct Dockerd {
+    child: Child,
+    home: tempfile::TempDir,
+}
+
+impl Dockerd {
+    fn start() -> Option<Self> {
+        if !Path::new(DOCKERD).exists() {
+            return None;
+        }
+        let home = tempfile::Builder::new().prefix("shipway-parity-").tempdir_in("/dev/shm").expect("tempdir");
+        let at = |name: &str| home.path().join(name).display().to_string();
+        let log = std::fs::File::create(home.path().join("log")).expect("log");
+        let child = Command::new(DOCKERD)
+            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid"), "-H", &format!("unix://{}", at("sock"))])
+            .args(["--bridge", "none", "--iptables=false"])
+            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("dockerd");
+        let dockerd = Self { child, home };
+        let log = || std::fs::read_to_string(dockerd.home.path().join("log")).unwrap_or_default();
+        eventually("dockerd", 60, || (play("docker version >/dev/null && echo up", &dockerd.address(), dockerd.home.path()).contains("up")).then_some(()).or_else(|| {
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(!log().contains("failed to start daemon"), "{}", log());
+            None
+        }));
+        Some(dockerd)
+    }
+
+    fn address(&self) -> String {
+        format!("unix://{}", self.home.path().join("sock").display())
+    }
+}
+
+impl Drop for Dockerd {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a switch of this test, for who runs it by hand")]
+fn blesses() -> bool {
+    std::env::var_os("SHIPWAY_PARITY_BLESS").is_some()
+}
+
+#[track_caller]
+fn compare(what: &str, expected: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) {
+    let mut wrong = String::new();
+    for (name, text) in ours {
+        let wanted = expected.get(name).map(String::as_str).unwrap_or_default();
+        if wanted.trim_end() != text.trim_end() {
+            wrong.push_str(&format!("== {name}\n-- {what}:\n{wanted}\n-- ours:\n{text}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn the_docker_client_gets_dockers_answers() {
+    if !Path::new(CLIENT).exists() {
+        eprintln!("{CLIENT} is not installed: nothing to compare with");
+        return;
+    }
+    let scenarios = sections(&std::fs::read_to_string(file("scenarios.txt")).expect("scenarios.txt"));
+    assert!(scenarios.len() > 30, "the table is read");
+    let daemon = Daemon::start(BINARY);
+    let home = daemon.scratch();
+    let image = home.join("bb.tar");
+    std::fs::write(&image, busybox_tar().finish()).expect("write");
+    let bring_in = format!("docker import -c 'CMD [\"sh\"]' {} bb", image.display());
+    let address = format!("unix://{}", daemon.socket().display());
+    play(&bring_in, &address, &home);
+    let ours = play_all(&scenarios, &address, &home);
+    daemon.assert_nothing_left();
+
+    if blesses() {
+        let text: Vec<String> = scenarios.iter().map(|(name, _)| format!("## {name}\n{}\n", ours[name])).collect();
+        std::fs::write(file("golden.txt"), text.join("\n")).expect("write");
+    }
+    let golden = sections(&std::fs::read_to_string(file("golden.txt")).unwrap_or_default()).into_iter().collect();
+    compare("golden.txt", &golden, &ours);
+
+    let Some(dockerd) = Dockerd::start() else { return };
+    play(&bring_in, &dockerd.address(), &home);
+    let mut theirs = play_all(&scenarios, &dockerd.address(), &home);
+    for (from, to) in rewrites() {
+        let mut used = false;
+        for text in theirs.values_mut() {
+            used |= text.contains(&from);
+            *text = text.replace(&from, &to);
+        }
+        assert!(used, "no scenario needs the difference {from:?} any more");
+    }
+    compare("dockerd", &theirs, &ours);
+}
+
+#[test]
+fn sections_and_ids_are_read() {
+    assert_eq!(sections("# head\n\n## a\nx\n\n## b\ny\n"), [("a".to_owned(), "x\n".to_owned()), ("b".to_owned(), "y\n".to_owned())]);
+    let id = "0123456789abcdef".repeat(4);
+    assert_eq!(normalise(&format!("x {id} 0123456789ab deadbeefcafe {}", &id[1..])), format!("x <id64> <id12> deadbeefcafe {}", &id[1..]));
+    assert!(rewrites().iter().all(|(from, to)| from != to) && !rewrites().is_empty());
+}
