@@ -16,6 +16,7 @@ fn main() -> ExitCode {
     }
     let code = match arguments.get(1).and_then(|word| word.to_str()) {
         Some("daemon") => daemon::run(&arguments[1..]),
+        Some("oci") => shipway_runtime::oci::run(&arguments[2..]),
         _ => cli::run(arguments.into_iter().skip(1).collect()),
     };
     ExitCode::from(code)

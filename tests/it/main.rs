@@ -6,6 +6,9 @@
 
 mod breakouts;
 mod crash;
+mod lessons;
+mod parity;
+mod mistakes;
 mod posture;
 mod powercut;
 mod recovery;

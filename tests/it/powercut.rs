@@ -31,14 +31,14 @@ fn a_power_cut_after_any_acknowledgement_loses_nothing() {
     let mut daemon = Setup::new(BINARY).data_root(disk.path().join("data")).start();
     let mut world = World::begin(&daemon);
     // The cut ends what runs; only what needs no process is in these lives.
-    world.perform(&daemon, &Op::Remove("c0".to_owned())).unwrap();
+    world.perform(&daemon, &Op::Remove("box-0".to_owned())).unwrap();
     let life = |number: u32| {
         [
             Op::Build(number),
             Op::Create(number),
             Op::Import(number),
             Op::Tag(number),
-            Op::Remove(format!("c{number}")),
+            Op::Remove(format!("box-{number}")),
             Op::Load,
             Op::Untag(format!("imported:{number}")),
             Op::Untag("packed:1".to_owned()),

@@ -184,6 +184,25 @@ fn after_a_reboot_records_say_so_and_policies_act() {
 }
 
 #[test]
+fn what_a_person_ended_stays_ended_whatever_its_policy() {
+    let mut daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    for (round, end) in ["stop?t=0", "kill", "stop?t=0", "kill"].into_iter().enumerate() {
+        let policy = if round < 2 { "always" } else { "unless-stopped" };
+        let body = json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": {"RestartPolicy": {"Name": policy}}});
+        let id = daemon.run_detached(&body);
+        daemon.post(&format!("/containers/{id}/{end}"), &Value::Null).fine();
+        // The answer is all that counts: nothing may still have to be written down.
+        daemon.kill_9();
+        daemon.restart();
+        std::thread::sleep(Duration::from_millis(400));
+        assert_eq!(state(&daemon, &id)["Status"], "exited", "{policy}, {end}");
+        daemon.delete(&format!("/containers/{id}")).fine();
+    }
+    daemon.assert_nothing_left();
+}
+
+#[test]
 fn a_second_daemon_on_one_data_root_is_refused_and_harms_nothing() {
     let daemon = Daemon::start(BINARY);
     daemon.import_busybox("box");

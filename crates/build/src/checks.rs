@@ -50,7 +50,9 @@ pub(crate) fn before_anything_runs(
 ) -> Result<(), BuildError> {
     let mut diagnostics = parsed.diagnostics.clone();
     diagnostics.extend(frontend(text, parsed, options));
-    for stage in parsed.dockerfile.stages.iter().filter(|stage| needed[stage.index]) {
+    // With a stage misspelled, which stages are needed is not known; one answer with too much in it beats two.
+    let is_guess = parsed.diagnostics.iter().any(|diagnostic| diagnostic.is_error() && diagnostic.code.starts_with("E-STAGE"));
+    for stage in parsed.dockerfile.stages.iter().filter(|stage| is_guess || needed[stage.index]) {
         for instruction in &stage.instructions {
             diagnostics.extend(plain_sources(instruction, context));
         }

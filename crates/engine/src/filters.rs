@@ -37,7 +37,9 @@ impl Filters {
             if known.contains(&key.as_str()) {
                 continue;
             }
-            let nearest = suggest::nearest(key, known.iter().copied(), 3).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+            // An abbreviation is far in letters and near in mind.
+            let longer = known.iter().copied().find(|name| key.len() > 1 && name.starts_with(key.as_str()));
+            let nearest = longer.or_else(|| suggest::nearest(key, known.iter().copied(), 3)).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
             return Err(Error::InvalidWithHint {
                 reason: format!("invalid filter '{key}'"),
                 hint: format!("{nearest}accepted filters: {}", known.join(", ")),
@@ -87,7 +89,7 @@ mod tests {
     fn an_unknown_filter_names_the_nearest_known_one() {
         let error = filters(&[("ref", "x")]).check_known(&["reference", "dangling"]).unwrap_err();
         assert_eq!(error.to_string(), "invalid filter 'ref'");
-        assert!(shipway_model::Classified::hint(&error).unwrap().contains("reference"));
+        assert!(shipway_model::Classified::hint(&error).unwrap().starts_with("did you mean reference? "));
     }
 
     #[test]

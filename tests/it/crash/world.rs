@@ -8,7 +8,7 @@ use std::io::Result;
 use serde_json::{Value, json};
 use shipway_testkit::{Answer, Daemon, Tar, eventually};
 
-/// What to do. Numbers make names; each name is used for one thing.
+/// What to do. Numbers make names; each name is used for one thing, and no name can be taken for the beginning of an id.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Op {
     Import(u32),
@@ -157,7 +157,7 @@ impl World {
     /// A life with every operation in it.
     pub(crate) fn script(&mut self) -> Vec<Op> {
         let number = self.next();
-        let container = format!("c{number}");
+        let container = format!("box-{number}");
         vec![
             Op::Load,
             Op::Build(number),
@@ -220,11 +220,11 @@ impl World {
                 self.names.insert(name.clone(), Name::Absent);
             }
             Op::Create(number) => {
-                let name = format!("c{number}");
+                let name = format!("box-{number}");
                 self.create(daemon, op, &name, json!({"Image": "base", "Cmd": ["sleep", "1000"]}))?;
             }
             Op::RunDetached(number) => {
-                let name = format!("c{number}");
+                let name = format!("box-{number}");
                 let id = self.create(
                     daemon,
                     op,
@@ -234,7 +234,7 @@ impl World {
                 self.start(daemon, op, &name, id)?;
             }
             Op::RunTemporary(number) => {
-                let name = format!("c{number}");
+                let name = format!("box-{number}");
                 let body = json!({"Image": "base", "Cmd": ["sh", "-c", "echo brief"], "HostConfig": {"AutoRemove": true}});
                 self.create(daemon, op, &name, body)?;
                 self.containers.insert(name.clone(), Fate::Unsure);
@@ -328,7 +328,7 @@ impl World {
             Op::Remove(name) if self.containers[name] == Fate::Gone => {}
             Op::Exec(name, _) if !matches!(self.containers[name], Fate::Running { .. }) => {}
             Op::Create(number) | Op::RunDetached(number) | Op::RunTemporary(number) => {
-                let name = format!("c{number}");
+                let name = format!("box-{number}");
                 if self.containers.get(&name).is_some_and(|fate| !matches!(fate, Fate::Gone)) {
                     self.perform(daemon, &Op::Remove(name)).unwrap();
                 }

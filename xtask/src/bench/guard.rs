@@ -26,7 +26,7 @@ pub(super) enum Undo {
         id: u32,
         started: u64,
     },
-    /// Processes whose command line names this folder, and all that lives in the control group of the same name.
+    /// Processes whose command line names this folder, all in our mount namespace, and all in the control group of the same name.
     Strays {
         folder: PathBuf,
         control_group: String,
@@ -191,23 +191,47 @@ fn end_strays(folder: &Path, control_group: &str) -> Result<(), String> {
 
 fn strays(folder: &Path, control_group: &str) -> BTreeSet<(u32, u64)> {
     let mut ids: BTreeSet<u32> = naming(folder);
+    ids.extend(in_our_namespace());
     for group in control_groups(control_group) {
         members(&group, &mut ids);
     }
     ids.remove(&std::process::id());
+    // The bench itself waits for us, unless it is gone and somebody else has become our parent.
+    ids.remove(&std::os::unix::process::parent_id());
     ids.into_iter().filter_map(|id| Some((id, start_time(id)?))).collect()
+}
+
+/// True inside a mount namespace that is not the machine's own.
+pub(super) fn is_namespace_private() -> bool {
+    matches!((mount_namespace("self"), mount_namespace("1")), (Some(ours), Some(first)) if ours != first)
+}
+
+/// Everybody in the mount namespace made for this run: helpers that name no folder and sit in no control group of ours.
+fn in_our_namespace() -> BTreeSet<u32> {
+    if !is_namespace_private() {
+        return BTreeSet::new();
+    }
+    let ours = mount_namespace("self");
+    processes().filter(|id| mount_namespace(&id.to_string()) == ours).collect()
+}
+
+fn mount_namespace(process: &str) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()
+}
+
+fn processes() -> impl Iterator<Item = u32> {
+    std::fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 /// Processes with the folder, whose name is unique to this run, in their command line.
 pub(super) fn naming(folder: &Path) -> BTreeSet<u32> {
     let folder = folder.as_os_str().as_encoded_bytes();
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    ids.filter(|id| {
-        let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
-        line.windows(folder.len()).any(|window| window == folder)
-    })
-    .collect()
+    processes()
+        .filter(|id| {
+            let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+            line.windows(folder.len()).any(|window| window == folder)
+        })
+        .collect()
 }
 
 /// The control group in every hierarchy that has it, version 1 or 2.

@@ -149,7 +149,8 @@ fn counts(text: &mut String, outcomes: &[Outcome]) {
     if counted.iter().all(|(_, counts)| counts.is_none()) {
         return;
     }
-    text.push_str("\n## Kernel calls of our daemon and its processes in one run\n\n| case | syncs | mounts | unmounts | each |\n|---|---|---|---|---|\n");
+    text.push_str("\n## Kernel calls of our daemon and its processes in one run\n\nOne run that is not timed. What the daemon \
+         prepares ahead or refills meanwhile counts when it happens, so these vary a little.\n\n| case | syncs | mounts | unmounts | each |\n|---|---|---|---|---|\n");
     for (case, counts) in counted {
         match counts {
             Some(Ok(counts)) => {

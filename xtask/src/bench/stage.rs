@@ -30,6 +30,9 @@ impl Stage {
         let name = format!("shipway-bench-{}", std::process::id());
         let folder = Path::new("/run").join(&name);
         let images = options.disk.join(&name);
+        if !guard::is_namespace_private() {
+            return Err("the mount namespace is the machine's own; start the bench without its hidden flags".to_owned());
+        }
         let mut guard = Guard::start()?;
         for folder in [&images, &folder] {
             guard.note(&Undo::Folder(folder.clone()))?;

@@ -34,10 +34,16 @@ impl ContextFiles {
                 .docker(format!("COPY failed: forbidden path outside the build context: {pattern} ()"));
         }
         let verdict = self.scan.verdict(bytes);
-        if verdict.excluded && self.scan.root().lstat(&wanted).is_ok() {
+        // What a client leaves out it does not send, so a sent context cannot tell whether the file exists.
+        let was_sent = self.index_file.is_none();
+        if verdict.excluded && (was_sent || self.scan.root().lstat(&wanted).is_ok()) {
             let line = verdict.line.map(|line| format!("line {line} of ")).unwrap_or_default();
             return finding(format!("\"{shown}\" is left out of the build context by {line}the ignore file"))
-                .because(format!("{context} has it, but the ignore file excludes it"))
+                .because(if was_sent {
+                    "the client does not send what the ignore file excludes".to_owned()
+                } else {
+                    format!("{context} has it, but the ignore file excludes it")
+                })
                 .hint(format!("add a line \"!{shown}\" to the ignore file, or change that line"));
         }
         let finding = finding(format!("\"{shown}\" is not in the build context")).because(self.inventory());

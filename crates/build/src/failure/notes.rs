@@ -75,7 +75,10 @@ pub(super) fn little_was_copied(around: &Around, index: VertexIndex) -> Option<S
                 FEW => format!("{FEW} files only, {}", names.join(" and ")),
                 _ => continue,
             };
-            return Some(format!("\"{}\" on line {} brought {said}: are the sources in the context?", vertex.face.instruction, vertex.face.span.start.line));
+            return Some(format!(
+                "\"{}\" on line {} brought {said}: are the sources in the context?",
+                vertex.face.instruction, vertex.face.span.start.line
+            ));
         }
     }
     None

@@ -131,8 +131,8 @@ fn what_is_there(tree: &dyn SourceTree, wanted: &[u8], name: &str) -> String {
     let listed: Vec<String> = names.iter().take(LISTED).map(|name| format!("/{folder}{separator}{}", String::from_utf8_lossy(name))).collect();
     let there = match names.len() {
         0 => format!("/{folder} is empty there"),
-        1..=LISTED => format!("/{folder} there has {} only", listed.join(", ")),
-        more => format!("/{folder} there has {} and {} more", listed.join(", "), more - LISTED),
+        1..=LISTED => format!("it has {} only", listed.join(", ")),
+        more => format!("it has {} and {} more", listed.join(", "), more - LISTED),
     };
     format!("nothing in {name} creates /{missing}; {there}")
 }

@@ -51,12 +51,12 @@ async fn m_16_and_m_17_a_missing_path_of_a_stage_names_the_nearest_and_who_made_
     let error = bench.error(&format!("{stage}COPY --from=builder /server .\n")).await;
     contains(
         &error,
-        &["Dockerfile:5", "no \"/server\"", "/web/server", "made by \"RUN write /web/server binary\"", "did you mean /web/server?"],
+        &["Dockerfile:5", "no \"/server\"", "/web/server", "made by \"RUN write /web/server binary\", line 2", "Use COPY --from=builder /web/server .", "did you mean /web/server?"],
     );
     let error = bench.error(&format!("{stage}COPY --from=builder /target/iotd-service-0.1.0jar .\n")).await;
     contains(&error, &["did you mean /target/iotd-service-0.1.0.jar?", "RUN write /target"]);
     let error = bench.error(&format!("{stage}COPY --from=builder /web/nothing/at/all .\n")).await;
-    contains(&error, &["nothing in that stage creates it", "/web there has server"]);
+    contains(&error, &["nothing in stage \"builder\" creates /web/nothing; it has /web/server only"]);
 }
 
 #[tokio::test]
@@ -84,14 +84,14 @@ async fn m_27_a_build_without_context_says_so() {
     let mut request = bench.request("FROM diamol/base\nCOPY a /x\n", BuildOptions::default());
     request.context = BuildContext::None;
     let result = build(request, bench.store.clone(), bench.ports.clone(), std::sync::Arc::new(|_| {}), CancellationToken::new()).await;
-    contains(&result.unwrap_err().render(), &["this build has no context", "docker build -f - . < Dockerfile"]);
+    contains(&result.unwrap_err().render(), &["this build has no context", "shipway build -f - . < Dockerfile"]);
 }
 
 #[tokio::test]
 async fn m_02_a_shouted_command_is_answered_with_the_quiet_one() {
     let bench = Bench::new();
     let failure = bench.try_build("FROM diamol/base\nRUN say /bin/sh: ECHO: not found; fail 127\n").await.unwrap_err();
-    contains(&failure.render(), &["Dockerfile:2", "exit code 127", "no program \"ECHO\"", "did you mean echo?"]);
+    contains(&failure.render(), &["Dockerfile:2", "exit code 127", "\"ECHO\" is not a program in this image (commands are case sensitive)", "did you mean echo?"]);
     assert_eq!(failure.exit_code(), Some(127));
 }
 

@@ -215,6 +215,11 @@ impl Monitor {
                 if flags.intersects(PollFlags::IN | PollFlags::HUP | PollFlags::ERR) {
                     self.hear_client(index, seat);
                 }
+                // A hang-up is the end of both directions (a client that only half-closed does not cause it): nobody is left to tell.
+                // Kept open, the line would wake us for ever, as when a daemon was killed.
+                if flags.intersects(PollFlags::HUP | PollFlags::ERR) {
+                    self.connections[index].broken = true;
+                }
             }
         }
     }

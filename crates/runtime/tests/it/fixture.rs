@@ -178,7 +178,7 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), work).await.unwrap_or_else(|_| panic!("{what} takes too long"))
 }
 
-fn make_root(root: &Path) {
+pub(crate) fn make_root(root: &Path) {
     for folder in ["bin", "usr/bin", "etc", "tmp", "root", "home/user"] {
         std::fs::create_dir_all(root.join(folder)).expect("mkdir");
     }

@@ -4,5 +4,6 @@ mod exec;
 mod fixture;
 mod inside;
 mod life;
+mod oci;
 mod stdio;
 mod steps;

@@ -9,7 +9,8 @@ use crate::ops::{Cause, MissingProgram, Stack};
 use crate::suggestions;
 
 /// Commands a shell has without any file. Only those people type in a RUN.
-const BUILTINS: [&str; 14] = ["cd", "echo", "eval", "exec", "exit", "export", "printf", "set", "shift", "source", "test", "trap", "umask", "unset"];
+const BUILTINS: [&str; 14] =
+    ["cd", "echo", "eval", "exec", "exit", "export", "printf", "set", "shift", "source", "test", "trap", "umask", "unset"];
 
 /// Where programs are looked for when the step has no `PATH`.
 const USUAL_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -42,8 +43,10 @@ fn programs(view: &View, op: &RunOp) -> Vec<String> {
 /// Whether a line of output speaks of an error. Lines of tools that grade their lines are taken at their word.
 fn is_error_line(line: &str) -> bool {
     let line = line.to_lowercase();
-    let is_mild = ["[info]", "[debug]", "[warn", "info:", "warning:", "debug:", "0 errors", "no errors"].iter().any(|sign| line.contains(sign));
-    !is_mild && ["error", "fatal", "cannot ", "can't ", "failed", "failure", "no such file", "denied"].iter().any(|word| line.contains(word))
+    let is_mild =
+        ["[info]", "[debug]", "[warn", "info:", "warning:", "debug:", "0 errors", "no errors"].iter().any(|sign| line.contains(sign));
+    !is_mild
+        && ["error", "fatal", "cannot ", "can't ", "failed", "failure", "no such file", "denied"].iter().any(|word| line.contains(word))
 }
 
 /// The program a shell did not find: `/bin/sh: ECHO: not found`, `/bin/sh: 1: ECHO: not found`, `bash: line 1: ECHO: command not found`.

@@ -110,7 +110,7 @@ fn report(failure: LocalBuildFailure, mode: Mode) -> Failure {
         output::note(failure.rendered.trim_end());
     }
     let mut end = Failure::new(format!("build failed: {}", failure.message)).with_code(failure.exit_code.max(1));
-    end.hints.extend(failure.hint.filter(|hint| !hint.is_empty() && !(is_rendered && failure.rendered.contains(hint.as_str()))));
+    end.hints.extend(failure.hint.filter(|hint| !(hint.is_empty() || is_rendered && failure.rendered.contains(hint.as_str()))));
     if !failure.build.is_empty() {
         end.hints.push(format!("the whole log: shipway build history logs {}", failure.build));
     }
