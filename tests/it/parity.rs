@@ -26,7 +26,10 @@ fn file(name: &str) -> PathBuf {
 /// Sections of a text: their names and bodies, in order.
 fn sections(text: &str) -> Vec<(String, String)> {
     let parts = text.split("\n## ").skip(usize::from(!text.starts_with("## ")));
-    parts.filter_map(|part| part.trim_start_matches("## ").split_once('\n')).map(|(name, body)| (name.to_owned(), format!("{}\n", body.trim_end()))).collect()
+    parts
+        .filter_map(|part| part.trim_start_matches("## ").split_once('\n'))
+        .map(|(name, body)| (name.to_owned(), format!("{}\n", body.trim_end())))
+        .collect()
 }
 
 /// Replaces what differs from run to run: ids become `<id64>` and `<id12>`.
@@ -116,7 +119,16 @@ impl Dockerd {
         let at = |name: &str| home.path().join(name).display().to_string();
         let log = std::fs::File::create(home.path().join("log")).expect("log");
         let child = Command::new(DOCKERD)
-            .args(["--data-root", &at("data"), "--exec-root", &at("exec"), "--pidfile", &at("pid"), "-H", &format!("unix://{}", at("sock"))])
+            .args([
+                "--data-root",
+                &at("data"),
+                "--exec-root",
+                &at("exec"),
+                "--pidfile",
+                &at("pid"),
+                "-H",
+                &format!("unix://{}", at("sock")),
+            ])
             .args(["--bridge", "none", "--iptables=false"])
             .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
             .stdout(Stdio::null())
@@ -125,11 +137,15 @@ impl Dockerd {
             .expect("dockerd");
         let dockerd = Self { child, home };
         let log = || std::fs::read_to_string(dockerd.home.path().join("log")).unwrap_or_default();
-        eventually("dockerd", 60, || (play("docker version >/dev/null && echo up", &dockerd.address(), dockerd.home.path()).contains("up")).then_some(()).or_else(|| {
-            std::thread::sleep(Duration::from_millis(200));
-            assert!(!log().contains("failed to start daemon"), "{}", log());
-            None
-        }));
+        eventually("dockerd", 60, || {
+            (play("docker version >/dev/null && echo up", &dockerd.address(), dockerd.home.path()).contains("up")).then_some(()).or_else(
+                || {
+                    std::thread::sleep(Duration::from_millis(200));
+                    assert!(!log().contains("failed to start daemon"), "{}", log());
+                    None
+                },
+            )
+        });
         Some(dockerd)
     }
 

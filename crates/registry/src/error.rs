@@ -57,7 +57,7 @@ pub enum Error {
     #[error("cannot agree on TLS with \"{host}\": {reason}")]
     Tls { host: String, reason: String },
     #[error("the proxy {proxy} refuses to connect to {authority}: {reason}")]
-    Proxy { proxy: Url, authority: String, reason: String },
+    Proxy { proxy: String, authority: String, reason: String },
     #[error("the head of the answer from \"{host}\" is larger than {limit} bytes")]
     HeadTooLarge { host: String, limit: usize },
     /// The peer does not speak HTTP as it should.

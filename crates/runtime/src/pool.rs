@@ -247,11 +247,12 @@ impl Shared {
 
     fn spawn(&self, control: BorrowedFd<'_>) -> Result<Pid, LaunchError> {
         use std::os::fd::AsRawFd;
-        let path = CString::new(format!("/proc/self/fd/{}", self.binary.as_raw_fd())).unwrap_or_default();
         let arguments = [CString::new(MONITOR).unwrap_or_default(), c"monitor".to_owned()];
         let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
             .map_err(|errno| shipway_sys::Error::new("open(\"/dev/null\")", errno))?;
-        // Numbers below four are overwritten one after the other, so the sources must not be among them.
+        // Numbers below four are overwritten one after the other, so neither the sources nor the program may be among them.
+        let binary = above_standard(self.binary.as_fd())?;
+        let path = CString::new(format!("/proc/self/fd/{}", binary.as_raw_fd())).unwrap_or_default();
         let control = above_standard(control)?;
         let null = above_standard(null.as_fd())?;
         let handles = [(null.as_fd(), 0), (null.as_fd(), 1), (null.as_fd(), 2), (control.as_fd(), CONTROL)];

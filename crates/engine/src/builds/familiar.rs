@@ -53,7 +53,9 @@ impl Familiar {
                     state.lock().unwrap_or_else(PoisonError::into_inner).plain =
                         steps.iter().map(|step| step.vertex.is_none() && !step.display.starts_with("FROM ")).collect();
                 }
-                ProgressEvent::StepImage { step, image, cached } => state.lock().unwrap_or_else(PoisonError::into_inner).judge(*step, *image, cached),
+                ProgressEvent::StepImage { step, image, cached } => {
+                    state.lock().unwrap_or_else(PoisonError::into_inner).judge(*step, *image, cached)
+                }
                 _ => {}
             }
             onward(event);

@@ -46,7 +46,9 @@ fn unsupported(spec: &CreateSpec) -> Result<()> {
     if !host.volumes_from.is_empty() || !host.links.is_empty() {
         return refuse("--volumes-from and --link".to_owned());
     }
-    if let Some(mount) = host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs)) {
+    if let Some(mount) =
+        host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs))
+    {
         return refuse(format!("a {} mount on {}", mount.kind, mount.target));
     }
     if !host.userns_mode.is_empty() && host.userns_mode != "host" {
@@ -76,9 +78,12 @@ fn process(spec: &CreateSpec) -> Result<()> {
 
 fn health(spec: &CreateSpec) -> Result<()> {
     let Some(check) = &spec.healthcheck else { return Ok(()) };
-    for (what, time) in
-        [("Interval", check.interval), ("Timeout", check.timeout), ("StartPeriod", check.start_period), ("StartInterval", check.start_interval)]
-    {
+    for (what, time) in [
+        ("Interval", check.interval),
+        ("Timeout", check.timeout),
+        ("StartPeriod", check.start_period),
+        ("StartInterval", check.start_interval),
+    ] {
         if time != 0 && time < LEAST_HEALTH_TIME {
             return Err(Error::invalid(format!("{what} in Healthcheck cannot be less than 1ms")));
         }

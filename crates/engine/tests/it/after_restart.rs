@@ -20,7 +20,9 @@ async fn open(home: &tempfile::TempDir) -> Engine {
     for _ in 0..200 {
         match Engine::start(settings(home.path())).await {
             Ok(engine) => return engine,
-            Err(error) if error.to_string().contains("in use") || error.to_string().contains("lock") => tokio::time::sleep(Duration::from_millis(20)).await,
+            Err(error) if error.to_string().contains("in use") || error.to_string().contains("lock") => {
+                tokio::time::sleep(Duration::from_millis(20)).await
+            }
             Err(error) => panic!("{error}"),
         }
     }
@@ -33,7 +35,11 @@ fn containers_outlive_the_engine_and_are_taken_back() {
     let pid = life(async {
         let engine = open(&home).await;
         import_busybox(&engine, &[]).await;
-        for (name, script) in [("runs", "echo before; while [ ! -e /go ]; do sleep 0.05; done; echo after; exit 8"), ("ends", "sleep 0.3; exit 4"), ("never", "true")] {
+        for (name, script) in [
+            ("runs", "echo before; while [ ! -e /go ]; do sleep 0.05; done; echo after; exit 8"),
+            ("ends", "sleep 0.3; exit 4"),
+            ("never", "true"),
+        ] {
             engine.create_container(shell(name, script)).await.unwrap();
         }
         engine.start_container("runs").await.unwrap();

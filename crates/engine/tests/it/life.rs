@@ -138,7 +138,8 @@ async fn lists_are_narrowed_by_filters_and_unknown_ones_name_the_nearest() {
         (true, &[("ancestor", "other")], &[]),
     ] {
         let filter = ContainerFilter { all, filters: filters(pairs), ..ContainerFilter::default() };
-        let names: Vec<String> = it.engine.list_containers(&filter).await.unwrap().iter().map(|view| view.record.name.to_string()).collect();
+        let names: Vec<String> =
+            it.engine.list_containers(&filter).await.unwrap().iter().map(|view| view.record.name.to_string()).collect();
         assert_eq!(names, expected, "{pairs:?}");
     }
     let wrong = ContainerFilter { filters: filters(&[("statsu", "x")]), ..ContainerFilter::default() };
@@ -153,7 +154,10 @@ async fn lists_are_narrowed_by_filters_and_unknown_ones_name_the_nearest() {
 async fn signals_reach_the_program_and_limits_and_mounts_hold() {
     let it = Fixture::new().await;
     std::fs::create_dir(it.folder().join("shared")).unwrap();
-    let mut spec = shell("limited", "trap 'exit 9' HUP; ulimit -n > /shared/files; cat /proc/self/status | grep NoNewPrivs > /shared/privs; touch /x 2>/dev/null || echo ro > /shared/root; while :; do sleep 0.05; done");
+    let mut spec = shell(
+        "limited",
+        "trap 'exit 9' HUP; ulimit -n > /shared/files; cat /proc/self/status | grep NoNewPrivs > /shared/privs; touch /x 2>/dev/null || echo ro > /shared/root; while :; do sleep 0.05; done",
+    );
     let shared = it.folder().join("shared");
     spec.host.mounts = vec![shipway_model::mount::parse_volume_flag(&format!("{}:/shared", shared.display())).unwrap()];
     spec.host.ulimits = vec![shipway_model::Ulimit::new("nofile", 77, 77).unwrap()];
@@ -184,7 +188,10 @@ async fn what_cannot_be_is_refused_before_anything_is_made() {
         (|spec| spec.env = vec!["=x".to_owned()], "invalid environment variable: =x"),
         (|spec| spec.host.cap_add = vec!["NOPE".to_owned()], "invalid CapAdd: unknown capability: \"CAP_NOPE\""),
         (|spec| spec.host.limits.memory = Some(1), "Minimum memory limit allowed is 6MB"),
-        (|spec| (spec.host.auto_remove, spec.host.restart) = (true, RestartPolicy::Always), "can't create 'AutoRemove' container with restart policy"),
+        (
+            |spec| (spec.host.auto_remove, spec.host.restart) = (true, RestartPolicy::Always),
+            "can't create 'AutoRemove' container with restart policy",
+        ),
         (|spec| spec.host.log.driver = "nope".to_owned(), "error looking up logging plugin nope: plugin \"nope\" not found"),
     ];
     for (change, expected) in cases {

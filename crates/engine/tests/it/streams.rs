@@ -96,7 +96,12 @@ async fn a_second_process_has_its_own_settings_output_and_code() {
         attach_stderr: true,
         ..ExecSpec::default()
     };
-    let wanted = ExecSpec { env: vec!["B=2".to_owned()], user: Some("user".to_owned()), working_dir: Some("/tmp".to_owned()), ..exec(&["sh", "-c", "echo $A$B $(pwd) $(id -un); exit 6"]) };
+    let wanted = ExecSpec {
+        env: vec!["B=2".to_owned()],
+        user: Some("user".to_owned()),
+        working_dir: Some("/tmp".to_owned()),
+        ..exec(&["sh", "-c", "echo $A$B $(pwd) $(id -un); exit 6"])
+    };
     let id = it.engine.create_exec("host", wanted).await.unwrap().to_string();
     let attachment = it.engine.start_exec(&id, false).await.unwrap().unwrap();
     assert_eq!(drain(attachment).await.0, "12 /tmp user\n");

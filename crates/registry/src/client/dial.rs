@@ -8,7 +8,6 @@ use http::HeaderValue;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::names::Names;
@@ -76,16 +75,12 @@ impl Dialer {
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
-        if origin.secure { self.secure(Box::new(stream), origin).await } else { Ok(boxed(stream)) }
+        if origin.secure { self.secure(Box::new(stream), origin).await } else { Ok(Box::new(stream)) }
     }
 
     async fn secure(&self, wire: BoxedWire, origin: &Origin) -> Result<BoxedWire, Error> {
         within(self.connect, Stage::Handshake, &origin.host.to_string(), self.tls.handshake(wire, origin)).await
     }
-}
-
-fn boxed(stream: TcpStream) -> BoxedWire {
-    Box::new(stream)
 }
 
 /// Starts HTTP/1.1 on a connection.
@@ -108,7 +103,7 @@ async fn speak(wire: BoxedWire, route: Route, host: &Host) -> Result<Link, Error
 /// RFC 9110, section 9.3.6.
 async fn open_tunnel(mut wire: BoxedWire, proxy: &Url, authorization: Option<HeaderValue>, origin: &Origin) -> Result<BoxedWire, Error> {
     let authority = origin.authority();
-    let refused = |reason: String| Error::Proxy { proxy: proxy.clone(), authority: authority.clone(), reason };
+    let refused = |reason: String| Error::Proxy { proxy: proxy.origin().authority(), authority: authority.clone(), reason };
     let mut ask = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n").into_bytes();
     if let Some(authorization) = authorization {
         ask.extend(b"Proxy-Authorization: ");

@@ -196,7 +196,8 @@ impl Narrator {
                         said.push(Message::stream(" ---> Using cache\n"));
                     }
                     // A setting is changed without a process; the container that dockerd makes for it is only told.
-                    let unseen = (kind == Kind::Work && !cached && step.container.is_none()).then(|| ContainerId::from_random(clock::random()));
+                    let unseen =
+                        (kind == Kind::Work && !cached && step.container.is_none()).then(|| ContainerId::from_random(clock::random()));
                     if let Some(container) = unseen {
                         said.push(Message::stream(format!(" ---> Running in {}\n", container.short())));
                     }
@@ -291,8 +292,18 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "Step 1/5 : ARG", "Step 2/5 : FROM", " --->", "Step 3/5 : ENV", " ---> Running in", "Removing intermediate container", " --->",
-                "Step 4/5 : COPY f", " --->", "Step 5/5 : LABEL", " ---> Using", " --->",
+                "Step 1/5 : ARG",
+                "Step 2/5 : FROM",
+                " --->",
+                "Step 3/5 : ENV",
+                " ---> Running in",
+                "Removing intermediate container",
+                " --->",
+                "Step 4/5 : COPY f",
+                " --->",
+                "Step 5/5 : LABEL",
+                " ---> Using",
+                " --->",
             ]
         );
     }
