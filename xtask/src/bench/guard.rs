@@ -27,9 +27,11 @@ pub(super) enum Undo {
         started: u64,
     },
     /// Processes whose command line names this folder, all in our mount namespace, and all in the control group of the same name.
+    /// `outer` is the machine's mount namespace, which must not be ours for that.
     Strays {
         folder: PathBuf,
         control_group: String,
+        outer: String,
     },
     Mount(PathBuf),
     /// A folder with nothing but plain files in it.
@@ -40,7 +42,7 @@ impl Undo {
     fn line(&self) -> String {
         match self {
             Self::Process { id, started } => format!("process {id} {started}"),
-            Self::Strays { folder, control_group } => format!("strays {control_group} {}", folder.display()),
+            Self::Strays { folder, control_group, outer } => format!("strays {control_group} {outer} {}", folder.display()),
             Self::Mount(path) => format!("mount {}", path.display()),
             Self::Folder(path) => format!("folder {}", path.display()),
         }
@@ -54,8 +56,9 @@ impl Undo {
                 Self::Process { id: id.parse().ok()?, started: started.parse().ok()? }
             }
             "strays" => {
-                let (control_group, folder) = rest.split_once(' ')?;
-                Self::Strays { folder: folder.into(), control_group: control_group.to_owned() }
+                let (control_group, rest) = rest.split_once(' ')?;
+                let (outer, folder) = rest.split_once(' ')?;
+                Self::Strays { folder: folder.into(), control_group: control_group.to_owned(), outer: outer.to_owned() }
             }
             "mount" => Self::Mount(rest.into()),
             "folder" => Self::Folder(rest.into()),
@@ -136,7 +139,7 @@ pub(super) fn run() -> Result<(), String> {
 fn take_down(undo: &Undo) -> Result<(), String> {
     match undo {
         Undo::Process { id, started } => end_process(*id, *started),
-        Undo::Strays { folder, control_group } => end_strays(folder, control_group),
+        Undo::Strays { folder, control_group, outer } => end_strays(folder, control_group, outer),
         Undo::Mount(path) => unmount(path),
         Undo::Folder(path) => remove_folder(path),
     }
@@ -171,10 +174,10 @@ fn is_gone_within(id: u32, started: u64, limit: Duration) -> bool {
 }
 
 /// Kills what the daemons left running (shims, monitors, containers), then removes the control groups.
-fn end_strays(folder: &Path, control_group: &str) -> Result<(), String> {
+fn end_strays(folder: &Path, control_group: &str, outer: &str) -> Result<(), String> {
     let begun = Instant::now();
     loop {
-        let strays = strays(folder, control_group);
+        let strays = strays(folder, control_group, outer);
         if strays.is_empty() {
             break;
         }
@@ -189,9 +192,9 @@ fn end_strays(folder: &Path, control_group: &str) -> Result<(), String> {
     control_groups(control_group).iter().try_for_each(|group| remove_control_group(group))
 }
 
-fn strays(folder: &Path, control_group: &str) -> BTreeSet<(u32, u64)> {
+fn strays(folder: &Path, control_group: &str, outer: &str) -> BTreeSet<(u32, u64)> {
     let mut ids: BTreeSet<u32> = naming(folder);
-    ids.extend(in_our_namespace());
+    ids.extend(in_our_namespace(outer));
     for group in control_groups(control_group) {
         members(&group, &mut ids);
     }
@@ -201,22 +204,18 @@ fn strays(folder: &Path, control_group: &str) -> BTreeSet<(u32, u64)> {
     ids.into_iter().filter_map(|id| Some((id, start_time(id)?))).collect()
 }
 
-/// True inside a mount namespace that is not the machine's own.
-pub(super) fn is_namespace_private() -> bool {
-    matches!((mount_namespace("self"), mount_namespace("1")), (Some(ours), Some(first)) if ours != first)
-}
-
 /// Everybody in the mount namespace made for this run: helpers that name no folder and sit in no control group of ours.
-fn in_our_namespace() -> BTreeSet<u32> {
-    if !is_namespace_private() {
-        return BTreeSet::new();
+fn in_our_namespace(outer: &str) -> BTreeSet<u32> {
+    match mount_namespace("self") {
+        Some(ours) if ours != outer => processes().filter(|id| mount_namespace(&id.to_string()).as_ref() == Some(&ours)).collect(),
+        _ => BTreeSet::new(),
     }
-    let ours = mount_namespace("self");
-    processes().filter(|id| mount_namespace(&id.to_string()) == ours).collect()
 }
 
-fn mount_namespace(process: &str) -> Option<PathBuf> {
-    std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()
+/// A process's mount namespace, `mnt:[inode]`; `None` when we may not know it.
+pub(super) fn mount_namespace(process: &str) -> Option<String> {
+    let link = std::fs::read_link(format!("/proc/{process}/ns/mnt")).ok()?;
+    Some(link.to_string_lossy().into_owned())
 }
 
 fn processes() -> impl Iterator<Item = u32> {
@@ -317,7 +316,7 @@ mod tests {
     fn every_line_reads_back() {
         for undo in [
             Undo::Process { id: 7, started: 99 },
-            Undo::Strays { folder: "/run/a b".into(), control_group: "bench-7".to_owned() },
+            Undo::Strays { folder: "/run/a b".into(), control_group: "bench-7".to_owned(), outer: "mnt:[1]".to_owned() },
             Undo::Mount("/run/a b/data".into()),
             Undo::Folder("/var/tmp/bench".into()),
         ] {

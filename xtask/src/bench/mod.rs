@@ -39,7 +39,7 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
             return Ok(());
         }
     };
-    if !options.staged {
+    if options.outer_namespace.is_none() {
         return Err(enter_namespace(&options, arguments));
     }
     let environment = report::Environment::at_start(root, &options);
@@ -67,10 +67,11 @@ fn enter_namespace(options: &Options, arguments: &[String]) -> String {
         Ok(program) => program,
         Err(error) => return format!("cannot find this program: {error}"),
     };
+    let Some(outer) = guard::mount_namespace("self") else { return "cannot read /proc/self/ns/mnt".to_owned() };
     let error = Command::new("nice")
         .args(["-n", &options.nice.to_string(), "unshare", "--mount", "--propagation", "private"])
         .arg(program)
-        .args(["bench", options::STAGED])
+        .args(["bench", options::OUTER, &outer])
         .args(arguments)
         .exec();
     format!("cannot run nice and unshare: {error}")

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-/// Marks the second start, inside the private mount namespace.
-pub(super) const STAGED: &str = "--staged";
+/// Marks the second start, inside a mount namespace of our own, and names the one outside.
+pub(super) const OUTER: &str = "--outer-namespace";
 
 pub(super) const USAGE: &str = "usage: cargo xtask bench [options]        (needs root; installs nothing)
   --shipway PATH      our binary (target/<host>/release/shipway)
@@ -36,8 +36,8 @@ pub(super) struct Options {
     pub(super) nice: i32,
     pub(super) busybox: PathBuf,
     pub(super) output: PathBuf,
-    /// We are inside the private mount namespace already.
-    pub(super) staged: bool,
+    /// Set when we are inside a mount namespace of our own already.
+    pub(super) outer_namespace: Option<String>,
 }
 
 impl Options {
@@ -57,14 +57,14 @@ impl Options {
             nice: 0,
             busybox: "/bin/busybox".into(),
             output: root.join("target/bench"),
-            staged: false,
+            outer_namespace: None,
         };
         let mut words = words.iter();
         while let Some(word) = words.next() {
             let mut value = || words.next().map(String::as_str).ok_or_else(|| format!("{word} wants a value"));
             match word.as_str() {
                 "--help" | "-h" => return Ok(None),
-                STAGED => options.staged = true,
+                OUTER => options.outer_namespace = Some(value()?.to_owned()),
                 "--quick" => (options.rounds, options.heavy_rounds) = (2, 1),
                 "--shipway" => options.shipway = absolute(value()?)?,
                 "--docker" => options.docker = absolute(value()?)?,

@@ -30,8 +30,9 @@ impl Stage {
         let name = format!("shipway-bench-{}", std::process::id());
         let folder = Path::new("/run").join(&name);
         let images = options.disk.join(&name);
-        if !guard::is_namespace_private() {
-            return Err("the mount namespace is the machine's own; start the bench without its hidden flags".to_owned());
+        let outer = options.outer_namespace.clone().unwrap_or_default();
+        if guard::mount_namespace("self").is_none_or(|ours| ours == outer) {
+            return Err("no mount namespace of our own; start the bench without its hidden flags".to_owned());
         }
         let mut guard = Guard::start()?;
         for folder in [&images, &folder] {
@@ -54,7 +55,7 @@ impl Stage {
                 stage.mount_memory(Path::new(place))?;
             }
         }
-        stage.guard.note(&Undo::Strays { folder, control_group: name })?;
+        stage.guard.note(&Undo::Strays { folder, control_group: name, outer })?;
         Ok(stage)
     }
 

@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shipway_build::{ProgressEvent, ProgressSink};
@@ -45,13 +46,49 @@ pub struct BuildRecord {
 /// Work for the writing thread.
 enum Note {
     Event(Box<ProgressEvent>),
-    Record(Box<BuildRecord>),
+    /// How it ended; the tail is dropped when that is written.
+    Record(Box<BuildRecord>, Tail),
+}
+
+/// Ends of builds that are being written down: whoever reads the history waits for them, so that a build that was answered is in it.
+#[derive(Debug, Default)]
+pub(crate) struct Tails {
+    open: Mutex<usize>,
+    closed: Condvar,
+}
+
+/// Longer than this nobody waits for a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One end being written down.
+struct Tail(Arc<Tails>);
+
+impl Tail {
+    fn open(tails: &Arc<Tails>) -> Self {
+        *tails.open.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        Self(Arc::clone(tails))
+    }
+}
+
+impl Drop for Tail {
+    fn drop(&mut self) {
+        *self.0.open.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.closed.notify_all();
+    }
+}
+
+impl Tails {
+    fn wait(&self) {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.closed.wait_timeout_while(open, PATIENCE, |open| *open > 0));
+    }
 }
 
 /// Writes down one build as it goes.
 pub(super) struct Recorder {
     record: Mutex<BuildRecord>,
     notes: mpsc::Sender<Note>,
+    tails: Arc<Tails>,
 }
 
 impl Recorder {
@@ -70,7 +107,7 @@ impl Recorder {
         if let Err(error) = spawned {
             tracing::warn!(%error, "cannot keep the log of a build");
         }
-        Self { record: Mutex::new(record), notes }
+        Self { record: Mutex::new(record), notes, tails: Arc::clone(&engine.inner.builds.tails) }
     }
 
     /// A sink that writes down every event and passes it on.
@@ -99,7 +136,7 @@ impl Recorder {
         record.cached_steps = cached_steps;
         record.total_steps = total_steps;
         record.finished = Some(clock::now());
-        let _ = self.notes.send(Note::Record(Box::new(record.clone())));
+        let _ = self.notes.send(Note::Record(Box::new(record.clone()), Tail::open(&self.tails)));
     }
 }
 
@@ -113,9 +150,10 @@ fn write_down(folder: &Path, first: &BuildRecord, notes: &mpsc::Receiver<Note>) 
                 serde_json::to_writer(&mut events, &event)?;
                 events.write_all(b"\n")?;
             }
-            Note::Record(record) => {
+            Note::Record(record, tail) => {
                 events.flush()?;
                 write_record(folder, &record)?;
+                drop(tail);
             }
         }
     }
@@ -155,6 +193,7 @@ impl Engine {
 
     /// Past and running builds, the newest first.
     pub fn build_history(&self) -> Result<Vec<BuildRecord>> {
+        self.inner.builds.tails.wait();
         let dir = self.builds_dir();
         let entries = match std::fs::read_dir(&dir) {
             Ok(entries) => entries,

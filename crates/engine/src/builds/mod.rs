@@ -69,6 +69,8 @@ pub struct BuildFinished {
 #[derive(Default)]
 pub(crate) struct Builds {
     ports: OnceLock<Ports>,
+    /// Ends of builds that are being written down.
+    tails: Arc<history::Tails>,
 }
 
 impl Engine {

@@ -72,10 +72,11 @@ impl Server {
                     match tls {
                         None => serve(stream, &*script, &log).await,
                         // A client that refuses our certificate is part of some scripts.
-                        Some(tls) => match tls.accept(stream).await {
-                            Ok(stream) => serve(stream, &*script, &log).await,
-                            Err(_) => {}
-                        },
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serve(stream, &*script, &log).await;
+                            }
+                        }
                     }
                 });
             }

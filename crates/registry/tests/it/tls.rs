@@ -23,7 +23,7 @@ async fn a_server_vouched_for_by_an_extra_authority_is_believed() {
 }
 
 #[tokio::test]
-async fn an_unknown_authority_is_refused_with_advice_and_once() {
+async fn an_unknown_authority_is_refused_and_not_asked_again() {
     let (server, url) = secure(&identity("127.0.0.1")).await;
     let stranger = identity("127.0.0.1");
     let error = download(trusting(&stranger), &url, 9).await.unwrap_err();

@@ -17,9 +17,9 @@ pub(super) enum Error {
     /// An id with characters that could mean a path.
     #[error("invalid container id format: \"{id}\"")]
     BadId { id: String },
-    #[error("container with id \"{id}\" already exists")]
+    #[error("container with given ID already exists: \"{id}\"")]
     Exists { id: String },
-    #[error("container \"{id}\" does not exist")]
+    #[error("container does not exist: \"{id}\"")]
     NotFound { id: String },
     /// The state does not allow it: "cannot start a container that is not created".
     #[error("cannot {verb} container \"{id}\" that is not {wanted}: it is {status}")]

@@ -354,18 +354,32 @@ mod tests {
             told(&mut narrator, vec![plan(&[("FROM a", None)]), ProgressEvent::StepImage { step: 1, image: image("a"), cached: false }]),
             ""
         );
-        let finished = BuildFinished {
+        assert_eq!(narrator.success(&finished(&[], &["w"])), [Message::stream(format!("{}\n", image("x")))]);
+        let words = Narrator::new(false, true).success(&finished(&[], &["w"]));
+        assert_eq!(words[0].aux.as_ref().unwrap()["ID"], image("x").to_string());
+        assert_eq!(words[1].stream.as_deref(), Some(format!("Successfully built {}\n", image("x").0.short()).as_str()));
+        assert_eq!(words.len(), 2, "findings of the checks belong to the other display");
+    }
+
+    #[test]
+    fn m_32_an_unconsumed_argument_is_told_in_dockerds_words_and_then_what_was_meant() {
+        let near = "build argument \"FOOO\" is not used by any ARG: did you mean FOO (ARG on line 2)?";
+        let far = "build argument \"NOPE\" is not used by any ARG";
+        let words = Narrator::new(false, true).success(&finished(&["FOOO", "NOPE"], &["FromAsCasing: x (line 1)", near, far]));
+        let said: Vec<&str> = words.iter().filter_map(|message| message.stream.as_deref()).take(2).collect();
+        assert_eq!(said, ["[Warning] One or more build-args [FOOO NOPE] were not consumed\n", &format!("[Warning] {near}\n")]);
+    }
+
+    fn finished(unconsumed: &[&str], warnings: &[&str]) -> BuildFinished {
+        let own = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        BuildFinished {
             id: shipway_model::BuildId::from_random([1; 32]),
             image: image("x"),
             tags: Vec::new(),
             cached_steps: 0,
             total_steps: 0,
-            warnings: vec!["w".to_owned()],
-            unconsumed_args: Vec::new(),
-        };
-        assert_eq!(narrator.success(&finished), [Message::stream(format!("{}\n", image("x")))]);
-        let words: Vec<Message> = Narrator::new(false, true).success(&finished);
-        assert_eq!(words[1].aux.as_ref().unwrap()["ID"], image("x").to_string());
-        assert_eq!(words[2].stream.as_deref(), Some(format!("Successfully built {}\n", image("x").0.short()).as_str()));
+            warnings: own(warnings),
+            unconsumed_args: own(unconsumed),
+        }
     }
 }
