@@ -281,7 +281,11 @@ fn absolute(path: PathBuf) -> Result<PathBuf, String> {
 }
 
 fn pairs(flag: &str, texts: &[String]) -> Result<BTreeMap<String, String>, String> {
-    let split = |text: &String| text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned())).ok_or_else(|| format!("--{flag}: \"{text}\" is not KEY=VALUE"));
+    let split = |text: &String| {
+        text.split_once('=')
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .ok_or_else(|| format!("--{flag}: \"{text}\" is not KEY=VALUE"))
+    };
     texts.iter().map(split).collect()
 }
 
@@ -289,7 +293,8 @@ fn ulimits(flags: &[String], file: BTreeMap<String, FileUlimit>) -> Result<Vec<U
     let mut limits = Vec::new();
     for (key, limit) in file {
         let name = if limit.name.is_empty() { key } else { limit.name };
-        limits.push(format!("{name}={}:{}", limit.soft, limit.hard).parse::<Ulimit>().map_err(|error| format!("default-ulimits: {error}"))?);
+        limits
+            .push(format!("{name}={}:{}", limit.soft, limit.hard).parse::<Ulimit>().map_err(|error| format!("default-ulimits: {error}"))?);
     }
     for text in flags {
         limits.push(text.parse::<Ulimit>().map_err(|error| format!("--default-ulimit: {error}"))?);
@@ -303,7 +308,10 @@ mod tests {
 
     fn merged(flags: &[&str], file: &str) -> Result<DaemonConfig, String> {
         let arguments = ["shipway daemon"].iter().chain(flags).map(OsString::from);
-        merge(Flags::try_parse_from(arguments).map_err(|error| error.to_string())?, serde_json::from_str(file).map_err(|error| error.to_string())?)
+        merge(
+            Flags::try_parse_from(arguments).map_err(|error| error.to_string())?,
+            serde_json::from_str(file).map_err(|error| error.to_string())?,
+        )
     }
 
     #[test]
@@ -322,6 +330,9 @@ mod tests {
     #[test]
     fn defaults_are_the_documented_ones() {
         let config = merged(&[], "{}").unwrap();
-        assert_eq!((config.hosts, config.engine.live_restore, config.engine.default_shm_size), (vec![DEFAULT_SOCKET.to_owned()], true, 64 << 20));
+        assert_eq!(
+            (config.hosts, config.engine.live_restore, config.engine.default_shm_size),
+            (vec![DEFAULT_SOCKET.to_owned()], true, 64 << 20)
+        );
     }
 }

@@ -112,7 +112,8 @@ fn explain(error: shipway_server::ListenError) -> String {
 /// The sockets of socket activation (sd_listen_fds(3)).
 fn inherited() -> Result<Vec<Listener>, String> {
     let variable = |name: &str| std::env::var_os(name).and_then(|value| value.into_string().ok());
-    let count = shipway_server::listen::inherited_sockets(variable("LISTEN_PID").as_deref(), variable("LISTEN_FDS").as_deref(), std::process::id());
+    let count =
+        shipway_server::listen::inherited_sockets(variable("LISTEN_PID").as_deref(), variable("LISTEN_FDS").as_deref(), std::process::id());
     if count == 0 {
         return Err("fd:// was asked for, but no socket was handed over; start the daemon by a systemd socket unit".to_owned());
     }

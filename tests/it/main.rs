@@ -7,8 +7,8 @@
 mod breakouts;
 mod crash;
 mod lessons;
-mod parity;
 mod mistakes;
+mod parity;
 mod posture;
 mod powercut;
 mod recovery;

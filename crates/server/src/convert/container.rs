@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Map;
 use shipway_engine::Engine;
 use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, NetworkMode};
-use shipway_model::{MountKind, MountSpec, Port, Timestamp};
 use shipway_engine::values;
+use shipway_model::{MountKind, MountSpec, Port, Timestamp};
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, HostConfig, LogConfig,
     MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,

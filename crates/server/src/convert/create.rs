@@ -150,7 +150,10 @@ mod tests {
                 "maximum retry count cannot be used with restart policy 'always'",
             ),
             (r#"{"Image":"a","StopSignal":"SIGNOPE"}"#, "Invalid signal: SIGNOPE"),
-            (r#"{"Image":"a","HostConfig":{"Mounts":[{"Type":"magic","Target":"/t"}]}}"#, "invalid mount config for type \"magic\": mount type unknown"),
+            (
+                r#"{"Image":"a","HostConfig":{"Mounts":[{"Type":"magic","Target":"/t"}]}}"#,
+                "invalid mount config for type \"magic\": mount type unknown",
+            ),
         ] {
             let error = read(body).unwrap_err();
             assert!(error.message.contains(words), "{body}: {}", error.message);

@@ -58,8 +58,7 @@ impl Verb for Exec {
             // A name that is no running container is the greater mistake; the daemon says so below (M-19).
             let found: Result<Value, Failure> = client.json(Call::get(path(&self.container, "/json"))).await;
             if found.is_ok_and(|container| container.pointer("/State/Running") == Some(&Value::Bool(true))) {
-                return Err(Failure::new("the input device is not a TTY")
-                    .hint("leave out -t when standard input is a pipe or a file"));
+                return Err(Failure::new("the input device is not a TTY").hint("leave out -t when standard input is a pipe or a file"));
             }
         }
         let keys = match &self.detach_keys {
