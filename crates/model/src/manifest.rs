@@ -45,6 +45,7 @@ pub struct Index {
 }
 
 /// What a manifest digest can point at.
+#[expect(clippy::large_enum_variant, reason = "one value at a time, taken apart at once: a box would only add a step")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ManifestDocument {
     Manifest(Manifest),

@@ -224,6 +224,8 @@ pub(crate) struct MountPart {
     pub(crate) target: String,
     pub(crate) what: MountWhat,
     pub(crate) is_folder: bool,
+    /// Fill it first with what stands at its place (a memory filesystem over a folder of the image).
+    pub(crate) copy_up: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

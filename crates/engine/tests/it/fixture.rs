@@ -166,7 +166,6 @@ pub(crate) async fn drain(mut attachment: shipway_engine::containers::Attachment
 }
 
 /// Waits, but not for ever.
-#[track_caller]
-pub(crate) fn within<T>(what: &str, work: impl Future<Output = T>) -> impl Future<Output = T> {
-    async move { tokio::time::timeout(Duration::from_secs(30), work).await.unwrap_or_else(|_| panic!("{what} takes too long")) }
+pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), work).await.unwrap_or_else(|_| panic!("{what} takes too long"))
 }

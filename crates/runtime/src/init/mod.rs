@@ -4,6 +4,7 @@
 //! a launch message arrives with the root and everything else as handles. What must stay true: it is single-threaded; it reaches the host only
 //! through handles it was given, because its own root is an empty memory filesystem from the start; it stays uninspectable until the exec.
 
+mod copy_up;
 pub(crate) mod mask;
 pub(crate) mod program;
 mod reaper;

@@ -8,13 +8,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Mode, OFlags};
-use shipway_sys::mount::{DetachedMount, MountBuilder};
 use shipway_sys::mount::attribute::READ_ONLY;
+use shipway_sys::mount::{DetachedMount, MountBuilder};
 use shipway_sys::path::{FileKind, Root, clean_inside};
 use shipway_sys::{Error, mount};
 
 use super::world::{Standing, open};
-use super::{at, mask, world};
+use super::{at, copy_up, mask, world};
 use crate::message::{DevicePart, Failure, FilePart, FreshKind, FreshMount, InitPart, MountPart, MountWhat, Step};
 
 /// Assembles the root and pivots into it. Returns the mount points that had to be made in it.
@@ -93,6 +93,9 @@ fn attach_standard(root: &Root, path: &str, mount: &DetachedMount, created: &mut
 fn attach_wanted(root: &Root, wanted: &MountPart, handle: &OwnedFd, created: &mut Vec<String>) -> Result<(), Error> {
     let target = find_or_make(root, &wanted.target, wanted.is_folder, created)?;
     refuse_inside_proc(&target, &wanted.target)?;
+    if wanted.copy_up {
+        copy_up::fill(handle, &target)?;
+    }
     mount::move_mount(handle.as_fd(), target.as_fd())
 }
 

@@ -6,7 +6,9 @@
 //! What must stay true: one thread, no async, no unbounded buffer; every process it clones comes from the seat with CLONE_PARENT, so that it is the
 //! parent and takes every exit status; the `exit` file is complete before anyone is told.
 
+mod clients;
 mod connection;
+mod endings;
 mod execute;
 mod hold;
 mod launch;

@@ -6,26 +6,18 @@
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
-use std::time::{Duration, Instant as Moment};
+use std::time::Instant as Moment;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::Pid;
-use shipway_sys::{process, pty, socket};
+use shipway_sys::{process, socket};
 
 use super::connection::{Connection, Role};
 use super::execute::Ordered;
 use super::seat::Seat;
 use super::session::Session;
-use super::{Parked, libc_kill, reap_all, record};
-use crate::clock::Instant;
-use crate::message::{Answer, AttachWish, Ended, LONGEST, MonitorState, Note, Order, Request, tag};
-
-/// How long clients may take to fetch the last output after the end.
-const FAREWELL: Duration = Duration::from_secs(10);
-/// Most bytes taken from one handle when its program has ended, against a survivor that writes for ever.
-const LAST_WORDS: usize = 4 << 20;
-/// Most input kept for a program that does not read.
-const WAITING_INPUT: usize = 1 << 20;
+use super::{Parked, libc_kill, record};
+use crate::message::{LONGEST, MonitorState, Order, tag};
 
 /// Whom a monitor is for.
 pub(super) struct Subject {
@@ -48,20 +40,20 @@ pub(super) struct Monitor {
     pub(super) subject: Subject,
     /// 0 is the first program.
     pub(super) sessions: BTreeMap<u32, Session>,
-    next_session: u32,
+    pub(super) next_session: u32,
     pub(super) connections: Vec<Connection>,
-    listener: Option<OwnedFd>,
-    oom_counter: Option<OwnedFd>,
-    oom_kills_before: u64,
+    pub(super) listener: Option<OwnedFd>,
+    pub(super) oom_counter: Option<OwnedFd>,
+    pub(super) oom_kills_before: u64,
     pub(super) devpts: OwnedFd,
     pub(super) filter: Option<OwnedFd>,
     pub(super) ordered: Ordered,
     /// Children that ended before the seat has said whose they are.
-    unclaimed: Vec<(Pid, process::Ended)>,
-    daemon_gone: bool,
-    seat_gone: bool,
+    pub(super) unclaimed: Vec<(Pid, process::Ended)>,
+    pub(super) daemon_gone: bool,
+    pub(super) seat_gone: bool,
     /// When serving ends at the latest, once the program has ended.
-    deadline: Option<Moment>,
+    pub(super) deadline: Option<Moment>,
 }
 
 /// Who can speak in one turn of the loop.
@@ -240,7 +232,7 @@ impl Monitor {
         }
     }
 
-    fn signal(&self, exec: Option<&str>, number: i32) -> bool {
+    pub(super) fn signal(&self, exec: Option<&str>, number: i32) -> bool {
         let Some(session) = self.find(exec) else { return false };
         // A session that has ended has given its number back.
         match session.pid.filter(|_| session.ended.is_none()) {
@@ -249,88 +241,8 @@ impl Monitor {
         }
     }
 
-    fn find(&self, exec: Option<&str>) -> Option<&Session> {
+    pub(super) fn find(&self, exec: Option<&str>) -> Option<&Session> {
         self.sessions.values().find(|session| session.exec.as_deref() == exec)
-    }
-
-    fn admit(&mut self) {
-        let Some(listener) = &self.listener else { return };
-        while let Ok(client) = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
-            // The folder is 0700 already; this also refuses a handle that was passed on.
-            let ours = rustix::process::geteuid().as_raw();
-            if socket::peer_user(client.as_fd()).is_ok_and(|user| user == ours || user == 0) {
-                self.connections.push(Connection::new(client, Role::New));
-            }
-        }
-    }
-
-    fn hear_client(&mut self, index: usize, mut seat: Option<&mut Seat>) {
-        for (tag, bytes) in self.connections[index].receive() {
-            match (self.connections[index].role, tag) {
-                (Role::Attached { session, wish }, tag::DATA) if wish.stdin => self.take_input(session, &bytes),
-                (Role::Attached { session, wish }, tag::OTHER) if wish.stdin => self.client_input_ended(session),
-                (Role::New, tag::JSON) => match serde_json::from_slice(&bytes) {
-                    Ok(request) => self.answer(index, request, seat.as_deref_mut()),
-                    Err(error) => self.reject(index, &error.to_string()),
-                },
-                _ => self.reject(index, "unexpected frame"),
-            }
-        }
-        let connection = &mut self.connections[index];
-        if connection.finished_reading {
-            match connection.role {
-                // A client may half-close and go on listening.
-                Role::Attached { session, wish } if wish.stdin => self.client_input_ended(session),
-                Role::Attached { .. } | Role::Waiting | Role::Done => {}
-                Role::New => connection.broken = true,
-            }
-        }
-    }
-
-    fn reject(&mut self, index: usize, why: &str) {
-        let failure = crate::message::Failure::said(crate::message::Step::Protocol, why);
-        self.finish(index, &Answer::Failed(failure));
-    }
-
-    fn finish(&mut self, index: usize, answer: &Answer) {
-        let connection = &mut self.connections[index];
-        connection.role = Role::Done;
-        connection.closing = true;
-        connection.answer(answer);
-    }
-
-    fn answer(&mut self, index: usize, request: Request, seat: Option<&mut Seat>) {
-        match request {
-            Request::State => {
-                let state = MonitorState { ended: self.first().ended, ..self.subject.state.clone() };
-                self.finish(index, &Answer::State(state));
-            }
-            Request::Attach(wish) => self.connections[index].role = Role::Attached { session: 0, wish },
-            Request::Wait => match self.first().ended {
-                Some(ended) => self.finish(index, &Answer::Ended(ended)),
-                None => self.connections[index].role = Role::Waiting,
-            },
-            Request::Signal { number, exec } => {
-                let answer = if self.signal(exec.as_deref(), number) { Answer::Done } else { gone() };
-                self.finish(index, &answer);
-            }
-            Request::Resize { rows, cols, exec } => {
-                let terminal = self.find(exec.as_deref()).and_then(|session| session.terminal.as_ref());
-                let resized = terminal.is_some_and(|terminal| pty::set_size(terminal.as_fd(), rows, cols).is_ok());
-                self.finish(index, &if resized { Answer::Done } else { gone() });
-            }
-            Request::Execute(request) => {
-                let wish = request.attach;
-                let ordered = match seat.filter(|_| !self.seat_gone) {
-                    Some(seat) => self.order(seat, *request),
-                    None => Err(crate::message::Failure::said(crate::message::Step::Clone, "the seat has left")),
-                };
-                match ordered {
-                    Ok(session) => self.connections[index].role = Role::Attached { session, wish },
-                    Err(failure) => self.finish(index, &Answer::Failed(failure)),
-                }
-            }
-        }
     }
 
     pub(super) fn add(&mut self, session: Session) -> u32 {
@@ -340,39 +252,7 @@ impl Monitor {
         number
     }
 
-    fn take_input(&mut self, number: u32, bytes: &[u8]) {
-        if let Some(session) = self.sessions.get_mut(&number).filter(|session| session.sink().is_some()) {
-            session.waiting_input.extend(bytes);
-            session.feed();
-        }
-    }
-
-    fn client_input_ended(&mut self, number: u32) {
-        if let Some(session) = self.sessions.get_mut(&number).filter(|session| session.input_once) {
-            session.end_input = true;
-            session.feed();
-        }
-    }
-
-    fn takes_input(&self, connection: &Connection) -> bool {
-        match connection.role {
-            Role::Attached { session, .. } => self.sessions.get(&session).is_none_or(|session| session.waiting_input.len() < WAITING_INPUT),
-            _ => true,
-        }
-    }
-
-    fn has_full_client(&self, number: u32) -> bool {
-        self.attached(number).any(|(connection, _)| connection.is_full())
-    }
-
-    fn attached(&self, number: u32) -> impl Iterator<Item = (&Connection, AttachWish)> {
-        self.connections.iter().filter_map(move |connection| match connection.role {
-            Role::Attached { session, wish } if session == number => Some((connection, wish)),
-            _ => None,
-        })
-    }
-
-    fn pass_output(&mut self, number: u32, stream: usize) -> usize {
+    pub(super) fn pass_output(&mut self, number: u32, stream: usize) -> usize {
         let Some(session) = self.sessions.get_mut(&number) else { return 0 };
         let Some(bytes) = session.read(stream) else { return 0 };
         if let Some(log) = &mut session.log {
@@ -389,15 +269,6 @@ impl Monitor {
         bytes.len()
     }
 
-    /// Tells everyone attached to a session.
-    pub(super) fn tell(&mut self, number: u32, answer: &Answer) {
-        for connection in &mut self.connections {
-            if matches!(connection.role, Role::Attached { session, .. } if session == number) {
-                connection.answer(answer);
-            }
-        }
-    }
-
     /// Forgets a session and lets its clients go once they have everything.
     pub(super) fn close_session(&mut self, number: u32) {
         if number != 0 {
@@ -408,94 +279,6 @@ impl Monitor {
                 connection.closing = true;
             }
         }
-    }
-
-    fn bury(&mut self, parked: &Parked) {
-        for (pid, how) in reap_all() {
-            let number = self.sessions.iter().find(|(_, session)| session.pid == Some(pid)).map(|(number, _)| *number);
-            match number {
-                Some(number) => self.session_ended(number, how, parked),
-                None if pid.as_raw_pid() == self.subject.state.seat => self.seat_gone = true,
-                // A program as short as `true` may end before the seat's word about its clone is read.
-                None if self.ordered.is_waiting() => self.unclaimed.push((pid, how)),
-                // An orphan that we have inherited.
-                None => {}
-            }
-        }
-    }
-
-    /// Looks whether the program just cloned has ended already.
-    fn claim(&mut self, number: u32, parked: &Parked) {
-        let pid = self.sessions.get(&number).and_then(|session| session.pid);
-        let found = self.unclaimed.iter().position(|(unclaimed, _)| Some(*unclaimed) == pid);
-        if let Some(index) = found {
-            let (_, how) = self.unclaimed.swap_remove(index);
-            self.session_ended(number, how, parked);
-        }
-        if !self.ordered.is_waiting() {
-            self.unclaimed.clear();
-        }
-    }
-
-    fn session_ended(&mut self, number: u32, how: process::Ended, parked: &Parked) {
-        self.hear_starting_before_end(number);
-        for stream in 0..2 {
-            let mut taken = 0;
-            while taken < LAST_WORDS {
-                match self.pass_output(number, stream) {
-                    0 => break,
-                    length => taken += length,
-                }
-            }
-        }
-        let oom_killed = number == 0 && self.oom_kills() > self.oom_kills_before;
-        let ended = Ended { code: how.code(), oom_killed, at: Instant::now() };
-        match self.sessions.get_mut(&number) {
-            Some(session) => session.ended = Some(ended),
-            // It was refused: its end is no news.
-            None => return,
-        }
-        if number == 0 {
-            self.first_ended(ended, parked);
-        } else {
-            self.tell(number, &Answer::Ended(ended));
-            self.close_session(number);
-        }
-    }
-
-    /// A program that ended at once may not have been heard starting yet.
-    fn hear_starting_before_end(&mut self, number: u32) {
-        if self.sessions.get(&number).is_some_and(|session| session.starting.is_some()) {
-            self.hear_starting(number);
-        }
-    }
-
-    fn first_ended(&mut self, ended: Ended, parked: &Parked) {
-        if let Some(log) = self.sessions.get_mut(&0).and_then(|session| session.log.as_mut()) {
-            log.flush();
-        }
-        if let Some(folder) = &self.subject.folder {
-            // Without the file a restarted daemon knows the end from the cgroup only; the daemon that listens now is told all the same.
-            let _ = record::write(folder, record::EXIT, &ended);
-        }
-        if !self.daemon_gone {
-            let _ = parked.note(&Note::Ended(ended));
-        }
-        for index in 0..self.connections.len() {
-            match self.connections[index].role {
-                Role::Waiting => self.finish(index, &Answer::Ended(ended)),
-                Role::Attached { session: 0, .. } | Role::New => self.connections[index].closing = true,
-                _ => {}
-            }
-        }
-        self.deadline = Some(Moment::now() + FAREWELL);
-    }
-
-    fn oom_kills(&self) -> u64 {
-        let Some(counter) = &self.oom_counter else { return 0 };
-        let mut text = [0; 4096];
-        let length = rustix::io::pread(counter, &mut text, 0).unwrap_or(0);
-        shipway_sys::cgroup::parse_oom_kills(&String::from_utf8_lossy(&text[..length]))
     }
 
     fn part_with_clients(&mut self) {
@@ -517,8 +300,4 @@ impl Monitor {
             connection.closing |= over && matches!(connection.role, Role::New | Role::Attached { session: 0, .. });
         }
     }
-}
-
-fn gone() -> Answer {
-    Answer::Failed(crate::message::Failure::said(crate::message::Step::Lookup, "no such process or terminal"))
 }

@@ -112,7 +112,14 @@ fn list_rows(containers: &[Container]) -> Vec<Vec<String>> {
         let (status, record) = (container.status(), &container.record);
         let pid = if status == Status::Stopped { 0 } else { record.pid };
         let owner = if record.owner == 0 { "root".to_owned() } else { format!("#{}", record.owner) };
-        vec![record.id.clone(), pid.to_string(), status.name().to_owned(), record.bundle.display().to_string(), record.created.clone(), owner]
+        vec![
+            record.id.clone(),
+            pid.to_string(),
+            status.name().to_owned(),
+            record.bundle.display().to_string(),
+            record.created.clone(),
+            owner,
+        ]
     };
     std::iter::once(head).chain(containers.iter().map(row)).collect()
 }

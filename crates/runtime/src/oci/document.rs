@@ -29,9 +29,7 @@ pub(super) fn spec(words: &[String]) -> Result<u8, Error> {
 /// Docker's posture around a shell.
 pub(super) fn beginning() -> Value {
     let capabilities = CapabilitySet::default_set().names();
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        json!({ "destination": destination, "type": kind, "source": source, "options": options })
-    };
+    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| json!({ "destination": destination, "type": kind, "source": source, "options": options });
     json!({
         "ociVersion": SPEC_VERSION,
         "process": {

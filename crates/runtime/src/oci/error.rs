@@ -60,7 +60,11 @@ impl Error {
     }
 
     pub(super) fn file(call: &'static str, path: &Path, error: &std::io::Error) -> Self {
-        Self::File { call, path: path.to_owned(), text: shipway_sys::Error::from_io("", error).to_string().trim_start_matches(": ").to_owned() }
+        Self::File {
+            call,
+            path: path.to_owned(),
+            text: shipway_sys::Error::from_io("", error).to_string().trim_start_matches(": ").to_owned(),
+        }
     }
 
     pub(super) fn document(path: &Path, text: impl Into<String>) -> Self {
@@ -72,7 +76,9 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Usage { .. } | Self::BadId { .. } | Self::Document { .. } => ErrorKind::Invalid,
-            Self::Exists { .. } | Self::WrongState { .. } | Self::NotRunning | Self::Refused { .. } | Self::CgroupInUse { .. } => ErrorKind::Conflict,
+            Self::Exists { .. } | Self::WrongState { .. } | Self::NotRunning | Self::Refused { .. } | Self::CgroupInUse { .. } => {
+                ErrorKind::Conflict
+            }
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Launch(error) => error.kind(),

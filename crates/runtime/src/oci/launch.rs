@@ -146,7 +146,8 @@ fn streams_of(stdio: Stdio, user: u32, handles: &mut Vec<OwnedFd>) -> Result<Str
             let mut indexes = [0; 3];
             for (index, ours) in indexes.iter_mut().zip([rustix::stdio::stdin(), rustix::stdio::stdout(), rustix::stdio::stderr()]) {
                 give(ours, user);
-                let copy = rustix::io::fcntl_dupfd_cloexec(ours, 3).map_err(|errno| shipway_sys::Error::new("dup(standard handle)", errno))?;
+                let copy =
+                    rustix::io::fcntl_dupfd_cloexec(ours, 3).map_err(|errno| shipway_sys::Error::new("dup(standard handle)", errno))?;
                 *index = keep(copy);
             }
             Ok(Streams::Given(indexes))

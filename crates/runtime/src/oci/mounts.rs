@@ -36,6 +36,8 @@ pub(super) struct Options {
     bind: Option<bool>,
     /// How mounts travel; true for those below as well.
     propagation: Option<(Propagation, bool)>,
+    /// Fill a fresh tmpfs with what stands at its place.
+    copy_up: bool,
     /// The filesystem's own.
     data: Vec<(String, Option<String>)>,
 }
@@ -66,6 +68,7 @@ impl Options {
         }
         match word {
             "defaults" | "async" | "loud" | "nomand" | "nolazytime" | "nodirsync" => {}
+            "tmpcopyup" => self.copy_up = true,
             "bind" => self.bind = self.bind.or(Some(false)),
             "rbind" => self.bind = Some(true),
             "relatime" | "nostrictatime" => self.clear |= ATIME_MASK,
@@ -79,7 +82,7 @@ impl Options {
             "rslave" => self.propagation = Some((Propagation::Slave, true)),
             "shared" => self.propagation = Some((Propagation::Shared, false)),
             "rshared" => self.propagation = Some((Propagation::Shared, true)),
-            "remount" | "idmap" | "ridmap" | "unbindable" | "runbindable" | "tmpcopyup" => {
+            "remount" | "idmap" | "ridmap" | "unbindable" | "runbindable" => {
                 return Err(Error::unsupported(format!("the mount option \"{word}\"")));
             }
             _ => self.data.push(match word.split_once('=') {
@@ -138,7 +141,10 @@ pub(super) fn prepare(mount: &Mount, bundle: &Path, keep: &mut dyn FnMut(OwnedFd
     let told = |error: shipway_sys::Error| LaunchError::Mount { text: format!("\"{}\" to \"{target}\": {error}", mount.source) };
     if mount.kind == "bind" || options.bind.is_some() {
         let (copy, is_folder) = bind(&bundle.join(&mount.source), &options).map_err(told)?;
-        return Ok(MountPart { target, what: MountWhat::Handle(keep(copy.into_handle())), is_folder });
+        return Ok(MountPart { target, what: MountWhat::Handle(keep(copy.into_handle())), is_folder, copy_up: false });
+    }
+    if options.copy_up && mount.kind != "tmpfs" {
+        return Err(Error::unsupported("the mount option \"tmpcopyup\" on anything but a tmpfs"));
     }
     let fresh = match mount.kind.as_str() {
         "proc" => FreshKind::Proc,
@@ -148,12 +154,17 @@ pub(super) fn prepare(mount: &Mount, bundle: &Path, keep: &mut dyn FnMut(OwnedFd
         "cgroup" | "cgroup2" => FreshKind::Cgroups,
         _ => {
             let built = build(mount, &options).map_err(told)?;
-            return Ok(MountPart { target, what: MountWhat::Handle(keep(built.into_handle())), is_folder: true });
+            return Ok(MountPart { target, what: MountWhat::Handle(keep(built.into_handle())), is_folder: true, copy_up: options.copy_up });
         }
     };
     // Every devpts is an instance of its own since Linux 4.7.
     let own = options.data.iter().filter(|(key, _)| key != "newinstance").cloned().collect();
-    Ok(MountPart { target, what: MountWhat::Fresh(FreshMount { kind: fresh, attributes: options.set, options: own }), is_folder: true })
+    Ok(MountPart {
+        target,
+        what: MountWhat::Fresh(FreshMount { kind: fresh, attributes: options.set, options: own }),
+        is_folder: true,
+        copy_up: false,
+    })
 }
 
 fn bind(source: &Path, options: &Options) -> Result<(DetachedMount, bool), shipway_sys::Error> {

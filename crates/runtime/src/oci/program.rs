@@ -65,8 +65,12 @@ fn limit(wish: &Rlimit) -> Result<(u32, u64, u64), Error> {
 pub(super) fn seccomp_of(object: Option<&serde_json::Value>) -> Result<SeccompChoice, Error> {
     let Some(object) = object else { return Ok(SeccompChoice::Unconfined) };
     // These change how the filter is installed, not what it decides, and hold for ours or do not matter to it.
-    const HARMLESS: [&str; 4] =
-        ["SECCOMP_FILTER_FLAG_TSYNC", "SECCOMP_FILTER_FLAG_LOG", "SECCOMP_FILTER_FLAG_SPEC_ALLOW", "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"];
+    const HARMLESS: [&str; 4] = [
+        "SECCOMP_FILTER_FLAG_TSYNC",
+        "SECCOMP_FILTER_FLAG_LOG",
+        "SECCOMP_FILTER_FLAG_SPEC_ALLOW",
+        "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV",
+    ];
     let flags = object.get("flags").and_then(serde_json::Value::as_array);
     if let Some(flag) = flags.into_iter().flatten().find(|flag| !flag.as_str().is_some_and(|flag| HARMLESS.contains(&flag))) {
         return Err(Error::unsupported(format!("the seccomp flag {flag}")));

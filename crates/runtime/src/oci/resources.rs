@@ -7,11 +7,11 @@ use std::path::Path;
 
 use shipway_sys::cgroup::{self, Device, DeviceKind};
 
+use super::Global;
 use super::arguments::{Flag, parse};
 use super::config::{self, DeviceRule, Resources};
 use super::error::Error;
 use super::store::{Status, Store};
-use super::Global;
 
 /// Limits of memory, CPU, processes and block devices.
 pub(super) fn limits_of(resources: &Resources) -> Result<cgroup::Limits, Error> {
@@ -36,15 +36,22 @@ pub(super) fn limits_of(resources: &Resources) -> Result<cgroup::Limits, Error> 
 
 fn refuse_unsupported(resources: &Resources) -> Result<(), Error> {
     let (cpu, block) = (&resources.cpu, &resources.block_io);
-    let throttles =
-        [&block.throttle_read_bps_device, &block.throttle_write_bps_device, &block.throttle_read_iops_device, &block.throttle_write_iops_device];
+    let throttles = [
+        &block.throttle_read_bps_device,
+        &block.throttle_write_bps_device,
+        &block.throttle_read_iops_device,
+        &block.throttle_write_iops_device,
+    ];
     let asked = [
         (cpu.burst.is_some_and(|burst| burst != 0), "resources.cpu.burst"),
         (cpu.idle.is_some_and(|idle| idle != 0), "resources.cpu.idle"),
         (cpu.realtime_runtime.is_some_and(|time| time != 0), "resources.cpu.realtimeRuntime"),
         (cpu.realtime_period.is_some_and(|time| time != 0), "resources.cpu.realtimePeriod"),
         (!resources.hugepage_limits.is_empty(), "resources.hugepageLimits"),
-        (resources.network.as_ref().is_some_and(|network| network.as_object().is_none_or(|object| !object.is_empty())), "resources.network"),
+        (
+            resources.network.as_ref().is_some_and(|network| network.as_object().is_none_or(|object| !object.is_empty())),
+            "resources.network",
+        ),
         (resources.rdma.is_some(), "resources.rdma"),
         (!resources.unified.is_empty(), "resources.unified"),
         (block.leaf_weight.is_some_and(|weight| weight != 0), "resources.blockIO.leafWeight"),
@@ -65,7 +72,8 @@ pub(super) struct DeviceAccess {
 pub(super) fn devices_of(rules: &[DeviceRule]) -> Result<DeviceAccess, Error> {
     let mut access = DeviceAccess { everything: false, rules: Vec::new() };
     for rule in rules {
-        let is_all = matches!(rule.kind.as_str(), "" | "a") && rule.major.is_none_or(|major| major < 0) && rule.minor.is_none_or(|minor| minor < 0);
+        let is_all =
+            matches!(rule.kind.as_str(), "" | "a") && rule.major.is_none_or(|major| major < 0) && rule.minor.is_none_or(|minor| minor < 0);
         match (rule.allow, is_all) {
             (allow, true) if rule.access.is_empty() || ['r', 'w', 'm'].iter().all(|right| rule.access.contains(*right)) => {
                 access = DeviceAccess { everything: allow, rules: Vec::new() };

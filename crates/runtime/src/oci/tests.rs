@@ -56,7 +56,8 @@ fn what_spec_writes_can_be_read() {
 
 #[test]
 fn go_writes_null_for_nothing() {
-    let config: Config = serde_json::from_str(r#"{"ociVersion":"1.0.2","mounts":null,"linux":{"resources":null,"devices":null},"hooks":{"prestart":null}}"#)
-        .expect("config");
+    let config: Config =
+        serde_json::from_str(r#"{"ociVersion":"1.0.2","mounts":null,"linux":{"resources":null,"devices":null},"hooks":{"prestart":null}}"#)
+            .expect("config");
     assert!(config.mounts.is_empty() && config.linux.devices.is_empty());
 }

@@ -81,7 +81,8 @@ impl Bench {
 
     /// Creates with the given standard output; the pipe or file is the container's.
     fn create_with_output(&self, output: Stdio) {
-        let mut command = self.command(&["create", "--bundle", &self.bundle(), "--pid-file", &self.path("pid").to_string_lossy(), &self.name]);
+        let mut command =
+            self.command(&["create", "--bundle", &self.bundle(), "--pid-file", &self.path("pid").to_string_lossy(), &self.name]);
         let status = command.stdout(output).status().expect("create");
         assert!(status.success());
     }
@@ -134,6 +135,9 @@ fn a_life_from_spec_to_delete() {
     bench.create_with_output(std::fs::File::create(&output).expect("file").into());
     let state = bench.state();
     assert_eq!(state["status"], "created");
+    let keys: Vec<&str> = state.as_object().expect("object").keys().map(String::as_str).collect();
+    // Those of runc 1.1, in its order.
+    assert_eq!(keys, ["ociVersion", "id", "pid", "status", "bundle", "rootfs", "created", "owner"]);
     assert_eq!((&state["id"], &state["bundle"]), (&json!(bench.name), &json!(bench.bundle())));
     assert_eq!(state["pid"].to_string(), std::fs::read_to_string(bench.path("pid")).expect("pid file"));
     assert_eq!(std::fs::read_to_string(&output).expect("output"), "", "nothing runs before start");
@@ -342,7 +346,21 @@ fn exec_runs_beside_the_program() {
     assert_eq!(bench.done(&["exec", &bench.name, "echo", "early"]), "early\n");
     bench.start();
     assert_eq!(bench.oci(&["exec", &bench.name, "sh", "-c", "exit 9"]).status.code(), Some(9));
-    let said = bench.done(&["exec", "-e", "A=b", "--cwd", "/etc", "-u", "1000:1000", "-g", "7", &bench.name, "sh", "-c", "echo $A; pwd; id -u; id -G; cat /proc/1/comm"]);
+    let said = bench.done(&[
+        "exec",
+        "-e",
+        "A=b",
+        "--cwd",
+        "/etc",
+        "-u",
+        "1000:1000",
+        "-g",
+        "7",
+        &bench.name,
+        "sh",
+        "-c",
+        "echo $A; pwd; id -u; id -G; cat /proc/1/comm",
+    ]);
     assert_eq!(said, "b\n/etc\n1000\n1000 7\nsleep\n");
     let caps = bench.done(&["exec", &bench.name, "grep", "CapBnd", "/proc/self/status"]);
     assert_eq!(caps, bench.done(&["exec", &bench.name, "grep", "CapBnd", "/proc/1/status"]));
@@ -361,7 +379,10 @@ fn exec_runs_beside_the_program() {
     assert!(pids.contains(&pid) && pids.len() == 2, "{pids:?} {pid}");
     bench.done(&["delete", "-f", &bench.name]);
     assert_eq!(bench.leftovers(), Vec::<PathBuf>::new());
-    assert!(!Path::new(&format!("/proc/{pid}")).exists() || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z")));
+    assert!(
+        !Path::new(&format!("/proc/{pid}")).exists()
+            || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") Z"))
+    );
 }
 
 /// Listens for one controlling end and reads from it until `word` comes.
@@ -441,7 +462,8 @@ fn hooks_are_called_with_the_state() {
 
 #[test]
 fn device_rules_and_nodes() {
-    let bench = Bench::shell("stat -c '%t:%T %a %u' /dev/mine; cat /dev/null && echo null; dd if=/dev/fuse count=0 2>/dev/null || echo denied");
+    let bench =
+        Bench::shell("stat -c '%t:%T %a %u' /dev/mine; cat /dev/null && echo null; dd if=/dev/fuse count=0 2>/dev/null || echo denied");
     bench.change(|config| {
         config["linux"]["devices"] = json!([
             { "type": "c", "path": "/dev/mine", "major": 1, "minor": 5, "fileMode": 0o640, "uid": 12, "gid": 0 },
@@ -473,4 +495,22 @@ fn the_cgroup_stands_where_wished() {
     for place in bench.leftovers() {
         std::fs::remove_dir(place).expect("only the empty parent is left");
     }
+}
+
+#[test]
+fn a_tmpfs_can_begin_with_what_it_covers() {
+    let bench =
+        Bench::shell("cat /stuff/a/file; readlink /stuff/link; stat -c '%a %u' /stuff /stuff/a; echo new > /stuff/new; cat /stuff/new");
+    let stuff = bench.path("bundle/rootfs/stuff");
+    std::fs::create_dir_all(stuff.join("a")).expect("mkdir");
+    std::fs::write(stuff.join("a/file"), "kept\n").expect("write");
+    std::os::unix::fs::symlink("/etc/passwd", stuff.join("link")).expect("link");
+    std::os::unix::fs::chown(stuff.join("a"), Some(77), None).expect("chown");
+    bench.change(|config| {
+        let mount = json!({ "destination": "/stuff", "type": "tmpfs", "source": "tmpfs", "options": ["size=1m", "tmpcopyup"] });
+        config["mounts"].as_array_mut().expect("mounts").push(mount);
+    });
+    let output = bench.run();
+    assert_eq!(text(&output.stdout), "kept\n/etc/passwd\n755 0\n755 77\nnew\n", "{}", text(&output.stderr));
+    assert!(!stuff.join("new").exists());
 }

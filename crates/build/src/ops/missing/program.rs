@@ -26,7 +26,9 @@ pub(crate) fn cause(store: &Store, op: &RunOp, below: &Stack, output: &str) -> C
 pub(crate) fn missing(store: &Store, op: &RunOp, below: &Stack, name: &str) -> MissingProgram {
     let programs = View::of(store, below).map(|view| programs(&view, op)).unwrap_or_default();
     let lower = name.to_lowercase();
-    let known = || BUILTINS.into_iter().chain(programs.iter().map(String::as_str));
+    // Without a shell in between there are only files.
+    let builtins: &[&str] = if op.args.first().is_some_and(|first| first == name) { &[] } else { &BUILTINS };
+    let known = || builtins.iter().copied().chain(programs.iter().map(String::as_str));
     let same = known().find(|known| *known == lower);
     let near = same.or_else(|| suggestions::spelling(name, known())).filter(|near| *near != name);
     MissingProgram { name: name.to_owned(), near: near.map(str::to_owned) }

@@ -1,0 +1,104 @@
+//! The root, the further mounts and the generated files, as detached mounts.
+//!
+//! What must stay true: nothing is attached anywhere yet; a source that is not there fails here, before a process exists.
+
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use shipway_sys::Error;
+use shipway_sys::mount::{DetachedMount, MountBuilder, attribute};
+use shipway_sys::overlay::Overlay;
+
+use super::Handles;
+use crate::error::LaunchError;
+use crate::message::{FilePart, MountPart, MountWhat};
+use crate::spec::{BindSource, ContainerSpec, FileSource, Mount, Propagation, RootFs};
+
+/// The root as a detached mount.
+pub(super) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchError> {
+    if let Some(plain) = &root.plain {
+        let handle = rustix::fs::open(plain, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|errno| Error::new(format!("open({plain:?})"), errno))?;
+        let copy = DetachedMount::copy_of_handle(handle.as_fd(), true)?;
+        copy.change(0, 0, Some(Propagation::Private), true)?;
+        return Ok(copy.into_handle());
+    }
+    // The lowest layer holds nothing but mount points, so that none has to be made in the container's own changes.
+    let mut lowers = root.lowers.clone();
+    lowers.push(stubs.to_path_buf());
+    let upper = root.upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+    Ok(Overlay { lowers: &lowers, upper, volatile: root.volatile }.mount(0)?.into_handle())
+}
+
+pub(super) fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<MountPart, LaunchError> {
+    match mount {
+        Mount::Bind { source, target, read_only, propagation, recursive } => {
+            let told = |error: Error| LaunchError::Mount { text: format!("\"{target}\": {error}") };
+            let handle = match source {
+                BindSource::Fd(handle) => handle,
+                BindSource::Path(path) => rustix::fs::open(&path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+                    .map_err(|errno| told(Error::new(format!("open({path:?})"), errno)))?,
+            };
+            let is_folder = is_folder(&handle).map_err(told)?;
+            let copy = DetachedMount::copy_of_handle(handle.as_fd(), recursive).map_err(told)?;
+            let set = if read_only { attribute::READ_ONLY } else { 0 };
+            copy.change(set, 0, Some(propagation), recursive).map_err(told)?;
+            Ok(MountPart { what: MountWhat::Handle(handles.add(copy.into_handle())), target, is_folder, copy_up: false })
+        }
+        Mount::Tmpfs { target, options } => {
+            let mounted = mount_tmpfs(&options).map_err(|error| LaunchError::Mount { text: format!("tmpfs to \"{target}\": {error}") })?;
+            Ok(MountPart { what: MountWhat::Handle(handles.add(mounted.into_handle())), target, is_folder: true, copy_up: false })
+        }
+    }
+}
+
+pub(super) fn mount_tmpfs(options: &[String]) -> Result<DetachedMount, Error> {
+    let mut builder = MountBuilder::new("tmpfs")?.option("source", "tmpfs")?;
+    let mut attributes = attribute::NO_SETUID | attribute::NO_DEVICES | attribute::NO_EXEC;
+    for option in options.iter().flat_map(|option| option.split(',')).filter(|option| !option.is_empty()) {
+        match option {
+            "ro" => attributes |= attribute::READ_ONLY,
+            "rw" => attributes &= !attribute::READ_ONLY,
+            "nosuid" => attributes |= attribute::NO_SETUID,
+            "suid" => attributes &= !attribute::NO_SETUID,
+            "nodev" => attributes |= attribute::NO_DEVICES,
+            "dev" => attributes &= !attribute::NO_DEVICES,
+            "noexec" => attributes |= attribute::NO_EXEC,
+            "exec" => attributes &= !attribute::NO_EXEC,
+            "noatime" => attributes |= attribute::NO_ATIME,
+            // Propagation of a fresh filesystem that only this container sees changes nothing.
+            "relatime" | "private" | "rprivate" | "slave" | "rslave" | "shared" | "rshared" => {}
+            _ => {
+                builder = match option.split_once('=') {
+                    Some((key, value)) => builder.option(key, value)?,
+                    None => builder.flag(option)?,
+                }
+            }
+        }
+    }
+    builder.mount(attributes)
+}
+
+pub(super) fn is_folder(handle: &OwnedFd) -> Result<bool, Error> {
+    let status = rustix::fs::fstat(handle).map_err(|errno| Error::new("fstat(mount source)", errno))?;
+    Ok(rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory)
+}
+
+/// Files of the host become binds, generated texts travel in the message.
+pub(super) fn prepare_files(
+    spec: &ContainerSpec,
+    mounts: &mut Vec<MountPart>,
+    handles: &mut Handles,
+) -> Result<Vec<FilePart>, LaunchError> {
+    let mut files = Vec::new();
+    for file in &spec.files {
+        match &file.source {
+            FileSource::Content(content) => {
+                files.push(FilePart { target: file.target.clone(), content: content.clone(), read_only: file.read_only });
+            }
+            FileSource::Path(path) => mounts.push(prepare_mount(Mount::bind(path, file.target.clone(), file.read_only), handles)?),
+        }
+    }
+    Ok(files)
+}
