@@ -161,7 +161,6 @@ impl Drop for Dockerd {
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "a switch of this test, for who runs it by hand")]
 fn blesses() -> bool {
     std::env::var_os("SHIPWAY_PARITY_BLESS").is_some()
 }

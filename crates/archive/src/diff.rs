@@ -82,13 +82,8 @@ pub fn write_layer_tar(upper: &Root, index: &LayerIndex, options: &ScanOptions, 
 }
 
 fn scan(upper: &Root, options: &ScanOptions, out: &mut dyn Write, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
-    let mut scan = Scan {
-        tar: TarWriter::new(HashingSink::new(out)),
-        newest: options.newest,
-        index: Vec::new(),
-        inodes: HashMap::new(),
-        large,
-    };
+    let mut scan =
+        Scan { tar: TarWriter::new(HashingSink::new(out)), newest: options.newest, index: Vec::new(), inodes: HashMap::new(), large };
     scan.root(upper)?;
     let (sink, tar_size) = scan.tar.finish()?;
     let diff_id = DiffId(sink.finish()?);

@@ -105,8 +105,7 @@ fn plain_sources(instruction: &Instruction, context: Option<&ContextFiles>) -> V
 
 /// M-27: there is nothing to copy from.
 pub(crate) fn no_context(pattern: &str, span: Span) -> Diagnostic {
-    let docker =
-        format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist");
+    let docker = format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist");
     Diagnostic {
         reason: Some("the Dockerfile came on standard input, so there are no files to copy".to_owned()),
         hint: Some("add the context directory: shipway build -f - . < Dockerfile".to_owned()),

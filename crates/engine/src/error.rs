@@ -59,7 +59,9 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } | Self::InvalidWithHint { .. } => ErrorKind::Invalid,
-            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchExec { .. } | Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchExec { .. } | Self::NotFound { .. } => {
+                ErrorKind::NotFound
+            }
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unchanged { .. } => ErrorKind::Unchanged,

@@ -39,7 +39,10 @@ impl Filters {
             }
             // An abbreviation is far in letters and near in mind.
             let longer = known.iter().copied().find(|name| key.len() > 1 && name.starts_with(key.as_str()));
-            let nearest = longer.or_else(|| suggest::nearest(key, known.iter().copied(), 3)).map(|name| format!("did you mean {name}? ")).unwrap_or_default();
+            let nearest = longer
+                .or_else(|| suggest::nearest(key, known.iter().copied(), 3))
+                .map(|name| format!("did you mean {name}? "))
+                .unwrap_or_default();
             return Err(Error::InvalidWithHint {
                 reason: format!("invalid filter '{key}'"),
                 hint: format!("{nearest}accepted filters: {}", known.join(", ")),

@@ -34,7 +34,10 @@ pub use filters::Filters;
 
 /// Values of lower floors that appear in the verbs' signatures, so that `server` needs no arrow to them.
 pub mod values {
-    pub use shipway_build::{BuildError, BuildOptions, ExtraHost, ExtraHostAddress, Flavour, LogStream, PlannedStep, ProgressEvent, ProgressSink, RunNetwork, VertexId};
+    pub use shipway_build::{
+        BuildError, BuildOptions, ExtraHost, ExtraHostAddress, Flavour, LogStream, PlannedStep, ProgressEvent, ProgressSink, RunNetwork,
+        VertexId,
+    };
     pub use shipway_runtime::StreamKind;
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
     pub use shipway_store::{Finding, FindingKind, FsckOptions, FsckReport, Volume};

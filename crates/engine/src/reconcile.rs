@@ -69,7 +69,9 @@ impl Engine {
                 }));
                 self.supervise(container, running.handle);
             }
-            Ok(Adopted::Exited(exit)) if is_past(&record) => tracing::debug!(container = %record.id, code = exit.code, "its end was recorded already"),
+            Ok(Adopted::Exited(exit)) if is_past(&record) => {
+                tracing::debug!(container = %record.id, code = exit.code, "its end was recorded already")
+            }
             Ok(Adopted::Exited(exit)) => self.exited(container, exit).await,
             Ok(Adopted::Gone) => self.ended_unseen(container, &record),
             Err(error) => {
@@ -110,7 +112,9 @@ impl Engine {
         let (engine, container) = (self.clone(), Arc::clone(container));
         tokio::spawn(async move {
             let _turn = container.turn.lock().await;
-            if let Err(error) = engine.remove_in_turn(&container, crate::containers::RemoveOptions { force: true, volumes: true, link: false }).await {
+            if let Err(error) =
+                engine.remove_in_turn(&container, crate::containers::RemoveOptions { force: true, volumes: true, link: false }).await
+            {
                 tracing::warn!(container = %container.id, %error, "cannot finish the removal of a container");
             }
         });

@@ -156,6 +156,19 @@ pub fn peer_user(socket: BorrowedFd<'_>) -> Result<u32, Error> {
     rustix::net::sockopt::socket_peercred(socket).map(|who| who.uid.as_raw()).map_err(|errno| Error::new("getsockopt(SO_PEERCRED)", errno))
 }
 
+/// The sockets that the service manager handed over: descriptors 3 and up (sd_listen_fds(3)). Answers them once; nothing at a second call.
+pub fn take_inherited(count: usize) -> Vec<OwnedFd> {
+    use std::os::fd::{FromRawFd, RawFd};
+    static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+    if TAKEN.swap(true, std::sync::atomic::Ordering::SeqCst) {
+        return Vec::new();
+    }
+    let last = 3 + RawFd::try_from(count).unwrap_or(0);
+    let open = (3..last).filter(|number| std::path::Path::new(&format!("/proc/self/fd/{number}")).exists());
+    // SAFETY: the descriptor is open, the service manager gave it to this process, and the flag above keeps anyone from owning it twice.
+    open.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -174,17 +187,4 @@ mod tests {
         drop(here);
         assert!(receive(there.as_fd(), 10).expect("farewell").is_none());
     }
-}
-
-/// The sockets that the service manager handed over: descriptors 3 and up (sd_listen_fds(3)). Answers them once; nothing at a second call.
-pub fn take_inherited(count: usize) -> Vec<OwnedFd> {
-    use std::os::fd::{FromRawFd, RawFd};
-    static TAKEN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-    if TAKEN.swap(true, std::sync::atomic::Ordering::SeqCst) {
-        return Vec::new();
-    }
-    let last = 3 + RawFd::try_from(count).unwrap_or(0);
-    let open = (3..last).filter(|number| std::path::Path::new(&format!("/proc/self/fd/{number}")).exists());
-    // SAFETY: the descriptor is open, the service manager gave it to this process, and the flag above keeps anyone from owning it twice.
-    open.map(|number| unsafe { OwnedFd::from_raw_fd(number) }).collect()
 }

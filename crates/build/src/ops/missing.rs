@@ -128,7 +128,8 @@ fn what_is_there(tree: &dyn SourceTree, wanted: &[u8], name: &str) -> String {
     let names = tree.names(folder).unwrap_or_default();
     let (missing, folder) = (String::from_utf8_lossy(missing), String::from_utf8_lossy(folder));
     let separator = if folder.is_empty() { "" } else { "/" };
-    let listed: Vec<String> = names.iter().take(LISTED).map(|name| format!("/{folder}{separator}{}", String::from_utf8_lossy(name))).collect();
+    let listed: Vec<String> =
+        names.iter().take(LISTED).map(|name| format!("/{folder}{separator}{}", String::from_utf8_lossy(name))).collect();
     let there = match names.len() {
         0 => format!("/{folder} is empty there"),
         1..=LISTED => format!("it has {} only", listed.join(", ")),

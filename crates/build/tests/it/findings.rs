@@ -51,7 +51,14 @@ async fn m_16_and_m_17_a_missing_path_of_a_stage_names_the_nearest_and_who_made_
     let error = bench.error(&format!("{stage}COPY --from=builder /server .\n")).await;
     contains(
         &error,
-        &["Dockerfile:5", "no \"/server\"", "/web/server", "made by \"RUN write /web/server binary\", line 2", "Use COPY --from=builder /web/server .", "did you mean /web/server?"],
+        &[
+            "Dockerfile:5",
+            "no \"/server\"",
+            "/web/server",
+            "made by \"RUN write /web/server binary\", line 2",
+            "Use COPY --from=builder /web/server .",
+            "did you mean /web/server?",
+        ],
     );
     let error = bench.error(&format!("{stage}COPY --from=builder /target/iotd-service-0.1.0jar .\n")).await;
     contains(&error, &["did you mean /target/iotd-service-0.1.0.jar?", "RUN write /target"]);
@@ -91,7 +98,10 @@ async fn m_27_a_build_without_context_says_so() {
 async fn m_02_a_shouted_command_is_answered_with_the_quiet_one() {
     let bench = Bench::new();
     let failure = bench.try_build("FROM diamol/base\nRUN say /bin/sh: ECHO: not found; fail 127\n").await.unwrap_err();
-    contains(&failure.render(), &["Dockerfile:2", "exit code 127", "\"ECHO\" is not a program in this image (commands are case sensitive)", "did you mean echo?"]);
+    contains(
+        &failure.render(),
+        &["Dockerfile:2", "exit code 127", "\"ECHO\" is not a program in this image (commands are case sensitive)", "did you mean echo?"],
+    );
     assert_eq!(failure.exit_code(), Some(127));
 }
 

@@ -34,7 +34,8 @@ impl Engine {
         let result = match prepared {
             Ok(prepared) => {
                 recorder.dockerfile(&prepared.dockerfile);
-                let request = BuildRequest { id, dockerfile: prepared.dockerfile, ignore: prepared.ignore, context: prepared.context, options };
+                let request =
+                    BuildRequest { id, dockerfile: prepared.dockerfile, ignore: prepared.ignore, context: prepared.context, options };
                 let outcome = shipway_build::build(request, self.inner.store.clone(), self.build_ports(), sink, cancel).await;
                 match outcome {
                     Ok(outcome) => self.name_image(&outcome, &tags).await.map(|()| outcome),
@@ -59,7 +60,8 @@ impl Engine {
                 })
             }
             Err(error) => {
-                let status = if matches!(error, Error::Cancelled) { BuildStatus::Cancelled } else { BuildStatus::Failed(error.to_string()) };
+                let status =
+                    if matches!(error, Error::Cancelled) { BuildStatus::Cancelled } else { BuildStatus::Failed(error.to_string()) };
                 recorder.finish(status, None, 0, 0);
                 Err(error)
             }
@@ -95,7 +97,12 @@ impl Engine {
             .await?;
         }
         for tag in &moved {
-            self.inner.events.publish(Subject::Image, "tag", outcome.image.to_string(), BTreeMap::from([("name".to_owned(), tag.familiar())]));
+            self.inner.events.publish(
+                Subject::Image,
+                "tag",
+                outcome.image.to_string(),
+                BTreeMap::from([("name".to_owned(), tag.familiar())]),
+            );
         }
         Ok(())
     }

@@ -37,7 +37,8 @@ impl Engine {
             context: BuildContext::None,
             options: BuildOptions::default(),
         };
-        let outcome = shipway_build::build(request, self.inner.store.clone(), self.build_ports(), Arc::new(|_| {}), CancellationToken::new()).await?;
+        let outcome =
+            shipway_build::build(request, self.inner.store.clone(), self.build_ports(), Arc::new(|_| {}), CancellationToken::new()).await?;
         let config = ImageConfig::parse(&outcome.config_bytes).map_err(|error| Error::internal(error.to_string()))?;
         let mut defaults = config.config;
         // What building on `scratch` adds by itself was not asked for.

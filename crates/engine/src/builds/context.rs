@@ -56,8 +56,13 @@ impl Engine {
             reason: format!("the daemon does not see the folder {} as the client does", path.display()),
             hint: Some("send the context as an archive".to_owned()),
         };
-        let root = Root::open(path).map_err(|error| if error.is_not_found() { elsewhere() } else { Error::Sys { doing: format!("open {}", path.display()), source: error } })?;
-        let metadata = rustix::fs::fstat(root.as_fd()).map_err(|errno| Error::Sys { doing: "look at the build context".to_owned(), source: shipway_sys::Error::new("fstat", errno) })?;
+        let root = Root::open(path).map_err(|error| {
+            if error.is_not_found() { elsewhere() } else { Error::Sys { doing: format!("open {}", path.display()), source: error } }
+        })?;
+        let metadata = rustix::fs::fstat(root.as_fd()).map_err(|errno| Error::Sys {
+            doing: "look at the build context".to_owned(),
+            source: shipway_sys::Error::new("fstat", errno),
+        })?;
         if metadata.st_dev != device || metadata.st_ino != inode {
             return Err(elsewhere());
         }
@@ -113,20 +118,29 @@ fn unpack(start: Vec<u8>, reader: ChannelReader, root: &Root) -> std::result::Re
 
 fn without_context(dockerfile: DockerfileSource) -> Result<Prepared> {
     match dockerfile {
-        DockerfileSource::Inline { name, text, .. } => Ok(Prepared { dockerfile: SourceText::new(name, text), ignore: None, context: BuildContext::None }),
+        DockerfileSource::Inline { name, text, .. } => {
+            Ok(Prepared { dockerfile: SourceText::new(name, text), ignore: None, context: BuildContext::None })
+        }
         DockerfileSource::Path(path) => Err(Error::invalid(format!("there is no build context to take {path} from"))),
     }
 }
 
 /// The Dockerfile and the ignore file in force: the one named after the Dockerfile, else the context's own.
 fn read_dockerfile(root: &Root, dockerfile: DockerfileSource, shown: &str) -> Result<(SourceText, Option<String>)> {
-    let ignore_of = |path: &str| root.read_limited(Path::new(path), DOCKERFILE_LIMIT).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let ignore_of =
+        |path: &str| root.read_limited(Path::new(path), DOCKERFILE_LIMIT).ok().map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     match dockerfile {
         DockerfileSource::Inline { name, text, ignore } => Ok((SourceText::new(name, text), ignore.or_else(|| ignore_of(".dockerignore")))),
         DockerfileSource::Path(path) => {
             let path = if path.is_empty() { "Dockerfile".to_owned() } else { path };
             let read = root.read_limited(Path::new(&path), DOCKERFILE_LIMIT);
-            let bytes = read.or_else(|error| if error.is_not_found() && path == "Dockerfile" { root.read_limited(Path::new("dockerfile"), DOCKERFILE_LIMIT) } else { Err(error) });
+            let bytes = read.or_else(|error| {
+                if error.is_not_found() && path == "Dockerfile" {
+                    root.read_limited(Path::new("dockerfile"), DOCKERFILE_LIMIT)
+                } else {
+                    Err(error)
+                }
+            });
             let bytes = bytes.map_err(|error| missing_dockerfile(root, &path, shown, &error))?;
             let ignore = ignore_of(&format!("{path}.dockerignore")).or_else(|| ignore_of(".dockerignore"));
             Ok((SourceText::new(path, text_of(bytes)?), ignore))
@@ -140,7 +154,11 @@ fn missing_dockerfile(root: &Root, path: &str, shown: &str, error: &shipway_sys:
         return Error::invalid(format!("Cannot read the specified Dockerfile {path}: {error}"));
     }
     let entries = root.read_dir(Path::new(".")).unwrap_or_default();
-    let mut names: Vec<String> = entries.iter().map(|entry| entry.name.to_string_lossy().into_owned()).filter(|name| name.to_lowercase().contains("dockerfile") && !name.ends_with(".dockerignore")).collect();
+    let mut names: Vec<String> = entries
+        .iter()
+        .map(|entry| entry.name.to_string_lossy().into_owned())
+        .filter(|name| name.to_lowercase().contains("dockerfile") && !name.ends_with(".dockerignore"))
+        .collect();
     names.sort();
     let hint = match names.first() {
         Some(first) => format!("{shown} has {}; use: shipway build -f {first} .", names.join(", ")),
@@ -150,7 +168,8 @@ fn missing_dockerfile(root: &Root, path: &str, shown: &str, error: &shipway_sys:
 }
 
 fn text_of(bytes: Vec<u8>) -> Result<String> {
-    String::from_utf8(bytes).map_err(|error| Error::invalid(format!("the Dockerfile is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())))
+    String::from_utf8(bytes)
+        .map_err(|error| Error::invalid(format!("the Dockerfile is not UTF-8 text (byte {})", error.utf8_error().valid_up_to())))
 }
 
 /// True for a tar header or the first bytes of a compression this version reads.

@@ -95,7 +95,16 @@ impl Recorder {
     /// Begins to write down build `id`.
     pub(super) fn start(engine: &Engine, id: BuildId, tags: &[Reference]) -> Self {
         let name = tags.first().map_or_else(|| "Dockerfile".to_owned(), Reference::familiar);
-        let record = BuildRecord { id, name, status: BuildStatus::Running, started: clock::now(), finished: None, cached_steps: 0, total_steps: 0, image: None };
+        let record = BuildRecord {
+            id,
+            name,
+            status: BuildStatus::Running,
+            started: clock::now(),
+            finished: None,
+            cached_steps: 0,
+            total_steps: 0,
+            image: None,
+        };
         let (notes, receiver) = mpsc::channel();
         let folder = engine.builds_dir().join(id.to_string());
         let first = record.clone();

@@ -24,7 +24,9 @@ impl LocalImages {
         let images = inner.store.images();
         let reference = reference.clone().with_default_tag();
         let familiar = reference.familiar();
-        let id = images.resolve(&familiar).map_err(|_| ImageError::PullUnsupported { nearest: images.nearest(&familiar), reference: familiar.clone() })?;
+        let id = images
+            .resolve(&familiar)
+            .map_err(|_| ImageError::PullUnsupported { nearest: images.nearest(&familiar), reference: familiar.clone() })?;
         let image = images.get(&id).ok_or_else(|| ImageError::NotFound { reference: familiar.clone(), nearest: Vec::new() })?;
         let available = Platform::of_image(&image.config);
         if !available.matches(platform) {
@@ -41,7 +43,12 @@ impl LocalImages {
 }
 
 impl ImageSource for LocalImages {
-    fn resolve<'a>(&'a self, reference: &'a Reference, platform: &'a Platform, _pull: bool) -> BoxFuture<'a, Result<ResolvedImage, ImageError>> {
+    fn resolve<'a>(
+        &'a self,
+        reference: &'a Reference,
+        platform: &'a Platform,
+        _pull: bool,
+    ) -> BoxFuture<'a, Result<ResolvedImage, ImageError>> {
         Box::pin(std::future::ready(self.find(reference, platform)))
     }
 

@@ -4,8 +4,8 @@ mod build;
 pub(crate) mod changes;
 mod context;
 mod executor;
-mod fetch;
 mod familiar;
+mod fetch;
 mod history;
 mod images;
 mod prune;
@@ -34,11 +34,7 @@ pub struct BuildSpec {
 /// Where the files to build from are.
 pub enum BuildSource {
     /// A folder that the client says it sees on this machine; read in place after checking that it is the same one (decision D11).
-    Folder {
-        path: PathBuf,
-        device: u64,
-        inode: u64,
-    },
+    Folder { path: PathBuf, device: u64, inode: u64 },
     /// An archive, or a bare Dockerfile, as a stream.
     Stream(ChannelReader),
     /// Nowhere: only the Dockerfile exists.

@@ -122,7 +122,10 @@ impl Engine {
         let container = self.container(name)?;
         let record = container.record();
         if matches!(record.state, ContainerState::Paused { .. }) {
-            return Err(Error::Conflict { reason: format!("container {} is paused, unpause the container before attach", record.id), hint: None });
+            return Err(Error::Conflict {
+                reason: format!("container {} is paused, unpause the container before attach", record.id),
+                hint: None,
+            });
         }
         let tty = record.spec.tty;
         let (sender, output) = mpsc::channel(FRAMES);
@@ -164,7 +167,11 @@ impl Engine {
     }
 
     /// The live ends: of the running process, or of the one that will start.
-    async fn live_streams(&self, container: &Arc<Container>, options: AttachOptions) -> Result<(Option<Input>, Option<oneshot::Receiver<mpsc::Receiver<OutputFrame>>>)> {
+    async fn live_streams(
+        &self,
+        container: &Arc<Container>,
+        options: AttachOptions,
+    ) -> Result<(Option<Input>, Option<oneshot::Receiver<mpsc::Receiver<OutputFrame>>>)> {
         let (deliver_output, live) = oneshot::channel();
         if let Some(handle) = container.handle() {
             let doing = format!("attach to container {}", container.name());

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shipway_store::PrepareOptions;
 use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, env};
+use shipway_store::PrepareOptions;
 
 use super::spec::{CreateSpec, Created};
 use super::{CONTAINERS, Container, ContainerRecord, ContainerState, ResolvedProcess};
@@ -27,7 +27,8 @@ impl Engine {
     pub async fn create_container(&self, spec: CreateSpec) -> Result<Created> {
         super::refuse::refuse(&spec)?;
         let image = self.resolve_image(&spec.image)?;
-        let image = self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
+        let image =
+            self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
         refuse_foreign_platform(&spec, &image.config)?;
         let id = ContainerId::from_random(clock::random());
         let process = resolve_process(&spec, &image.config.config, id)?;

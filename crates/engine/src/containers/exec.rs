@@ -99,7 +99,10 @@ impl Engine {
     pub async fn create_exec(&self, name: &str, spec: ExecSpec) -> Result<ExecId> {
         let container = self.container(name)?;
         if matches!(container.state(), ContainerState::Paused { .. }) {
-            return Err(Error::Conflict { reason: format!("container {} is paused, unpause the container before exec", container.name()), hint: None });
+            return Err(Error::Conflict {
+                reason: format!("container {} is paused, unpause the container before exec", container.name()),
+                hint: None,
+            });
         }
         if container.handle().is_none() {
             return Err(not_running(&container, "exec"));
@@ -108,7 +111,11 @@ impl Engine {
             return Err(Error::invalid("No exec command specified"));
         }
         let id = ExecId::from_random(clock::random());
-        self.publish_container(&container, &format!("exec_create: {}", in_words(&spec.args)), BTreeMap::from([("execID".to_owned(), id.to_string())]));
+        self.publish_container(
+            &container,
+            &format!("exec_create: {}", in_words(&spec.args)),
+            BTreeMap::from([("execID".to_owned(), id.to_string())]),
+        );
         container.execs.lock().unwrap_or_else(PoisonError::into_inner).push(id);
         self.inner.execs.insert(Arc::new(Exec { id, container, spec, life: Mutex::new(Life::Created) }));
         Ok(id)

@@ -56,5 +56,8 @@ pub(super) fn not_running(container: &Container, action: &str) -> Error {
         "kill" => format!("cannot kill container: {}: container {} is not running", record.name, record.id),
         _ => format!("container {} is not running", record.id),
     };
-    Error::Conflict { reason, hint: Some(format!("{} {}; start it: shipway start {}", record.name, super::describe(&record.state), record.name)) }
+    Error::Conflict {
+        reason,
+        hint: Some(format!("{} {}; start it: shipway start {}", record.name, super::describe(&record.state), record.name)),
+    }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use shipway_model::{ByteSize, MountKind, MountSpec, mount};
 use shipway_runtime::{
-    BindSource, ContainerSpec, DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, Device, FileSource, GeneratedFile, LogConfig, Mount, Namespaces, NetNs, ProcessSpec,
-    Propagation, RootFs, SeccompChoice, Stdio, TerminalSize,
+    BindSource, ContainerSpec, DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, Device, FileSource, GeneratedFile, LogConfig, Mount, Namespaces, NetNs,
+    ProcessSpec, Propagation, RootFs, SeccompChoice, Stdio, TerminalSize,
 };
 
 use super::files::{self, NameSettings};
@@ -165,11 +165,15 @@ impl Engine {
         }
         let max_size = match option("max-size") {
             Some("-1") => 0,
-            Some(text) => ByteSize::parse_decimal(text).map_err(|error| Error::invalid(format!("failed to initialize logging driver: {error}")))?.0,
+            Some(text) => {
+                ByteSize::parse_decimal(text).map_err(|error| Error::invalid(format!("failed to initialize logging driver: {error}")))?.0
+            }
             None => DEFAULT_LOG_SIZE,
         };
         let max_files = match option("max-file") {
-            Some(text) => text.parse().ok().filter(|count| *count > 0).ok_or_else(|| Error::invalid(format!("max-file cannot be \"{text}\"")))?,
+            Some(text) => {
+                text.parse().ok().filter(|count| *count > 0).ok_or_else(|| Error::invalid(format!("max-file cannot be \"{text}\"")))?
+            }
             None => DEFAULT_LOG_FILES,
         };
         Ok(LogConfig::JsonFile { path: self.log_path(record.id), max_size, max_files })
@@ -217,7 +221,8 @@ fn mount_of(spec: &MountSpec) -> Result<Mount> {
 fn devices_of(host: &HostOptions) -> Result<Vec<Device>> {
     let device = |(host_path, container_path, permissions): &(String, String, String)| {
         if !std::path::Path::new(host_path).exists() {
-            let reason = format!("error gathering device information while adding custom device \"{host_path}\": no such file or directory");
+            let reason =
+                format!("error gathering device information while adding custom device \"{host_path}\": no such file or directory");
             return Err(Error::invalid(reason));
         }
         Ok(Device { host_path: host_path.into(), container_path: container_path.clone(), permissions: permissions.clone() })

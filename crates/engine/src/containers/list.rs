@@ -9,7 +9,22 @@ use crate::{Engine, Error, Filters, Result};
 
 /// Filters that `ps` accepts (features.md C-06).
 const FILTERS: &[&str] = &[
-    "ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "label!", "name", "network", "publish", "since", "status", "volume",
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "label!",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
 ];
 
 /// What to list.
@@ -33,9 +48,20 @@ impl Engine {
         let filters = &filter.filters;
         filters.check_known(FILTERS)?;
         let narrowed = Narrowed::from(self, filters)?;
-        let everything = filter.all || filter.limit.is_some() || filters.has("status") || filters.has("exited") || filters.has("before") || filters.has("since");
-        let mut found: Vec<Arc<Container>> =
-            self.inner.containers.all().into_iter().filter(|container| everything || container.state().is_alive()).filter(|container| narrowed.lets(container, filters)).collect();
+        let everything = filter.all
+            || filter.limit.is_some()
+            || filters.has("status")
+            || filters.has("exited")
+            || filters.has("before")
+            || filters.has("since");
+        let mut found: Vec<Arc<Container>> = self
+            .inner
+            .containers
+            .all()
+            .into_iter()
+            .filter(|container| everything || container.state().is_alive())
+            .filter(|container| narrowed.lets(container, filters))
+            .collect();
         found.sort_by_key(|container| std::cmp::Reverse((container.record().created, container.id)));
         found.truncate(filter.limit.unwrap_or(usize::MAX));
         let mut views = Vec::with_capacity(found.len());
@@ -59,7 +85,8 @@ struct Narrowed {
 
 impl Narrowed {
     fn from(engine: &Engine, filters: &Filters) -> Result<Self> {
-        let times = |key: &str| filters.values(key).iter().map(|name| Ok(engine.container(name)?.record().created)).collect::<Result<Vec<_>>>();
+        let times =
+            |key: &str| filters.values(key).iter().map(|name| Ok(engine.container(name)?.record().created)).collect::<Result<Vec<_>>>();
         let ancestors: Vec<ImageId> = filters.values("ancestor").iter().filter_map(|name| engine.resolve_image(name).ok()).collect();
         for status in filters.values("status") {
             if !["created", "running", "paused", "restarting", "removing", "exited", "dead"].contains(&status.as_str()) {
@@ -95,16 +122,21 @@ impl Narrowed {
             && self.since.iter().all(|limit| record.created > *limit)
             && (self.ancestors.is_empty() || self.ancestors.contains(&record.image))
             && (self.names.is_empty() || self.names.iter().any(|pattern| pattern.matches(record.name.as_str())))
-            && (self.exited.is_empty() || (!record.state.is_alive() && record.state.exit_code().is_some_and(|code| self.exited.contains(&code))))
+            && (self.exited.is_empty()
+                || (!record.state.is_alive() && record.state.exit_code().is_some_and(|code| self.exited.contains(&code))))
             && any("id", &|value| record.id.to_string().starts_with(value))
             && any("status", &|value| record.state.word() == value)
             && any("network", &|value| value == network)
-            && any("volume", &|value| record.spec.host.mounts.iter().any(|mount| mount.target == value || mount.source.as_deref() == Some(value)))
+            && any("volume", &|value| {
+                record.spec.host.mounts.iter().any(|mount| mount.target == value || mount.source.as_deref() == Some(value))
+            })
             && any("health", &|value| value == "none")
             && any("isolation", &|value| value == "default")
             && any("is-task", &|value| matches!(value, "false" | "0"))
             && any("publish", &|_| false)
-            && any("expose", &|value| record.process.exposed_ports.iter().any(|port| port.to_string() == value || port.number.to_string() == value))
+            && any("expose", &|value| {
+                record.process.exposed_ports.iter().any(|port| port.to_string() == value || port.number.to_string() == value)
+            })
             && filters.match_labels(&record.process.labels)
     }
 }

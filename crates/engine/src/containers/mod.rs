@@ -34,13 +34,13 @@ use shipway_state::Table;
 use tokio::sync::watch;
 
 pub use attach::{AttachOptions, Attachment, Input};
-pub(crate) use files::NameSettings;
-pub(crate) use resolve::Accounts;
 pub use exec::{ExecSpec, ExecView};
+pub(crate) use files::NameSettings;
 pub use list::ContainerFilter;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use record::{ContainerRecord, ContainerSize, ContainerState, ContainerView, ResolvedProcess, StartFailure};
 pub use remove::RemoveOptions;
+pub(crate) use resolve::Accounts;
 pub use spec::{CreateSpec, Created, Echo, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions};
 pub use stop::StopOptions;
 pub use top::ProcessTable;
@@ -241,7 +241,11 @@ impl Engine {
             let made = self.inner.containers.all().into_iter().map(|container| container.record()).filter(|record| record.image == image);
             return Some(match made.max_by_key(|record| record.created) {
                 Some(record) => {
-                    format!("{text} is an image; container {} was made from it and is {}; for a new one: shipway run -it {text} sh", record.name, describe(&record.state))
+                    format!(
+                        "{text} is an image; container {} was made from it and is {}; for a new one: shipway run -it {text} sh",
+                        record.name,
+                        describe(&record.state)
+                    )
                 }
                 None => format!("{text} is an image, not a container; run it first: shipway run -it {text} sh"),
             });

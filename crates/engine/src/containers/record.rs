@@ -63,16 +63,34 @@ impl ResolvedProcess {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ContainerState {
     /// Recorded, never started; or its last start failed before the program ran.
-    Created { error: Option<StartFailure> },
-    Running { pid: i32, started: Timestamp },
-    Paused { pid: i32, started: Timestamp },
+    Created {
+        error: Option<StartFailure>,
+    },
+    Running {
+        pid: i32,
+        started: Timestamp,
+    },
+    Paused {
+        pid: i32,
+        started: Timestamp,
+    },
     /// Waiting for the restart policy's back-off.
-    Restarting { code: i32, finished: Timestamp },
-    Exited { code: i32, finished: Timestamp, oom_killed: bool, error: Option<String> },
+    Restarting {
+        code: i32,
+        finished: Timestamp,
+    },
+    Exited {
+        code: i32,
+        finished: Timestamp,
+        oom_killed: bool,
+        error: Option<String>,
+    },
     /// Being removed; a crash here is finished at the next boot.
     Removing,
     /// Could not be removed entirely.
-    Dead { reason: String },
+    Dead {
+        reason: String,
+    },
 }
 
 /// Why a start failed before the program ran.

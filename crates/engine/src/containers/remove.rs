@@ -75,7 +75,11 @@ impl Engine {
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;
         handle.kill_all().await;
-        self.publish_container(container, "kill", BTreeMap::from([("signal".to_owned(), shipway_model::Signal::KILL.number().to_string())]));
+        self.publish_container(
+            container,
+            "kill",
+            BTreeMap::from([("signal".to_owned(), shipway_model::Signal::KILL.number().to_string())]),
+        );
         let gone = tokio::time::timeout(std::time::Duration::from_secs(10), ended.wait_for(|now| now.exits > before)).await;
         if gone.is_err() {
             return Err(Error::internal(format!("container {} does not end although it was killed", container.name())));
@@ -101,7 +105,9 @@ impl Engine {
         self.inner.store.remove_active(&id.to_string())?;
         for dir in [self.container_dir(id), self.state_dir(id)] {
             match std::fs::remove_dir_all(&dir) {
-                Err(source) if source.kind() != std::io::ErrorKind::NotFound => return Err(Error::Io { doing: format!("delete {}", dir.display()), source }),
+                Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::Io { doing: format!("delete {}", dir.display()), source });
+                }
                 _ => {}
             }
         }

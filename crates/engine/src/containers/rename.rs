@@ -15,7 +15,10 @@ impl Engine {
     /// `Conflict` when another container has it; `Invalid` for a name that cannot be one.
     pub async fn rename_container(&self, name: &str, new: &str) -> Result<()> {
         let container = self.container(name)?;
-        let new: ContainerName = new.trim_start_matches('/').parse().map_err(|error: shipway_model::NameError| Error::invalid(format!("Error when allocating new name: {error}")))?;
+        let new: ContainerName = new
+            .trim_start_matches('/')
+            .parse()
+            .map_err(|error: shipway_model::NameError| Error::invalid(format!("Error when allocating new name: {error}")))?;
         let _turn = container.turn.lock().await;
         let old = container.name();
         if old == new {

@@ -62,7 +62,9 @@ impl Accounts {
         let uid = match (spec.user_id(), &entry) {
             (Some(uid), _) => uid,
             (None, Some(entry)) => entry.uid,
-            (None, None) => return Err(Error::invalid(format!("unable to find user {}: no matching entries in passwd file", spec.user_name()))),
+            (None, None) => {
+                return Err(Error::invalid(format!("unable to find user {}: no matching entries in passwd file", spec.user_name())));
+            }
         };
         let gid = match spec.group() {
             Some(group) => self.group_id(group)?,
@@ -89,7 +91,9 @@ impl Accounts {
             return Ok(gid);
         }
         let found = self.group_entries().find(|entry| entry.name == group);
-        found.map(|entry| entry.gid).ok_or_else(|| Error::invalid(format!("unable to find group {group}: no matching entries in group file")))
+        found
+            .map(|entry| entry.gid)
+            .ok_or_else(|| Error::invalid(format!("unable to find group {group}: no matching entries in group file")))
     }
 
     fn passwd_entries(&self) -> impl Iterator<Item = PasswdEntry<'_>> {
@@ -139,7 +143,11 @@ mod tests {
     fn check(user: &str, group_add: &[&str], uid: u32, gid: u32, additional: &[u32], home: &str) {
         let group_add: Vec<String> = group_add.iter().map(|text| (*text).to_owned()).collect();
         let found = accounts().resolve(user, &group_add).unwrap();
-        assert_eq!((found.ids.uid, found.ids.gid, found.ids.additional.as_slice(), found.home.as_str()), (uid, gid, additional, home), "{user}");
+        assert_eq!(
+            (found.ids.uid, found.ids.gid, found.ids.additional.as_slice(), found.home.as_str()),
+            (uid, gid, additional, home),
+            "{user}"
+        );
     }
 
     #[test]

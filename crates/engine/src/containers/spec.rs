@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shipway_model::{Capability, CapabilitySet, ContainerId, ContainerName, Healthcheck, Limits, MountSpec, Platform, Port, PortBinding, Signal, Ulimit};
+use shipway_model::{
+    Capability, CapabilitySet, ContainerId, ContainerName, Healthcheck, Limits, MountSpec, Platform, Port, PortBinding, Signal, Ulimit,
+};
 
 /// A container as asked for. `None` and empty mean "what the image says", then "what the engine defaults to".
 #[derive(Debug, Clone, Serialize, Deserialize)]

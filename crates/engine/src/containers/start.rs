@@ -23,7 +23,9 @@ impl Engine {
     /// Starts a container whose turn the caller holds.
     pub(crate) async fn start_in_turn(&self, container: &Arc<Container>) -> Result<()> {
         match container.state() {
-            ContainerState::Running { .. } => return Err(Error::Unchanged { reason: format!("container {} is already running", container.name()) }),
+            ContainerState::Running { .. } => {
+                return Err(Error::Unchanged { reason: format!("container {} is already running", container.name()) });
+            }
             ContainerState::Paused { .. } => {
                 return Err(Error::Conflict { reason: "cannot start a paused container, try unpause instead".to_owned(), hint: None });
             }
@@ -100,7 +102,9 @@ fn explain(container: &Container, error: LaunchError) -> Error {
         _ => 125,
     };
     let hint = match code {
-        127 => Some(format!("{program} does not exist in this image; list what is there: shipway run --rm --entrypoint ls IMAGE /bin /usr/bin")),
+        127 => Some(format!(
+            "{program} does not exist in this image; list what is there: shipway run --rm --entrypoint ls IMAGE /bin /usr/bin"
+        )),
         126 => Some(format!("{program} exists but cannot be executed: it needs the x bit (RUN chmod +x {program})")),
         _ => error.hint(),
     };

@@ -63,7 +63,8 @@ impl Engine {
             return Err(Error::Unchanged { reason: format!("container {} is already stopped", container.name()) });
         };
         let record = container.record();
-        let signal = options.signal.or_else(|| record.process.stop_signal.as_deref().and_then(|text| text.parse().ok())).unwrap_or(Signal::TERM);
+        let signal =
+            options.signal.or_else(|| record.process.stop_signal.as_deref().and_then(|text| text.parse().ok())).unwrap_or(Signal::TERM);
         let grace = options.timeout.or(record.spec.stop_timeout).unwrap_or(GRACE);
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;
@@ -76,7 +77,10 @@ impl Engine {
             handle.kill_all().await;
             let gone = tokio::time::timeout(AFTER_KILL, ended.wait_for(|now| now.exits > before)).await;
             if gone.is_err() {
-                return Err(Error::internal(format!("container {} does not end although it was killed; a process of it hangs in the kernel", record.name)));
+                return Err(Error::internal(format!(
+                    "container {} does not end although it was killed; a process of it hangs in the kernel",
+                    record.name
+                )));
             }
         }
         self.publish_container(container, "stop", BTreeMap::new());

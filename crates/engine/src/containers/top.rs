@@ -52,7 +52,11 @@ impl Engine {
         let handle = container.handle().ok_or_else(|| not_running(&container, "top"))?;
         let columns = columns_of(ps_args)?;
         let pids = handle.processes();
-        let rows = pids.into_iter().filter_map(Process::read).map(|process| columns.iter().map(|column| (column.read)(&process)).collect()).collect();
+        let rows = pids
+            .into_iter()
+            .filter_map(Process::read)
+            .map(|process| columns.iter().map(|column| (column.read)(&process)).collect())
+            .collect();
         Ok(ProcessTable { titles: columns.iter().map(|column| column.title.to_owned()).collect(), rows })
     }
 }
@@ -67,9 +71,16 @@ fn columns_of(ps_args: &str) -> Result<Vec<&'static Column>> {
         "aux" | "ux" | "auxww" => return Ok(named(&["user", "pid", "%cpu", "%mem", "vsz", "rss", "tty", "stat", "stime", "time", "args"])),
         _ => {}
     }
-    let list = trimmed.strip_prefix("-eo").or_else(|| trimmed.strip_prefix("-o")).or_else(|| trimmed.strip_prefix("o ")).or_else(|| trimmed.strip_prefix("eo "));
+    let list = trimmed
+        .strip_prefix("-eo")
+        .or_else(|| trimmed.strip_prefix("-o"))
+        .or_else(|| trimmed.strip_prefix("o "))
+        .or_else(|| trimmed.strip_prefix("eo "));
     let Some(list) = list else {
-        return Err(Error::InvalidWithHint { reason: format!("ps options \"{ps_args}\" are not supported"), hint: "use -ef, aux, or -o with a list of columns".to_owned() });
+        return Err(Error::InvalidWithHint {
+            reason: format!("ps options \"{ps_args}\" are not supported"),
+            hint: "use -ef, aux, or -o with a list of columns".to_owned(),
+        });
     };
     let mut columns = Vec::new();
     for name in list.split([',', ' ']).filter(|name| !name.is_empty()) {
@@ -111,7 +122,8 @@ impl Process {
         let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
         let uid = status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_whitespace().next()?.to_owned();
-        let kilobytes = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
+        let kilobytes =
+            |name: &str| status.lines().find_map(|line| line.strip_prefix(name)?.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0);
         let ticks = TICKS_PER_SECOND;
         let seconds = (number(11) + number(12)) / ticks;
         Some(Self {
@@ -136,7 +148,9 @@ fn state_letters(pid: i32, fields: &[&str]) -> String {
     let number = |index: usize| fields.get(index).and_then(|field| field.parse::<i64>().ok()).unwrap_or(0);
     let (group, session, foreground, nice, threads) = (number(2), number(3), number(5), number(16), number(17));
     let mut letters = fields.first().copied().unwrap_or_default().to_owned();
-    for (holds, letter) in [(nice < 0, '<'), (nice > 0, 'N'), (session == i64::from(pid), 's'), (threads > 1, 'l'), (foreground == group, '+')] {
+    for (holds, letter) in
+        [(nice < 0, '<'), (nice > 0, 'N'), (session == i64::from(pid), 's'), (threads > 1, 'l'), (foreground == group, '+')]
+    {
         if holds {
             letters.push(letter);
         }

@@ -59,7 +59,10 @@ impl Engine {
                         "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
                         view.image.id.0.short()
                     ),
-                    hint: Some(format!("remove one name at a time: {}", names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", "))),
+                    hint: Some(format!(
+                        "remove one name at a time: {}",
+                        names.iter().map(Reference::familiar).collect::<Vec<_>>().join(", ")
+                    )),
                 });
             }
             self.refuse_while_used(view, &view.image.id.0.short(), options.force)?;
@@ -81,7 +84,11 @@ impl Engine {
                     record.id.short(),
                     view.image.id.0.short()
                 ),
-                hint: Some(format!("remove the container first: shipway rm {}{}", if record.state.is_alive() { "-f " } else { "" }, record.name)),
+                hint: Some(format!(
+                    "remove the container first: shipway rm {}{}",
+                    if record.state.is_alive() { "-f " } else { "" },
+                    record.name
+                )),
             }),
         }
     }
@@ -92,16 +99,23 @@ impl Engine {
 
     /// A running container always keeps its image; a stopped one unless forced.
     fn refuse_while_used(&self, view: &ImageView, shown: &str, force: bool) -> Result<()> {
-        let users = || self.inner.containers.all().into_iter().map(|container| container.record()).filter(|record| record.image == view.image.id);
+        let users =
+            || self.inner.containers.all().into_iter().map(|container| container.record()).filter(|record| record.image == view.image.id);
         if let Some(record) = users().find(|record| record.state.is_alive()) {
             return Err(Error::Conflict {
-                reason: format!("conflict: unable to delete {shown} (cannot be forced) - image is being used by running container {}", record.id.short()),
+                reason: format!(
+                    "conflict: unable to delete {shown} (cannot be forced) - image is being used by running container {}",
+                    record.id.short()
+                ),
                 hint: Some(format!("stop it first: shipway rm -f {}", record.name)),
             });
         }
         match users().next() {
             Some(record) if !force => Err(Error::Conflict {
-                reason: format!("conflict: unable to delete {shown} (must be forced) - image is being used by stopped container {}", record.id.short()),
+                reason: format!(
+                    "conflict: unable to delete {shown} (must be forced) - image is being used by stopped container {}",
+                    record.id.short()
+                ),
                 hint: Some(format!("remove the container first: shipway rm {}", record.name)),
             }),
             _ => Ok(()),

@@ -15,7 +15,8 @@ impl Engine {
     /// The networks that exist, filtered by name, id, driver and type.
     pub fn list_networks(&self, filters: &Filters) -> Result<Vec<NetworkView>> {
         filters.check_known(&["dangling", "driver", "id", "label", "name", "scope", "type"])?;
-        let matches = |key: &str, text: &str| filters.values(key).is_empty() || filters.values(key).iter().any(|value| text.contains(value.as_str()));
+        let matches =
+            |key: &str, text: &str| filters.values(key).is_empty() || filters.values(key).iter().any(|value| text.contains(value.as_str()));
         let no_label = filters.values("label").is_empty();
         let wanted = |network: &NetworkView| {
             matches("name", network.name)

@@ -63,7 +63,14 @@ impl Engine {
         let store = self.inner.store.clone();
         let volumes = blocking::files(move || {
             let volumes = store.volumes();
-            Ok(volumes.list().into_iter().map(|volume| { let size = volumes.usage(&volume.name).map_or(0, |usage| usage.0); (volume, size) }).collect())
+            Ok(volumes
+                .list()
+                .into_iter()
+                .map(|volume| {
+                    let size = volumes.usage(&volume.name).map_or(0, |usage| usage.0);
+                    (volume, size)
+                })
+                .collect())
         })
         .await?;
         Ok(DiskUsage { images, layers_size, containers, volumes, cache })
