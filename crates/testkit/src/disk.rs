@@ -41,10 +41,16 @@ impl Disk {
     }
 
     /// The machine comes back: recovers the journal. Whoever used the disk must be gone.
+    ///
+    /// What comes back is a copy of the platters: any process with mounts of its own that was started meanwhile keeps the dead
+    /// filesystem alive, and mounting the same file again would only show that one.
     pub fn power_up(&self) {
         crate::eventually("unmounting the dead disk", 20, || {
             Command::new("umount").arg(&self.folder).output().ok()?.status.success().then_some(())
         });
+        let copy = self.file.with_extension("copy");
+        must(Command::new("cp").arg("--sparse=always").arg(&self.file).arg(&copy));
+        std::fs::rename(&copy, &self.file).expect("rename");
         self.mount();
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use shipway_model::{ContainerId, ExecId, env};
 use shipway_runtime::{ExecHandle, LaunchError, ProcessSpec, StreamKind};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use super::attach::{Attachment, FRAMES, Input};
 use super::kill::not_running;
@@ -49,6 +49,8 @@ struct Exec {
     container: Arc<Container>,
     spec: ExecSpec,
     life: Mutex<Life>,
+    /// Turns true when the end is recorded; clients see their streams end after that, because they ask for the code then.
+    ended: watch::Sender<bool>,
 }
 
 /// How far an exec instance has come.
@@ -117,7 +119,7 @@ impl Engine {
             BTreeMap::from([("execID".to_owned(), id.to_string())]),
         );
         container.execs.lock().unwrap_or_else(PoisonError::into_inner).push(id);
-        self.inner.execs.insert(Arc::new(Exec { id, container, spec, life: Mutex::new(Life::Created) }));
+        self.inner.execs.insert(Arc::new(Exec { id, container, spec, life: Mutex::new(Life::Created), ended: watch::Sender::new(false) }));
         Ok(id)
     }
 
@@ -151,6 +153,7 @@ impl Engine {
         tokio::spawn(async move {
             let exit = handle.wait().await;
             *exec.life() = Life::Ended { code: exit.code, pid: handle.pid };
+            exec.ended.send_replace(true);
             engine.forget(&exec);
             let attributes = BTreeMap::from([("execID".to_owned(), exec.id.to_string()), ("exitCode".to_owned(), exit.code.to_string())]);
             engine.publish_container(&exec.container, "exec_die", attributes);
@@ -170,11 +173,15 @@ impl Engine {
         };
         let wanted = shipway_runtime::ExecSpec { id: exec.id, process, attach, privileged: spec.privileged };
         let mut started = handle.exec(wanted).await.map_err(explain)?;
-        let Some(attachment) = started.attachment.take() else {
-            let attached = (!detach).then(|| Attachment { tty, output: mpsc::channel(1).1, input: None });
-            return Ok((Arc::new(started), attached));
-        };
         let (sender, output) = mpsc::channel(FRAMES);
+        let mut ended = exec.ended.subscribe();
+        let Some(attachment) = started.attachment.take() else {
+            tokio::spawn(async move {
+                let _ = ended.wait_for(|ended| *ended).await;
+                drop(sender);
+            });
+            return Ok((Arc::new(started), (!detach).then_some(Attachment { tty, output, input: None })));
+        };
         let mut frames = attachment.output;
         tokio::spawn(async move {
             while let Some(frame) = frames.recv().await {
@@ -185,6 +192,7 @@ impl Engine {
                     return;
                 }
             }
+            let _ = ended.wait_for(|ended| *ended).await;
         });
         Ok((Arc::new(started), Some(Attachment { tty, output, input: attachment.input.map(Input::new) })))
     }
