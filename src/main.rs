@@ -2,6 +2,8 @@
 //!
 //! The two hidden ones, a container's monitor and its init, are taken first: no thread, runtime or allocation of ours may exist before them.
 
+#![allow(rustdoc::invalid_html_tags, reason = "doc comments of commands are their help texts, which name values like this: <timestamp>")]
+
 mod cli;
 mod config;
 mod daemon;

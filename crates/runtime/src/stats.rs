@@ -12,7 +12,7 @@ pub struct RawStats {
     pub network: Vec<NetworkUsage>,
 }
 
-/// One interface, from /proc/<pid>/net/dev.
+/// One interface, from `/proc/PID/net/dev`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NetworkUsage {
     /// Its name inside the container.

@@ -25,7 +25,7 @@ pub const CGROUP: u64 = libc::CLONE_NEWCGROUP as u64;
 /// Users, groups, capabilities.
 pub const USER: u64 = libc::CLONE_NEWUSER as u64;
 
-/// Enters the namespace behind `handle` (a file of /proc/<pid>/ns, or a bind of it); `kind` is one of the constants above, or 0 for whatever it is.
+/// Enters the namespace behind `handle` (a file of /proc/PID/ns, or a bind of it); `kind` is one of the constants above, or 0 for whatever it is.
 pub fn enter(handle: BorrowedFd<'_>, kind: u64) -> Result<(), Error> {
     use std::os::fd::AsRawFd;
     // SAFETY: setns(2) takes a descriptor, which the borrow keeps open, and an integer.

@@ -221,7 +221,7 @@ pub fn become_subreaper() -> Result<(), Error> {
     rustix::process::set_child_subreaper(Some(Pid::INIT)).map_err(|errno| Error::new("prctl(PR_SET_CHILD_SUBREAPER)", errno))
 }
 
-/// Makes /proc/<pid>/{exe,fd,mem,...} of this process unreachable for others of the same user.
+/// Makes /proc/PID/{exe,fd,mem,...} of this process unreachable for others of the same user.
 pub fn forbid_inspection() -> Result<(), Error> {
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)
         .map_err(|errno| Error::new("prctl(PR_SET_DUMPABLE, 0)", errno))

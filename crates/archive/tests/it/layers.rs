@@ -50,6 +50,29 @@ fn a_layer_is_told_the_same_every_time_and_its_tar_unpacks_to_the_same_layer() {
     assert_eq!(LayerIndex::decode(&scanned.index.encode()).expect("decode"), scanned.index);
 }
 
+/// Bodies are read straight into the buffers that are hashed; here they end before, at and after the ends of buffers of half a MiB.
+#[test]
+fn large_and_small_bodies_keep_their_bytes_across_buffers() {
+    let ground = Ground::new();
+    let top = ground.root.top().expect("top");
+    let sizes = [0, 1, 511, 513_000, 600_000, (512 << 10) - 512, 1, (512 << 10) - 1536, 3 << 20, (5 << 20) + 1, 20_000, 31_000, 2_000_000];
+    for (number, size) in sizes.into_iter().enumerate() {
+        let mut file = top.create_file(OsStr::new(&format!("file-{number:02}")), 0o644).expect("file");
+        let bytes: Vec<u8> = (0..size).map(|at: usize| (at.wrapping_mul(2_654_435_761) >> (number + 3)) as u8).collect();
+        std::io::Write::write_all(&mut file, &bytes).expect("write");
+    }
+    let mut shown = 0;
+    let options = ScanOptions::default();
+    let scanned = shipway_archive::diff::commit_scan_showing(&ground.root, &options, &mut |_| shown += 1).expect("scan");
+    assert_eq!(shown, 1, "one file has 4 MiB or more");
+    let mut tar = Vec::new();
+    write_layer_tar(&ground.root, &scanned.index, &options, &mut tar).expect("tar");
+    assert_eq!(scanned.diff_id.0, shipway_model::digest::Digest::sha256_of(&tar));
+    assert_eq!(scanned.tar_size, tar.len() as u64);
+    let copy = Ground::new();
+    assert_eq!(copy.layer(&tar).expect("unpack").index.digest(), scanned.index.digest());
+}
+
 #[test]
 fn the_tar_has_dockers_form() {
     let ground = furnished();

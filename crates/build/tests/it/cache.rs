@@ -36,6 +36,20 @@ async fn an_unchanged_rebuild_runs_nothing_writes_nothing_and_gives_the_same_ima
 }
 
 #[tokio::test]
+async fn the_digests_of_a_context_are_remembered_in_a_folder_that_is_made_when_needed() {
+    let bench = Bench::new();
+    bench.file("a", "text");
+    let place = bench.folder.path().join("contexts/one");
+    let mut request = bench.request("FROM diamol/base\nCOPY a /a\n", BuildOptions::default());
+    if let shipway_build::BuildContext::Folder { index_file, .. } = &mut request.context {
+        index_file.clone_from(&place);
+    }
+    let progress = std::sync::Arc::new(|_| {});
+    let outcome = shipway_build::build(request, bench.store.clone(), bench.ports.clone(), progress, Default::default()).await;
+    assert!(outcome.is_ok() && place.is_file());
+}
+
+#[tokio::test]
 async fn a_touched_file_is_the_same_file() {
     let bench = Bench::new();
     bench.file("a", "text");
