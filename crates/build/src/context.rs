@@ -13,7 +13,7 @@ use shipway_archive::context::{ContextEntry, ContextIndex, ContextScan};
 use shipway_archive::ignore::IgnoreFile;
 use shipway_archive::index::{LayerIndex, Node};
 use shipway_model::ErrorKind;
-use shipway_sys::path::{FileKind, Metadata, Root, Time};
+use shipway_sys::path::{Metadata, Root, Time};
 
 use crate::errors::BuildError;
 use crate::graph::{CopyOp, CopySource};
@@ -155,7 +155,7 @@ impl ContextFiles {
 impl SourceTree for ContextFiles {
     fn node(&self, path: &[u8]) -> Result<Option<SourceNode>, OpFailure> {
         if path.is_empty() {
-            return Ok(Some(folder()));
+            return Ok(Some(SourceNode::plain_folder()));
         }
         let Some(entry) = self.entry(path) else { return Ok(None) };
         let content = match self.learned.get().and_then(|learned| learned.lookup(path)).map(|entry| &entry.node) {
@@ -170,7 +170,7 @@ impl SourceTree for ContextFiles {
             target: entry.link.clone(),
             content,
             // Whoever owns the files on this machine means nothing in an image.
-            ..folder()
+            ..SourceNode::plain_folder()
         }))
     }
 
@@ -180,20 +180,6 @@ impl SourceTree for ContextFiles {
 
     fn digest_below(&self, path: &[u8]) -> Option<[u8; 32]> {
         self.learned.get()?.digest_at(path)
-    }
-}
-
-fn folder() -> SourceNode {
-    SourceNode {
-        kind: FileKind::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        device: (0, 0),
-        target: Vec::new(),
-        xattrs: std::collections::BTreeMap::new(),
-        content: None,
     }
 }
 

@@ -83,7 +83,7 @@ impl Below for View {
 impl SourceTree for View {
     fn node(&self, path: &[u8]) -> Result<Option<SourceNode>, OpFailure> {
         if path.is_empty() && self.layers.is_empty() {
-            return Ok(Some(empty_root()));
+            return Ok(Some(SourceNode::plain_folder()));
         }
         Ok(self.entry(path).map(|entry| {
             let (size, content, device, target) = match &entry.node {
@@ -112,21 +112,6 @@ impl SourceTree for View {
 
     fn digest_below(&self, path: &[u8]) -> Option<[u8; 32]> {
         self.tree.digest(path)
-    }
-}
-
-/// The root of the tree that has no layer.
-fn empty_root() -> SourceNode {
-    SourceNode {
-        kind: FileKind::Directory,
-        mode: 0o755,
-        uid: 0,
-        gid: 0,
-        size: 0,
-        device: (0, 0),
-        target: Vec::new(),
-        xattrs: std::collections::BTreeMap::new(),
-        content: None,
     }
 }
 

@@ -34,6 +34,23 @@ pub(crate) struct SourceNode {
     pub(crate) content: Option<[u8; 32]>,
 }
 
+impl SourceNode {
+    /// A folder of root's that anyone may list, with nothing special about it: the root of a context, or of a tree without layers.
+    pub(crate) fn plain_folder() -> Self {
+        Self {
+            kind: FileKind::Directory,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            size: 0,
+            device: (0, 0),
+            target: Vec::new(),
+            xattrs: std::collections::BTreeMap::new(),
+            content: None,
+        }
+    }
+}
+
 /// A tree to copy from. Paths are relative bytes without `.` and `..`, empty for the root; nothing is followed.
 pub(crate) trait SourceTree {
     /// What is at `path`, whose folders are no symlinks.
