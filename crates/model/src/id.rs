@@ -94,6 +94,10 @@ hex_id! {
     NetworkId, 32, "64 hexadecimal digits"
 }
 hex_id! {
+    /// A container's foot in a network; new at every attachment.
+    EndpointId, 32, "64 hexadecimal digits"
+}
+hex_id! {
     /// A build.
     BuildId, 16, "32 hexadecimal digits"
 }
