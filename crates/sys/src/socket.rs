@@ -4,6 +4,7 @@
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::io::Errno;
@@ -149,6 +150,49 @@ pub fn receive(socket: BorrowedFd<'_>, longest: usize) -> Result<Option<Message>
 fn rewound(file: OwnedFd) -> Result<OwnedFd, Error> {
     rustix::fs::seek(&file, rustix::fs::SeekFrom::Start(0)).map_err(|errno| Error::new("lseek(message)", errno))?;
     Ok(file)
+}
+
+/// What kind of port [`hold_port`] holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HeldProtocol {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+/// Takes a port of this host without serving it: a bound socket that listens to nothing. Without an address it takes the port of both families.
+///
+/// # Errors
+/// `EADDRINUSE` when somebody has it, `EADDRNOTAVAIL` when the address is not ours, `EAFNOSUPPORT` or `EPROTONOSUPPORT` when the kernel lacks it.
+pub fn hold_port(address: Option<IpAddr>, port: u16, protocol: HeldProtocol) -> Result<OwnedFd, Error> {
+    match bind_port(address, port, protocol, false) {
+        // A port that only old connections still use looks taken unless reuse is asked for; a listener refuses that too.
+        Err(error) if error.errno == Errno::ADDRINUSE && protocol == HeldProtocol::Tcp => {
+            bind_port(address, port, protocol, true).map_err(|_| error)
+        }
+        other => other,
+    }
+}
+
+fn bind_port(address: Option<IpAddr>, port: u16, protocol: HeldProtocol, reuse: bool) -> Result<OwnedFd, Error> {
+    use rustix::net::{ipproto, sockopt};
+    let bound = SocketAddr::new(address.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)), port);
+    let call = |errno| Error::new(format!("bind({bound}, {protocol:?})"), errno);
+    let family = if bound.is_ipv6() { AddressFamily::INET6 } else { AddressFamily::INET };
+    let (kind, number) = match protocol {
+        HeldProtocol::Tcp => (SocketType::STREAM, ipproto::TCP),
+        HeldProtocol::Udp => (SocketType::DGRAM, ipproto::UDP),
+        HeldProtocol::Sctp => (SocketType::STREAM, ipproto::SCTP),
+    };
+    let socket = rustix::net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(number)).map_err(call)?;
+    if bound.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, address.is_some()).map_err(call)?;
+    }
+    if reuse {
+        sockopt::set_socket_reuseaddr(&socket, true).map_err(call)?;
+    }
+    rustix::net::bind(&socket, &bound).map_err(call)?;
+    Ok(socket)
 }
 
 /// The user id of the process that connected, was paired, or listens at the other end (SO_PEERCRED).

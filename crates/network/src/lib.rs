@@ -1,0 +1,27 @@
+//! The hand that does container networking: segments, endpoints, addresses, published ports, and the firewall around them.
+//!
+//! **Lives here**: bridges and their addresses, a container's interfaces, address pools and claims, claims of host ports, the one nftables table,
+//! what `network doctor` is told, the names containers find each other by.
+//! **Never here**: a container's life, records, HTTP.
+//! **Nouns**: `Subnet`, `SubnetPlan`, `AddressSpace`, `Segment`, `EndpointSpec`, `PortClaims`, `Published`, `Host`.
+//! **Invariants**: nothing durable is remembered here, so every `apply` and `withdraw` may be repeated; nothing typed by people reaches the kernel
+//! except as a parsed value; one table of ours is changed, atomically, and nobody else's.
+//! **Start reading at**: `host.rs`, then `firewall.rs`.
+
+pub mod addresses;
+pub mod endpoint;
+pub mod error;
+pub mod naming;
+pub mod plan;
+pub mod ports;
+pub mod segment;
+pub mod subnet;
+
+pub use addresses::AddressSpace;
+pub use endpoint::{Attachment, EndpointSpec, InterfaceAddress, IpvlanMode, MacvlanMode};
+pub use error::Error;
+pub use naming::{InterfaceName, MacAddress, Naming};
+pub use plan::{AddressPool, InUse, PlanRequest, SubnetPlan};
+pub use ports::{ClaimedPort, PortClaims, PortOwner, Published};
+pub use segment::{IsolationBetween, Segment, SegmentAddress};
+pub use subnet::Subnet;

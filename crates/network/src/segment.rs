@@ -1,0 +1,71 @@
+//! A segment: one network's kernel form, as a finished value.
+//!
+//! What must stay true: two segments of one daemon never share a bridge; equal values make equal kernel objects.
+
+use std::net::IpAddr;
+
+use shipway_model::NetworkId;
+
+use crate::naming::{InterfaceName, MacAddress};
+use crate::plan::SubnetPlan;
+
+/// A bridge network. (`host` and `none` need no segment; macvlan and ipvlan have none either: see [`crate::endpoint::Attachment`].)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub network: NetworkId,
+    /// The bridge: `Naming::default_bridge`, `Naming::bridge`, or what `com.docker.network.bridge.name` says.
+    pub bridge: InterfaceName,
+    /// The bridge's own addresses: the gateways. None for `inhibit_ipv4`.
+    pub addresses: Vec<SegmentAddress>,
+    /// Bytes of a packet; 0 leaves the kernel's 1500.
+    pub mtu: u32,
+    /// Whether its containers reach each other (`enable_icc`).
+    pub between: IsolationBetween,
+    /// Nothing leaves, nothing comes in, no port is published.
+    pub internal: bool,
+    /// Whether the host speaks for its containers outside (`enable_ip_masquerade`), per family.
+    pub masquerade_v4: bool,
+    pub masquerade_v6: bool,
+}
+
+/// An address of the bridge with its subnet's prefix length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SegmentAddress {
+    pub address: IpAddr,
+    pub prefix: u8,
+}
+
+/// Whether the containers of one segment reach each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IsolationBetween {
+    Open,
+    /// `icc=false`: the bridge does not pass frames from one container to another; published ports are reached through the host's addresses.
+    Closed,
+}
+
+impl Segment {
+    /// A segment with Docker's defaults, its gateways on the bridge.
+    pub fn new(network: NetworkId, bridge: InterfaceName, plans: &[SubnetPlan]) -> Self {
+        let addresses = plans.iter().map(|plan| SegmentAddress { address: plan.gateway, prefix: plan.subnet.prefix() }).collect();
+        Self {
+            network,
+            bridge,
+            addresses,
+            mtu: 0,
+            between: IsolationBetween::Open,
+            internal: false,
+            masquerade_v4: true,
+            masquerade_v6: true,
+        }
+    }
+
+    /// True when its containers have IPv6.
+    pub fn has_v6(&self) -> bool {
+        self.addresses.iter().any(|own| own.address.is_ipv6())
+    }
+
+    /// The bridge's hardware address: fixed, so that it does not change with the first and last container.
+    pub fn mac(&self) -> MacAddress {
+        MacAddress::of_seed(&format!("{} {}", self.network, self.bridge))
+    }
+}
