@@ -41,6 +41,9 @@ pub enum Error {
     PortsExhausted { first: u16, last: u16, protocol: shipway_model::Protocol, bind: IpAddr },
     #[error("cannot publish on {address}: no interface of this host has that address")]
     NotOurAddress { address: IpAddr },
+    /// A word of a flag that would end up in /etc/hosts or /etc/resolv.conf.
+    #[error("invalid {what} \"{text}\": write {expected}")]
+    BadSetting { what: &'static str, text: String, expected: &'static str },
     #[error("cannot {doing}")]
     Kernel {
         doing: String,
@@ -62,7 +65,7 @@ impl Error {
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Subnet { .. } | Self::InterfaceName { .. } | Self::MacAddress { .. } => ErrorKind::Invalid,
+            Self::Subnet { .. } | Self::InterfaceName { .. } | Self::MacAddress { .. } | Self::BadSetting { .. } => ErrorKind::Invalid,
             Self::OutsideSubnet { .. } | Self::TooSmall { .. } | Self::AddressOutside { .. } | Self::NotOurAddress { .. } => {
                 ErrorKind::Invalid
             }

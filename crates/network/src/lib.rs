@@ -7,10 +7,13 @@
 //! **Invariants**: nothing durable is remembered here, so every `apply` and `withdraw` may be repeated; nothing typed by people reaches the kernel
 //! except as a parsed value; one table of ours is changed, atomically, and nobody else's.
 //! **Start reading at**: `host.rs`, then `firewall.rs`.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod addresses;
+pub mod dns;
 pub mod endpoint;
 pub mod error;
+pub mod files;
 pub mod naming;
 pub mod plan;
 pub mod ports;
@@ -25,3 +28,6 @@ pub use plan::{AddressPool, InUse, PlanRequest, SubnetPlan};
 pub use ports::{ClaimedPort, PortClaims, PortOwner, Published};
 pub use segment::{IsolationBetween, Segment, SegmentAddress};
 pub use subnet::Subnet;
+
+/// What most functions here answer.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
