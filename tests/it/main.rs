@@ -12,6 +12,7 @@ mod parity;
 mod posture;
 mod powercut;
 mod recovery;
+mod supervision;
 
 /// The product.
 const BINARY: &str = env!("CARGO_BIN_EXE_shipway");

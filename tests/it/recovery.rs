@@ -164,6 +164,7 @@ fn after_a_reboot_records_say_so_and_policies_act() {
     };
     let plain = run("plain", json!({}));
     let always = run("always", json!({"RestartPolicy": {"Name": "always"}}));
+    let failing = run("failing", json!({"RestartPolicy": {"Name": "on-failure", "MaximumRetryCount": 1}}));
     let by_hand = run("by-hand", json!({"RestartPolicy": {"Name": "unless-stopped"}}));
     run("temporary", json!({"AutoRemove": true}));
     daemon.post(&format!("/containers/{by_hand}/stop?t=0"), &Value::Null).fine();
@@ -171,7 +172,9 @@ fn after_a_reboot_records_say_so_and_policies_act() {
     daemon.restart();
     assert_eq!(state(&daemon, &plain)["Status"], "exited");
     assert_ne!(state(&daemon, &plain)["ExitCode"], 0);
-    eventually("the policy", 10, || (state(&daemon, &always)["Status"] == "running").then_some(()));
+    for id in [&always, &failing] {
+        eventually("the policy", 10, || (state(&daemon, id)["Status"] == "running").then_some(()));
+    }
     assert_eq!(state(&daemon, &by_hand)["Status"], "exited");
     eventually("the removal of the --rm container", 10, || {
         (daemon.call("GET", "/containers/temporary/json", &Value::Null).status == 404).then_some(())
@@ -184,20 +187,26 @@ fn after_a_reboot_records_say_so_and_policies_act() {
 }
 
 #[test]
-fn what_a_person_ended_stays_ended_whatever_its_policy() {
+fn what_a_person_ended_stays_ended_unless_its_policy_is_always() {
     let mut daemon = Daemon::start(BINARY);
     daemon.import_busybox("box");
-    for (round, end) in ["stop?t=0", "kill", "stop?t=0", "kill"].into_iter().enumerate() {
-        let policy = if round < 2 { "always" } else { "unless-stopped" };
+    for (policy, end) in [("unless-stopped", "stop?t=0"), ("unless-stopped", "kill"), ("on-failure", "kill"), ("always", "stop?t=0")] {
         let body = json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": {"RestartPolicy": {"Name": policy}}});
         let id = daemon.run_detached(&body);
         daemon.post(&format!("/containers/{id}/{end}"), &Value::Null).fine();
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(state(&daemon, &id)["Status"], "exited", "{policy}, {end}");
         // The answer is all that counts: nothing may still have to be written down.
         daemon.kill_9();
         daemon.restart();
-        std::thread::sleep(Duration::from_millis(400));
-        assert_eq!(state(&daemon, &id)["Status"], "exited", "{policy}, {end}");
-        daemon.delete(&format!("/containers/{id}")).fine();
+        if policy == "always" {
+            // Docker's rule: it comes back with the daemon.
+            eventually("the policy", 10, || (state(&daemon, &id)["Status"] == "running").then_some(()));
+        } else {
+            std::thread::sleep(Duration::from_millis(400));
+            assert_eq!(state(&daemon, &id)["Status"], "exited", "{policy}, {end}");
+        }
+        daemon.delete(&format!("/containers/{id}?force=1")).fine();
     }
     daemon.assert_nothing_left();
 }

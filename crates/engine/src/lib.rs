@@ -22,7 +22,7 @@ pub mod system;
 pub mod volumes;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use shipway_runtime::{Runtime, RuntimeConfig};
 use shipway_store::{Store, StoreConfig};
@@ -62,6 +62,8 @@ pub(crate) struct Inner {
     pub(crate) builds: builds::Builds,
     /// Verbs being served; an on-demand daemon stays while there are any.
     active: AtomicUsize,
+    /// The daemon is taking its containers down with it: nothing is started by policy any more.
+    pub(crate) stopping: AtomicBool,
     started: shipway_model::Timestamp,
 }
 
@@ -90,6 +92,7 @@ impl Engine {
                 execs: containers::exec::Execs::default(),
                 builds: builds::Builds::default(),
                 active: AtomicUsize::new(0),
+                stopping: AtomicBool::new(false),
                 started: clock::now(),
             }),
         };
@@ -120,6 +123,11 @@ impl Engine {
     /// True when nothing runs and nobody is being served: an on-demand daemon may leave.
     pub fn is_idle(&self) -> bool {
         self.inner.active.load(Ordering::Acquire) == 0 && !self.inner.containers.any_alive()
+    }
+
+    /// True when the daemon is taking its containers down with it.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.inner.stopping.load(Ordering::Acquire)
     }
 
     /// Stops: parked monitors end, containers go on (or stop, without live restore), everything pending is made durable.

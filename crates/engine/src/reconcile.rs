@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use shipway_runtime::Adopted;
 
-use crate::containers::{CONTAINERS, Container, ContainerRecord, ContainerState, RestartPolicy};
+use crate::containers::restart::will_start_with_daemon;
+use crate::containers::{CONTAINERS, Container, ContainerRecord, ContainerState};
 use crate::{Engine, Result, blocking, clock};
 
 /// The exit code of a container whose end nobody saw, as dockerd reports it after a reboot.
@@ -32,6 +33,7 @@ impl Engine {
         if !swept.is_empty() {
             tracing::info!(count = swept.len(), "ended processes that no record knows");
         }
+        let mut by_policy = Vec::new();
         for (_, record) in records {
             let container = Arc::new(Container::new(record));
             if let Err(owner) = self.inner.containers.insert(Arc::clone(&container)) {
@@ -39,7 +41,11 @@ impl Engine {
                 continue;
             }
             self.adopt(&container).await;
+            if will_start_with_daemon(&container.record()) {
+                by_policy.push(container);
+            }
         }
+        self.start_by_policy(by_policy);
         self.discard_unknown_layers(&known).await
     }
 
@@ -72,6 +78,8 @@ impl Engine {
             Ok(Adopted::Exited(exit)) if is_past(&record) => {
                 tracing::debug!(container = %record.id, code = exit.code, "its end was recorded already")
             }
+            // Its end was told already; only the wait for its next life was cut off.
+            Ok(_) if matches!(record.state, ContainerState::Restarting { .. }) => self.resume_restart(container),
             Ok(Adopted::Exited(exit)) => self.exited(container, exit).await,
             Ok(Adopted::Gone) => self.ended_unseen(container, &record),
             Err(error) => {
@@ -92,20 +100,6 @@ impl Engine {
         self.save_lazily(container.change(|record| {
             record.state = ContainerState::Exited { code: UNSEEN, finished: clock::now(), oom_killed: false, error: None };
         }));
-        let restarts = match record.spec.host.restart {
-            RestartPolicy::Always => true,
-            RestartPolicy::UnlessStopped => !record.stopped_by_hand,
-            RestartPolicy::No | RestartPolicy::OnFailure(_) => false,
-        };
-        if restarts {
-            let (engine, container) = (self.clone(), Arc::clone(container));
-            tokio::spawn(async move {
-                let _turn = container.turn.lock().await;
-                if let Err(error) = engine.start_in_turn(&container).await {
-                    tracing::warn!(container = %container.id, %error, "cannot start a container again after the machine went down");
-                }
-            });
-        }
     }
 
     fn finish_removal(&self, container: &Arc<Container>) {

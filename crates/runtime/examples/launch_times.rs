@@ -76,6 +76,7 @@ async fn measure(rounds: usize, pool: usize) -> Result<(), Box<dyn std::error::E
             process: process(&["/bin/true"]),
             attach: AttachOptions::NONE,
             privileged: false,
+            tied: false,
         };
         let begin = Instant::now();
         let handle = running.handle.exec(spec).await?;

@@ -71,6 +71,8 @@ pub struct ExecSpec {
     pub attach: AttachOptions,
     /// May have more capabilities than the container (docker exec --privileged).
     pub privileged: bool,
+    /// Kill it when this daemon goes away: what nobody listens to any more is not to pile up (health checks).
+    pub tied: bool,
 }
 
 /// A later program that runs.
@@ -115,7 +117,7 @@ impl Handle {
 
     /// Sends a signal to the first process.
     pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        expect_done(attach::ask(&self.inner.state_dir, &Request::Signal { number: signal.number(), exec: None }).await?)
+        expect_done(attach::ask(&self.inner.state_dir, &Request::Signal { number: signal.number(), exec: None, group: false }).await?)
     }
 
     /// Kills every process of the container.
@@ -152,6 +154,7 @@ impl Handle {
             confined: is_confined(&process.seccomp),
             terminal: process.terminal.map(|size| (size.rows, size.cols)),
             attach: spec.attach.into(),
+            tied: spec.tied,
         };
         let id = request.id.clone();
         let line = attach::request(&self.inner.state_dir, &Request::Execute(Box::new(request)), spec.attach.stdin).await;
@@ -223,7 +226,13 @@ impl ExecHandle {
 
     /// Sends it a signal.
     pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        expect_done(attach::ask(&self.state_dir, &Request::Signal { number: signal.number(), exec: Some(self.id.clone()) }).await?)
+        expect_done(attach::ask(&self.state_dir, &Request::Signal { number: signal.number(), exec: Some(self.id.clone()), group: false }).await?)
+    }
+
+    /// Kills it and every process it has started that did not leave its process group.
+    pub async fn kill_group(&self) -> Result<(), Error> {
+        let request = Request::Signal { number: Signal::KILL.number(), exec: Some(self.id.clone()), group: true };
+        expect_done(attach::ask(&self.state_dir, &request).await?)
     }
 
     /// Changes the size of its terminal.

@@ -346,7 +346,13 @@ pub(crate) enum Request {
     /// Tell the end when it comes.
     Wait,
     /// Send a signal to the first process or to the exec of this id.
-    Signal { number: i32, exec: Option<String> },
+    Signal {
+        number: i32,
+        exec: Option<String>,
+        /// To every process of its session's group.
+        #[serde(default)]
+        group: bool,
+    },
     /// Change the size of a terminal.
     Resize { rows: u16, cols: u16, exec: Option<String> },
     /// Run one more program; its frames follow on this line.
@@ -361,6 +367,9 @@ pub(crate) struct ExecuteRequest {
     pub(crate) confined: bool,
     pub(crate) terminal: Option<(u16, u16)>,
     pub(crate) attach: AttachWish,
+    /// Kill it (and what is in its group) when its client goes away.
+    #[serde(default)]
+    pub(crate) tied: bool,
 }
 
 /// Answers on the service line.

@@ -43,6 +43,7 @@ impl Engine {
             state: ContainerState::Created { error: None },
             restart_count: 0,
             stopped_by_hand: false,
+            health: None,
             started_at: None,
         };
         let warnings = warnings_of(&record);
@@ -169,6 +170,8 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
         labels,
         exposed_ports: image.exposed_ports.union(&spec.exposed_ports).cloned().collect(),
         volumes: image.volumes.union(&spec.volumes).cloned().collect(),
+        healthcheck: super::health::merge(spec.healthcheck.as_ref(), image.healthcheck.as_ref()),
+        shell: image.shell.clone().unwrap_or_default(),
     })
 }
 

@@ -106,6 +106,10 @@ impl Engine {
                 hint: None,
             });
         }
+        if matches!(container.state(), ContainerState::Restarting { .. }) {
+            let reason = format!("Container {} is restarting, wait until the container is running", container.id);
+            return Err(Error::Conflict { reason, hint: None });
+        }
         if container.handle().is_none() {
             return Err(not_running(&container, "exec"));
         }
@@ -171,7 +175,7 @@ impl Engine {
         } else {
             shipway_runtime::AttachOptions { stdin: spec.attach_stdin, stdout: stdout || tty, stderr }
         };
-        let wanted = shipway_runtime::ExecSpec { id: exec.id, process, attach, privileged: spec.privileged };
+        let wanted = shipway_runtime::ExecSpec { id: exec.id, process, attach, privileged: spec.privileged, tied: false };
         let mut started = handle.exec(wanted).await.map_err(explain)?;
         let (sender, output) = mpsc::channel(FRAMES);
         let mut ended = exec.ended.subscribe();

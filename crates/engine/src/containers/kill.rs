@@ -15,8 +15,16 @@ impl Engine {
     /// `Conflict` when it does not run.
     pub async fn kill_container(&self, name: &str, signal: Option<Signal>) -> Result<()> {
         let container = self.container(name)?;
-        let handle = container.handle().ok_or_else(|| not_running(&container, "kill"))?;
         let signal = signal.unwrap_or(Signal::KILL);
+        if matches!(container.state(), super::ContainerState::Restarting { .. }) {
+            // Between two lives there is nobody to signal; whatever was to be said, the policy is to leave it alone now.
+            self.note_ended_by_hand(&container).await?;
+            let _turn = container.turn.lock().await;
+            if self.forget_restart(&container) {
+                return Ok(());
+            }
+        }
+        let handle = container.handle().ok_or_else(|| not_running(&container, "kill"))?;
         if signal == Signal::KILL || Some(signal) == container.record().process.stop_signal.as_deref().and_then(|text| text.parse().ok()) {
             // A person ended it: the restart policy leaves it alone, as with dockerd.
             self.note_ended_by_hand(&container).await?;

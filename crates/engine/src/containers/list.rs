@@ -59,7 +59,7 @@ impl Engine {
             .containers
             .all()
             .into_iter()
-            .filter(|container| everything || container.state().is_alive())
+            .filter(|container| everything || container.state().is_going_on())
             .filter(|container| narrowed.lets(container, filters))
             .collect();
         found.sort_by_key(|container| std::cmp::Reverse((container.record().created, container.id)));
@@ -91,6 +91,11 @@ impl Narrowed {
         for status in filters.values("status") {
             if !["created", "running", "paused", "restarting", "removing", "exited", "dead"].contains(&status.as_str()) {
                 return Err(Error::invalid(format!("invalid filter 'status={status}'")));
+            }
+        }
+        for health in filters.values("health") {
+            if !["none", "starting", "healthy", "unhealthy"].contains(&health.as_str()) {
+                return Err(Error::invalid(format!("Unrecognised filter value for health: {health}")));
             }
         }
         let exited = filters
@@ -130,7 +135,7 @@ impl Narrowed {
             && any("volume", &|value| {
                 record.spec.host.mounts.iter().any(|mount| mount.target == value || mount.source.as_deref() == Some(value))
             })
-            && any("health", &|value| value == "none")
+            && any("health", &|value| record.health.as_ref().map_or("none", |health| health.status.word()) == value)
             && any("isolation", &|value| value == "default")
             && any("is-task", &|value| matches!(value, "false" | "0"))
             && any("publish", &|_| false)

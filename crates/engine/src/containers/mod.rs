@@ -7,6 +7,7 @@ mod attach;
 mod create;
 pub mod exec;
 mod files;
+mod health;
 mod inspect;
 mod kill;
 mod launch;
@@ -18,6 +19,7 @@ mod refuse;
 mod remove;
 mod rename;
 mod resolve;
+pub(crate) mod restart;
 pub mod spec;
 mod start;
 mod stop;
@@ -36,6 +38,7 @@ use tokio::sync::watch;
 pub use attach::{AttachOptions, Attachment, Input};
 pub use exec::{ExecSpec, ExecView};
 pub(crate) use files::NameSettings;
+pub use health::{Health, HealthResult, HealthStatus};
 pub use list::ContainerFilter;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use record::{ContainerRecord, ContainerSize, ContainerState, ContainerView, ResolvedProcess, StartFailure};
@@ -63,6 +66,8 @@ pub(crate) struct Container {
     lobby: attach::Lobby,
     /// Exec instances, for inspect.
     pub(crate) execs: Mutex<Vec<ExecId>>,
+    /// The restart policy's last wait in this life of the daemon.
+    last_wait: Mutex<std::time::Duration>,
     /// Held by whoever changes its life.
     pub(crate) turn: tokio::sync::Mutex<()>,
     /// Told to those who wait.
@@ -89,6 +94,7 @@ impl Container {
             ended: Mutex::default(),
             lobby: Mutex::default(),
             execs: Mutex::default(),
+            last_wait: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),
             milestones: watch::Sender::new(Milestones { exits: 0, last, removed: false }),
         }
@@ -192,7 +198,7 @@ impl Registry {
     }
 
     pub(crate) fn any_alive(&self) -> bool {
-        self.all().iter().any(|container| container.lock().state.is_alive())
+        self.all().iter().any(|container| container.lock().state.is_going_on())
     }
 
     /// The container that `text` means: a full id, a name (with or without its slash), or a unique prefix of an id.

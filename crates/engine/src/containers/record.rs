@@ -23,6 +23,9 @@ pub struct ContainerRecord {
     pub restart_count: u32,
     /// A person asked it to stop: `unless-stopped` leaves it alone.
     pub stopped_by_hand: bool,
+    /// What its health check has found, where it has one and was started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<super::Health>,
     /// When it last started, kept after it exited.
     pub started_at: Option<Timestamp>,
 }
@@ -40,6 +43,12 @@ pub struct ResolvedProcess {
     pub labels: std::collections::BTreeMap<String, String>,
     pub exposed_ports: std::collections::BTreeSet<shipway_model::Port>,
     pub volumes: std::collections::BTreeSet<String>,
+    /// The health check, request and image merged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<shipway_model::Healthcheck>,
+    /// The image's shell, for health checks; Docker's default when empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shell: Vec<String>,
 }
 
 impl ContainerRecord {
@@ -126,6 +135,11 @@ impl ContainerState {
     /// True while a process exists (running or paused).
     pub fn is_alive(&self) -> bool {
         self.pid().is_some()
+    }
+
+    /// True while it has a process or will have one again by its restart policy: what `ps` shows without -a.
+    pub fn is_going_on(&self) -> bool {
+        self.is_alive() || matches!(self, Self::Restarting { .. })
     }
 
     /// The exit code, where the process has ended.

@@ -40,7 +40,7 @@ impl Engine {
         if container.milestones.borrow().removed {
             return Ok(());
         }
-        if container.state().is_alive() {
+        if container.state().is_going_on() {
             if !options.force {
                 return Err(running(container));
             }
@@ -71,7 +71,10 @@ impl Engine {
 
     async fn kill_for_removal(&self, container: &Arc<Container>) -> Result<()> {
         container.change(|record| record.stopped_by_hand = true);
-        let Some(handle) = container.handle() else { return Ok(()) };
+        let Some(handle) = container.handle() else {
+            self.forget_restart(container);
+            return Ok(());
+        };
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;
         handle.kill_all().await;
@@ -121,7 +124,11 @@ impl Engine {
 /// dockerd's refusal, which clients show as it is.
 fn running(container: &Container) -> Error {
     let record = container.record();
-    let how = if matches!(record.state, ContainerState::Paused { .. }) { "paused" } else { "running" };
+    let how = match record.state {
+        ContainerState::Paused { .. } => "paused",
+        ContainerState::Restarting { .. } => "restarting",
+        _ => "running",
+    };
     Error::Conflict {
         reason: format!(
             "cannot remove container \"/{}\": container is {how}: stop the container before removing or force remove",

@@ -20,8 +20,19 @@ impl Engine {
         self.start_in_turn(&container).await
     }
 
-    /// Starts a container whose turn the caller holds.
+    /// Starts a container whose turn the caller holds, because a person asked for it: its restart policy begins anew.
     pub(crate) async fn start_in_turn(&self, container: &Arc<Container>) -> Result<()> {
+        if matches!(container.state(), ContainerState::Restarting { .. }) {
+            return Err(Error::Unchanged { reason: format!("container {} is already running", container.name()) });
+        }
+        if !container.state().is_alive() {
+            container.begin_anew();
+        }
+        self.start_again_in_turn(container).await
+    }
+
+    /// Starts a container whose turn the caller holds, because its restart policy asks for it.
+    pub(crate) async fn start_again_in_turn(&self, container: &Arc<Container>) -> Result<()> {
         match container.state() {
             ContainerState::Running { .. } => {
                 return Err(Error::Unchanged { reason: format!("container {} is already running", container.name()) });
@@ -83,7 +94,8 @@ impl Engine {
         let record = container.change(|record| {
             record.state = ContainerState::Running { pid: running.pid, started };
             record.started_at = Some(started);
-            record.stopped_by_hand = false;
+            let before = record.health.take();
+            record.health = super::health::is_checked(&record.process).then(|| super::Health::begin(before));
         });
         self.save_lazily(record);
         self.publish_container(container, "start", BTreeMap::new());

@@ -51,12 +51,12 @@ impl Engine {
 
     async fn stop(&self, container: &Arc<Container>, options: StopOptions) -> Result<()> {
         let _turn = container.turn.lock().await;
-        self.note_ended_by_hand(container).await?;
-        if let ContainerState::Restarting { code, finished } = container.state() {
-            // Between two lives: there is nothing to signal, only a wish to forget.
-            let state = ContainerState::Exited { code, finished, oom_killed: false, error: None };
-            self.save_lazily(container.change(|record| record.state = state));
-            container.milestones.send_modify(|now| now.exits += 1);
+        // At the daemon's own end nobody has judged the container: policies bring it back when the daemon is.
+        if !self.is_stopping() {
+            self.note_ended_by_hand(container).await?;
+        }
+        if self.forget_restart(container) {
+            self.publish_container(container, "stop", BTreeMap::new());
             return Ok(());
         }
         let Some(handle) = container.handle() else {
@@ -87,6 +87,24 @@ impl Engine {
         Ok(())
     }
 
+    /// Ends the wait between two lives of a container by its restart policy; false when it is not in one.
+    pub(super) fn forget_restart(&self, container: &Arc<Container>) -> bool {
+        let mut outcome = None;
+        let record = container.change(|record| {
+            if let ContainerState::Restarting { code, finished } = record.state {
+                record.state = ContainerState::Exited { code, finished, oom_killed: false, error: None };
+                outcome = Some(code);
+            }
+        });
+        let Some(code) = outcome else { return false };
+        self.save_lazily(record);
+        container.milestones.send_modify(|now| {
+            now.exits += 1;
+            now.last = super::WaitOutcome { code, error: None };
+        });
+        true
+    }
+
     /// Notes that a person ends this container, before it is ended: after a crash its restart policy must leave it alone.
     pub(super) async fn note_ended_by_hand(&self, container: &Arc<Container>) -> Result<()> {
         let record = container.change(|record| record.stopped_by_hand = true);
@@ -99,7 +117,8 @@ impl Engine {
 
     /// Stops every container within the configured time, all at once.
     pub(crate) async fn stop_all(&self) {
-        let stops = self.inner.containers.all().into_iter().filter(|container| container.state().is_alive()).map(|container| async move {
+        self.inner.stopping.store(true, std::sync::atomic::Ordering::Release);
+        let stops = self.inner.containers.all().into_iter().filter(|container| container.state().is_going_on()).map(|container| async move {
             let options = StopOptions { signal: None, timeout: Some(self.inner.config.shutdown_timeout) };
             if let Err(error) = self.stop(&container, options).await {
                 tracing::warn!(container = %container.id, %error, "cannot stop a container at shutdown");

@@ -63,6 +63,5 @@ impl WaitHandle {
 
 /// True while it has a process or will have one again by its restart policy.
 pub(super) fn is_going_on(container: &Container) -> bool {
-    let state = container.state();
-    state.is_alive() || matches!(state, super::ContainerState::Restarting { .. })
+    container.state().is_going_on()
 }

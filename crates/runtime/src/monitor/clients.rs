@@ -72,8 +72,9 @@ impl Monitor {
                 Some(ended) => self.finish(index, &Answer::Ended(ended)),
                 None => self.connections[index].role = Role::Waiting,
             },
-            Request::Signal { number, exec } => {
-                let answer = if self.signal(exec.as_deref(), number) { Answer::Done } else { gone() };
+            Request::Signal { number, exec, group } => {
+                let sent = if group { self.signal_group(exec.as_deref(), number) } else { self.signal(exec.as_deref(), number) };
+                let answer = if sent { Answer::Done } else { gone() };
                 self.finish(index, &answer);
             }
             Request::Resize { rows, cols, exec } => {

@@ -36,6 +36,7 @@ impl Monitor {
             Session::open(request.terminal, request.attach.stdin, self.devpts.as_fd(), request.program.uid).map_err(terminal_step)?;
         session.exec = Some(request.id);
         session.input_once = true;
+        session.tied = request.tied;
         let (ours, error_line) = socket::pair().map_err(terminal_step)?;
         session.starting = Some(ours);
         let mut handles = vec![error_line.as_fd()];

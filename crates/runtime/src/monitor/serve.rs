@@ -241,6 +241,16 @@ impl Monitor {
         }
     }
 
+    /// The same for everything in its process group: every program of ours leads a session of its own.
+    pub(super) fn signal_group(&self, exec: Option<&str>, number: i32) -> bool {
+        let Some(session) = self.find(exec).filter(|session| session.ended.is_none()) else { return false };
+        let signal = rustix::process::Signal::from_named_raw(number);
+        match (session.pid, signal) {
+            (Some(pid), Some(signal)) => rustix::process::kill_process_group(pid, signal).or_else(|_| rustix::process::kill_process(pid, signal)).is_ok(),
+            _ => false,
+        }
+    }
+
     pub(super) fn find(&self, exec: Option<&str>) -> Option<&Session> {
         self.sessions.values().find(|session| session.exec.as_deref() == exec)
     }
@@ -293,6 +303,11 @@ impl Monitor {
                 && wish.stdin
             {
                 self.client_input_ended(session);
+            }
+            if let Role::Attached { session, .. } = connection.role
+                && let Some(session) = self.sessions.get(&session).filter(|session| session.tied && session.ended.is_none())
+            {
+                self.signal_group(session.exec.as_deref(), libc_kill());
             }
         }
         let over = self.deadline.is_some();

@@ -35,6 +35,8 @@ pub(super) struct Session {
     pub(super) outputs: [Option<OwnedFd>; 2],
     pub(super) log: Option<Log>,
     pub(super) ended: Option<Ended>,
+    /// Kill its group when its client goes away.
+    pub(super) tied: bool,
     /// Where a program that is just starting would say why it cannot.
     pub(super) starting: Option<OwnedFd>,
 }

@@ -12,7 +12,7 @@ fn exec(number: u8, args: &[&str]) -> ExecSpec {
         env: vec!["PATH=/bin".to_owned()],
         ..ProcessSpec::default()
     };
-    ExecSpec { id: ExecId::from_random([number; 32]), process, attach: AttachOptions::OUTPUT, privileged: false }
+    ExecSpec { id: ExecId::from_random([number; 32]), process, attach: AttachOptions::OUTPUT, privileged: false, tied: false }
 }
 
 async fn finish(mut handle: ExecHandle) -> (i32, String, String) {

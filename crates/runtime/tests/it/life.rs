@@ -142,6 +142,7 @@ async fn a_container_outlives_the_daemon_and_is_adopted() {
         process: shipway_runtime::ProcessSpec { args: vec!["/bin/touch".to_owned(), "/tmp/go".to_owned()], ..Default::default() },
         attach: shipway_runtime::AttachOptions::NONE,
         privileged: false,
+        tied: false,
     };
     adopted.handle.exec(spec).await.expect("exec");
     let (rest, _) = drain(attachment).await;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 use shipway_engine::Engine;
-use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, NetworkMode};
+use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, HealthStatus, NetworkMode};
 use shipway_engine::values;
 use shipway_model::{MountKind, MountSpec, Port, Timestamp};
 use shipway_wire::containers::{
-    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, HostConfig, LogConfig,
+    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog, HealthcheckConfig, HostConfig, LogConfig,
     MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
 };
 use shipway_wire::{ApiVersion, lenient};
@@ -72,7 +72,7 @@ pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, ver
         size_root_fs: view.size.map_or(0, |size| signed(size.root)),
         labels: record.process.labels.clone(),
         state: record.state.word().to_owned(),
-        status: status(&record.state, now),
+        status: status(&record.state, record.health.as_ref().map(|health| health.status), now),
         host_config: SummaryHostConfig { network_mode, annotations: None },
         network_settings: Some(SummaryNetworkSettings { networks: networks(engine, record, version) }),
         mounts: record.spec.host.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).map(mount_point).collect(),
@@ -95,11 +95,15 @@ fn command(args: &[String]) -> String {
 }
 
 /// The sentence of `docker ps`.
-fn status(state: &ContainerState, now: Timestamp) -> String {
+fn status(state: &ContainerState, health: Option<HealthStatus>, now: Timestamp) -> String {
     let since = |moment: &Timestamp| shipway_model::duration::human_duration(now.since(*moment));
     match state {
         ContainerState::Created { .. } => "Created".to_owned(),
-        ContainerState::Running { started, .. } => format!("Up {}", since(started)),
+        ContainerState::Running { started, .. } => match health {
+            None => format!("Up {}", since(started)),
+            Some(HealthStatus::Starting) => format!("Up {} (health: starting)", since(started)),
+            Some(health) => format!("Up {} ({})", since(started), health.word()),
+        },
         ContainerState::Paused { started, .. } => format!("Up {} (Paused)", since(started)),
         ContainerState::Restarting { code, finished } => format!("Restarting ({code}) {} ago", since(finished)),
         ContainerState::Exited { code, finished, .. } => format!("Exited ({code}) {} ago", since(finished)),
@@ -131,7 +135,21 @@ fn state(view: &ContainerView) -> WireState {
         error,
         started_at: moment(record.started_at),
         finished_at: moment(view.finished_at),
-        health: None,
+        health: record.health.as_ref().map(health),
+    }
+}
+
+fn health(health: &shipway_engine::containers::Health) -> Health {
+    let result = |result: &shipway_engine::containers::HealthResult| HealthLog {
+        start: result.start.to_rfc3339_nano(),
+        end: result.end.to_rfc3339_nano(),
+        exit_code: i64::from(result.exit_code),
+        output: result.output.clone(),
+    };
+    Health {
+        status: health.status.word().to_owned(),
+        failing_streak: i64::from(health.failing_streak),
+        log: Some(health.log.iter().map(result).collect()),
     }
 }
 
@@ -153,6 +171,14 @@ fn config(record: &ContainerRecord) -> ContainerConfig {
     config.stdin_once = record.spec.stdin_once;
     config.exposed_ports =
         (!process.exposed_ports.is_empty()).then(|| process.exposed_ports.iter().map(|port| (port.to_string(), Map::new())).collect());
+    config.healthcheck = process.healthcheck.as_ref().map(|check| HealthcheckConfig {
+        test: (!check.test.is_empty()).then(|| check.test.clone()),
+        interval: check.interval,
+        timeout: check.timeout,
+        start_period: check.start_period,
+        start_interval: check.start_interval,
+        retries: check.retries,
+    });
     config.volumes = (!process.volumes.is_empty()).then(|| process.volumes.iter().map(|path| (path.clone(), Map::new())).collect());
     if let Some(signal) = &process.stop_signal {
         config.stop_signal.clone_from(signal);
@@ -261,7 +287,10 @@ mod tests {
             (ContainerState::Restarting { code: 1, finished: before(5) }, "Restarting (1) 5 seconds ago"),
             (ContainerState::Removing, "Removal In Progress"),
         ] {
-            assert_eq!(status(&state, now), words);
+            assert_eq!(status(&state, None, now), words);
         }
+        let up = ContainerState::Running { pid: 1, started: before(180) };
+        assert_eq!(status(&up, Some(HealthStatus::Starting), now), "Up 3 minutes (health: starting)");
+        assert_eq!(status(&up, Some(HealthStatus::Unhealthy), now), "Up 3 minutes (unhealthy)");
     }
 }
