@@ -60,7 +60,8 @@ fn a_wait_for_the_next_life_goes_on_after_the_daemon_was_killed() {
     let id = daemon.run_detached(&body);
     let before = eventually("a long wait", 20, || {
         let seen = inspect(&daemon, &id);
-        (seen["RestartCount"].as_i64() >= Some(5) && seen["State"]["Status"] == "restarting").then(|| seen["RestartCount"].as_i64().unwrap())
+        (seen["RestartCount"].as_i64() >= Some(5) && seen["State"]["Status"] == "restarting")
+            .then(|| seen["RestartCount"].as_i64().unwrap())
     });
     daemon.kill_9();
     daemon.restart();

@@ -226,7 +226,9 @@ impl ExecHandle {
 
     /// Sends it a signal.
     pub async fn signal(&self, signal: Signal) -> Result<(), Error> {
-        expect_done(attach::ask(&self.state_dir, &Request::Signal { number: signal.number(), exec: Some(self.id.clone()), group: false }).await?)
+        expect_done(
+            attach::ask(&self.state_dir, &Request::Signal { number: signal.number(), exec: Some(self.id.clone()), group: false }).await?,
+        )
     }
 
     /// Kills it and every process it has started that did not leave its process group.

@@ -118,12 +118,13 @@ impl Engine {
     /// Stops every container within the configured time, all at once.
     pub(crate) async fn stop_all(&self) {
         self.inner.stopping.store(true, std::sync::atomic::Ordering::Release);
-        let stops = self.inner.containers.all().into_iter().filter(|container| container.state().is_going_on()).map(|container| async move {
-            let options = StopOptions { signal: None, timeout: Some(self.inner.config.shutdown_timeout) };
-            if let Err(error) = self.stop(&container, options).await {
-                tracing::warn!(container = %container.id, %error, "cannot stop a container at shutdown");
-            }
-        });
+        let stops =
+            self.inner.containers.all().into_iter().filter(|container| container.state().is_going_on()).map(|container| async move {
+                let options = StopOptions { signal: None, timeout: Some(self.inner.config.shutdown_timeout) };
+                if let Err(error) = self.stop(&container, options).await {
+                    tracing::warn!(container = %container.id, %error, "cannot stop a container at shutdown");
+                }
+            });
         futures_util::future::join_all(stops).await;
     }
 }

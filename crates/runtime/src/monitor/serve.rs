@@ -246,7 +246,9 @@ impl Monitor {
         let Some(session) = self.find(exec).filter(|session| session.ended.is_none()) else { return false };
         let signal = rustix::process::Signal::from_named_raw(number);
         match (session.pid, signal) {
-            (Some(pid), Some(signal)) => rustix::process::kill_process_group(pid, signal).or_else(|_| rustix::process::kill_process(pid, signal)).is_ok(),
+            (Some(pid), Some(signal)) => {
+                rustix::process::kill_process_group(pid, signal).or_else(|_| rustix::process::kill_process(pid, signal)).is_ok()
+            }
             _ => false,
         }
     }

@@ -8,8 +8,9 @@ use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView,
 use shipway_engine::values;
 use shipway_model::{MountKind, MountSpec, Port, Timestamp};
 use shipway_wire::containers::{
-    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog, HealthcheckConfig, HostConfig, LogConfig,
-    MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
+    ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog,
+    HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig,
+    SummaryNetworkSettings,
 };
 use shipway_wire::{ApiVersion, lenient};
 
