@@ -13,6 +13,7 @@ fn inspect(daemon: &Daemon, id: &str) -> Value {
 
 fn actions(daemon: &Daemon, id: &str) -> Vec<String> {
     let filters = shipway_testkit::escape(&json!({"container": [id]}).to_string());
+    #[allow(clippy::disallowed_methods)]
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 1;
     let answer = daemon.call("GET", &format!("/events?since=1&until={now}&filters={filters}"), &Value::Null).fine();
     answer.text().lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["Action"].as_str().unwrap().to_owned()).collect()
