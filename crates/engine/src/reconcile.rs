@@ -55,6 +55,10 @@ impl Engine {
             ContainerState::Running { .. } | ContainerState::Paused { .. } | ContainerState::Restarting { .. } => {}
             // A start that was under way may have got as far as a process.
             ContainerState::Created { .. } | ContainerState::Exited { .. } => {
+                // Its rows outlived a power cut that its folders did not.
+                if record.spec.host.auto_remove && !self.inner.store.active_is_whole(&record.id.to_string()) {
+                    return self.finish_removal(container);
+                }
                 if !self.state_dir(record.id).exists() {
                     return;
                 }

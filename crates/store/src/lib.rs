@@ -3,7 +3,7 @@
 //! **Lives here**: blobs, layers and snapshots, images and their names, cache records, leases, holds, volumes, collection, save and load, fsck.
 //! **Never here**: HTTP, processes, Dockerfiles, mounting (the paths to mount are handed out, `runtime` mounts them).
 //! **Nouns**: `Store`, `Layer`, `ActiveSnapshot`, `Tree`, `Image`, `CacheRecord`, `Lease`, `Hold`, `Volume`.
-//! **Invariants**: no row is durable before the bytes it speaks of; what `Store::publish` acknowledged survives a power cut; a digest once stored is
+//! **Invariants**: no row is durable before the bytes it speaks of (but those of `publish_until_reboot`); what `Store::publish` acknowledged survives a power cut; a digest once stored is
 //! never rewritten; two layers never have the same diff id; only what no image, hold, cache record, lease or unpublished work reaches is deleted, rows first.
 //! **Start reading at**: `layout.rs` (the drawing of the disk), then `publish.rs`, `snapshots.rs` and `collect.rs`.
 

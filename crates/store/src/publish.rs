@@ -26,7 +26,7 @@ use crate::blobs::BLOBS;
 use crate::layers::LAYERS;
 use crate::memory::{PendingItem, Shared};
 use crate::open::{Inner, Store};
-use crate::snapshots::KEPT;
+use crate::snapshots::{KEPT, KeptRecord, KeptSnapshot};
 use crate::{Error, Result};
 
 /// Background publishes come this long after the first request for one: the publish that ends a build nearly always comes first, and then there is
@@ -55,6 +55,30 @@ impl Store {
         })?;
         fault::point("store.publish.committed");
         Ok(value)
+    }
+
+    /// Runs `f` in a transaction that outlives this process but not a power cut, and writes the rows of the snapshots `kept` with it: for what ends with
+    /// the machine anyway, a container that removes itself.
+    ///
+    /// After a power cut the rows may be there without the folders; whoever reads them at boot removes them.
+    ///
+    /// # Cost
+    /// No sync.
+    pub fn publish_until_reboot<T: Send + 'static>(
+        &self,
+        kept: &KeptSnapshot,
+        f: impl FnOnce(&mut WriteTxn<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let shared = Arc::clone(self.shared());
+        let (id, record) = (kept.id.clone(), KeptRecord { parents: kept.parents.clone() });
+        self.db().write_lazy(move |txn| {
+            txn.put(&KEPT, &id, &record)?;
+            txn.on_commit(move || {
+                let mut memory = shared.write();
+                memory.pending.items.retain(|_, item| !matches!(item, PendingItem::Kept(name, _) if *name == id));
+            });
+            f(txn)
+        })
     }
 
     /// Publishes what is pending in the background, two seconds from now. For work that is worth keeping but was promised to nobody.

@@ -166,10 +166,16 @@ impl Store {
         Ok(in_rows || known)
     }
 
-    /// Removes the kept snapshot `id`: its row durably, then its folder in the background; false when there was none.
+    /// Removes the kept snapshot `id`: its row, then its folder in the background; false when there was none. Nothing is synced: after a power cut
+    /// it may be back, and its owner is not, so boot removes it again.
     pub fn remove_active(&self, id: &str) -> Result<bool> {
         let (store, id) = (self.clone(), id.to_owned());
-        self.db().write(move |txn| store.forget_active(txn, &id))
+        self.db().write_lazy(move |txn| store.forget_active(txn, &id))
+    }
+
+    /// Whether the folders of the kept snapshot `id` are there; they may not be after a power cut, see [`Store::publish_until_reboot`].
+    pub fn active_is_whole(&self, id: &str) -> bool {
+        self.shared().layout.active(id).join("upper").is_dir()
     }
 }
 
@@ -218,9 +224,14 @@ impl ActiveSnapshot {
     }
 
     /// Keeps the folder beyond this handle: its row is written by the next publish, which is the one that makes the container visible.
-    pub fn keep(mut self) -> KeptSnapshot {
-        let kept = KeptRecord { parents: self.parents.clone() };
+    pub fn keep(self) -> KeptSnapshot {
         self.shared.mark_dirty();
+        self.keep_until_reboot()
+    }
+
+    /// As [`ActiveSnapshot::keep`], for a snapshot that a power cut may take: no publish waits for its folders.
+    pub fn keep_until_reboot(mut self) -> KeptSnapshot {
+        let kept = KeptRecord { parents: self.parents.clone() };
         let mut memory = self.shared.write();
         memory.kept.insert(self.id.clone(), kept.clone());
         memory.pending.push(PendingItem::Kept(self.id.clone(), kept));

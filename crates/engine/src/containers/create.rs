@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, env};
+use shipway_state::WriteTxn;
 use shipway_store::PrepareOptions;
 
 use super::spec::{CreateSpec, Created};
@@ -20,10 +21,11 @@ impl Engine {
     /// `NoSuchImage`; `Conflict` when the name is taken; `Invalid`; `NotSupportedYet` for options this version does not know.
     ///
     /// # Durability
-    /// When this answers, the container survives a power cut: one transaction with its name and its hold on the image's layers.
+    /// When this answers, the container survives a power cut: one transaction with its name and its hold on the image's layers. One that removes
+    /// itself (`--rm`) survives the death of the daemon only, because boot would remove it anyway.
     ///
     /// # Cost
-    /// Two folders, one row, one sync of the log.
+    /// Two folders, one row, one sync of the filesystem and one of the log; none with `--rm`.
     pub async fn create_container(&self, spec: CreateSpec) -> Result<Created> {
         super::refuse::refuse(&spec)?;
         let image = self.resolve_image(&spec.image)?;
@@ -80,13 +82,20 @@ impl Engine {
                 return Err(Error::NoSuchImage { name: record.spec.image.clone(), nearest: Vec::new() });
             }
             let name = record.id.to_string();
-            store.prepare(&record.layers, PrepareOptions { name: Some(name.clone()), lease: None })?.keep();
+            let snapshot = store.prepare(&record.layers, PrepareOptions { name: Some(name.clone()), lease: None })?;
             let (held, id) = (store.clone(), record.id);
-            let stored = store.publish(move |txn| {
+            let removes_itself = record.spec.host.auto_remove;
+            let rows = move |txn: &mut WriteTxn<'_>| {
                 held.hold(txn, &hold_name(id), &record.layers, Some(record.image))?;
                 txn.put(&CONTAINERS, &id, &record)?;
                 Ok(())
-            });
+            };
+            let stored = if removes_itself {
+                store.publish_until_reboot(&snapshot.keep_until_reboot(), rows)
+            } else {
+                snapshot.keep();
+                store.publish(rows)
+            };
             if stored.is_err() {
                 store.remove_active(&name)?;
             }

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use shipway_state::WriteTxn;
+
 use super::create::hold_name;
 use super::{CONTAINERS, Container, ContainerState};
 use crate::{Engine, Error, Result, blocking};
@@ -25,7 +27,7 @@ impl Engine {
     /// `Conflict` when it runs and `force` was not given.
     ///
     /// # Durability
-    /// One transaction removes the record; folders go behind it and are found again after a crash.
+    /// One transaction removes the record (durably, unless the container was to remove itself); folders go behind it and are found again after a crash.
     pub async fn remove_container(&self, name: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
             return Err(Error::NotSupportedYet { what: "removing a link".to_owned() });
@@ -48,13 +50,16 @@ impl Engine {
         }
         container.change(|record| record.state = ContainerState::Removing);
         let (store, id) = (self.inner.store.clone(), container.id);
+        let removes_itself = container.record().spec.host.auto_remove;
         let removed = blocking::files(move || {
             let inside = store.clone();
-            store.publish(move |txn| {
+            let rows = move |txn: &mut WriteTxn<'_>| -> shipway_store::Result<()> {
                 inside.release(txn, &hold_name(id))?;
                 txn.remove(&CONTAINERS, &id)?;
                 Ok(())
-            })?;
+            };
+            // A container that removes itself and is back after a power cut is removed at boot, so its removal need not wait for the disk.
+            if removes_itself { store.db().write_lazy(rows)? } else { store.publish(rows)? }
             Ok(())
         })
         .await;
