@@ -1,11 +1,15 @@
 //! From the upper folder of an overlay to a layer: one pass that reads every file once and gives tar bytes, `diff_id` and content index.
 //!
+//! A layer may lie in two folders, its own holding only what differs from the other one's (a *patch* and its *base*, see the store): they are read as
+//! the one tree that overlayfs shows of them.
+//!
 //! What must stay true: the same tree with the same whole-second times gives the same tar bytes, on any machine and with any number of threads; nothing
 //! of the upper folder is followed or opened but regular files and folders; a file that changes size while it is read is an error.
 //!
 //! Reading, BLAKE3 and the tar itself run on the caller's thread, SHA-256 on another one, because it alone is slower than all the rest. Who wants the
 //! bytes on the disk soon is shown each large file before it is read, so that the disk works while we hash.
 
+mod level;
 mod sink;
 
 use std::collections::HashMap;
@@ -16,7 +20,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::OFlags;
 use shipway_model::digest::DiffId;
-use shipway_sys::path::{Dir, DirEntry, FileKind, Metadata, Root, Time};
+use shipway_sys::path::{Dir, FileKind, Metadata, Root, Time};
 use shipway_sys::xattr;
 
 use crate::Error;
@@ -25,6 +29,7 @@ use crate::index::{IndexEntry, LayerIndex, Node};
 use crate::tar::{Entry, EntryKind, TarWriter};
 use crate::tree::join;
 use crate::whiteout;
+use level::{Level, Merged};
 use sink::HashingSink;
 
 /// From this size a file is shown to the caller before it is read.
@@ -53,38 +58,38 @@ pub struct Scanned {
     pub index: LayerIndex,
 }
 
-/// Reads the upper folder `upper` and tells what layer it is; the tar bytes are hashed and dropped.
+/// Reads `folders`, the uppermost first, and tells what layer they are together; the tar bytes are hashed and dropped.
 ///
 /// # Errors
 /// `Changed` when somebody still writes; `Unsupported` for a folder moved with `redirect_dir` or a file without data (`metacopy`); `Sys`.
 ///
 /// # Cost
 /// Every byte is read once; the time is that of SHA-256 (350 MB/s without SHA instructions).
-pub fn commit_scan(upper: &Root, options: &ScanOptions) -> Result<Scanned, Error> {
-    commit_scan_showing(upper, options, &mut |_| {})
+pub fn commit_scan(folders: &[Root], options: &ScanOptions) -> Result<Scanned, Error> {
+    commit_scan_showing(folders, options, &mut |_| {})
 }
 
 /// As [`commit_scan`], showing every large file (4 MiB or more) before it is read, for the caller to have its pages written meanwhile.
-pub fn commit_scan_showing(upper: &Root, options: &ScanOptions, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
-    scan(upper, options, &mut std::io::sink(), large)
+pub fn commit_scan_showing(folders: &[Root], options: &ScanOptions, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
+    scan(folders, options, &mut std::io::sink(), large)
 }
 
-/// Writes the tar that [`commit_scan`] has hashed, from the same folder.
+/// Writes the tar that [`commit_scan`] has hashed, from the same folders.
 ///
 /// # Errors
-/// `Corrupt` when the folder is no longer what `index` says; the output is then worthless. `Write`.
-pub fn write_layer_tar(upper: &Root, index: &LayerIndex, options: &ScanOptions, out: &mut dyn Write) -> Result<DiffId, Error> {
-    let scanned = scan(upper, options, out, &mut |_| {})?;
+/// `Corrupt` when the folders are no longer what `index` says; the output is then worthless. `Write`.
+pub fn write_layer_tar(folders: &[Root], index: &LayerIndex, options: &ScanOptions, out: &mut dyn Write) -> Result<DiffId, Error> {
+    let scanned = scan(folders, options, out, &mut |_| {})?;
     if scanned.index.digest() != index.digest() {
         return Err(Error::Corrupt { what: "layer folder", problem: "its content differs from its index".to_owned() });
     }
     Ok(scanned.diff_id)
 }
 
-fn scan(upper: &Root, options: &ScanOptions, out: &mut dyn Write, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
+fn scan(folders: &[Root], options: &ScanOptions, out: &mut dyn Write, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
     let mut scan =
         Scan { tar: TarWriter::new(HashingSink::new(out)), newest: options.newest, index: Vec::new(), inodes: HashMap::new(), large };
-    scan.root(upper)?;
+    scan.root(folders)?;
     let (sink, tar_size) = scan.tar.finish()?;
     let diff_id = DiffId(sink.finish()?);
     let index = LayerIndex::new(scan.index)?;
@@ -101,13 +106,6 @@ struct Scan<'a> {
     large: &'a mut dyn FnMut(&File),
 }
 
-/// A folder being walked.
-struct Level {
-    dir: Dir,
-    path: Vec<u8>,
-    left: std::vec::IntoIter<DirEntry>,
-}
-
 /// Attributes of one inode, those of overlayfs understood and taken out.
 struct Attributes {
     kept: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
@@ -115,17 +113,17 @@ struct Attributes {
 }
 
 impl Scan<'_> {
-    fn root(&mut self, upper: &Root) -> Result<(), Error> {
-        let mut top = upper.top()?;
-        let found = shipway_sys::path::metadata(&top)?;
-        let attributes = attributes(&top, b"")?;
+    fn root(&mut self, folders: &[Root]) -> Result<(), Error> {
+        let tops = folders.iter().map(Root::top).collect::<Result<Vec<_>, _>>()?;
+        let Some(top) = tops.first() else { return Err(Error::Corrupt { what: "layer", problem: "it has no folder".to_owned() }) };
+        let found = shipway_sys::path::metadata(top)?;
+        let attributes = attributes(top, b"")?;
         self.note(Vec::new(), Node::Directory { opaque: attributes.opaque }, &found, attributes.kept);
         // The root of a layer has no entry of its own in a tar, but may hide what is below.
         if attributes.opaque {
             self.mark(whiteout::OPAQUE.to_vec())?;
         }
-        let left = top.first_entries()?.into_iter();
-        let mut levels = vec![Level { dir: top, path: Vec::new(), left }];
+        let mut levels = vec![Level::of(tops, Vec::new())?];
         while let Some(level) = levels.last_mut() {
             let Some(entry) = level.left.next() else {
                 levels.pop();
@@ -134,8 +132,8 @@ impl Scan<'_> {
             let path = join(&level.path, entry.name.as_bytes());
             // The listing says which are files; those are opened without being looked at before.
             if entry.kind == FileKind::Regular {
-                self.file(&level.dir, &entry.name, path)?;
-            } else if let Some(below) = self.visit(&level.dir, &entry.name, path)? {
+                self.file(&level.dirs[entry.at], &entry.name, path)?;
+            } else if let Some(below) = self.visit(level, &entry, path)? {
                 levels.push(below);
             }
         }
@@ -143,15 +141,19 @@ impl Scan<'_> {
     }
 
     /// Puts one thing into the tar and the index; gives the level below a folder.
-    fn visit(&mut self, dir: &Dir, name: &OsStr, path: Vec<u8>) -> Result<Option<Level>, Error> {
+    fn visit(&mut self, level: &Level, entry: &Merged, path: Vec<u8>) -> Result<Option<Level>, Error> {
+        let (dir, name) = (&level.dirs[entry.at], entry.name.as_os_str());
         let found = dir.stat(name)?;
         match found.kind {
-            FileKind::Directory => return self.folder(dir.open_dir(name)?, path, &found).map(Some),
+            FileKind::Directory => return self.folder(level.open(entry)?, path, &found).map(Some),
             FileKind::Regular => self.file(dir, name, path)?,
             FileKind::CharDevice if whiteout::is_overlay_whiteout(&found) => {
-                let gone = join(crate::index::parent(&path), &[whiteout::PREFIX, name.as_bytes()].concat());
-                self.mark(gone)?;
-                self.index.push(IndexEntry::new(path, Node::Whiteout, 0));
+                // One that hides something of the layer's other folder says nothing about the layers below.
+                if !entry.covers {
+                    let gone = join(crate::index::parent(&path), &[whiteout::PREFIX, name.as_bytes()].concat());
+                    self.mark(gone)?;
+                    self.index.push(IndexEntry::new(path, Node::Whiteout, 0));
+                }
             }
             FileKind::Symlink => {
                 let target = dir.read_link(name)?.as_bytes().to_vec();
@@ -166,17 +168,17 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    fn folder(&mut self, mut dir: Dir, path: Vec<u8>, found: &Metadata) -> Result<Level, Error> {
-        let attributes = attributes(&dir, &path)?;
+    fn folder(&mut self, mut dirs: Vec<Dir>, path: Vec<u8>, found: &Metadata) -> Result<Level, Error> {
+        let attributes = attributes(&dirs[0], &path)?;
         let mut entry = self.entry([path.as_slice(), b"/"].concat(), EntryKind::Directory, found);
         entry.xattrs.clone_from(&attributes.kept);
         self.tar.start(&entry)?;
         if attributes.opaque {
             self.mark(join(&path, whiteout::OPAQUE))?;
+            dirs.truncate(1);
         }
         self.note(path.clone(), Node::Directory { opaque: attributes.opaque }, found, attributes.kept);
-        let left = dir.first_entries()?.into_iter();
-        Ok(Level { dir, path, left })
+        Level::of(dirs, path)
     }
 
     fn file(&mut self, dir: &Dir, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {

@@ -282,6 +282,6 @@ pub(crate) fn parent(path: &[u8]) -> &[u8] {
 }
 
 /// True for `folder` itself and what is below it.
-pub(crate) fn is_within(path: &[u8], folder: &[u8]) -> bool {
+pub fn is_within(path: &[u8], folder: &[u8]) -> bool {
     folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
 }

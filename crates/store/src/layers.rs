@@ -1,6 +1,7 @@
 //! Committed layers: what is known of each, and their content indexes.
 //!
-//! A layer is a folder in overlay form that never changes again. Its id is random and ours alone; its `diff_id` is what images name it by.
+//! A layer is a folder in overlay form that never changes again. Its id is random and ours alone; its `diff_id` is what images name it by. When only little
+//! differs from another layer it may be a *patch*: its folder has the difference and lies over that other layer's, its *base*, which is never a patch.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -10,8 +11,11 @@ use serde::{Deserialize, Serialize};
 use shipway_archive::index::LayerIndex;
 use shipway_model::{DiffId, LayerId, Timestamp};
 use shipway_state::Table;
+use shipway_sys::path::Root;
 
 use crate::error::Doing as _;
+use crate::layout::Layout;
+use crate::memory::Memory;
 use crate::open::Store;
 use crate::{Error, Result};
 
@@ -69,6 +73,8 @@ pub struct Layer {
     pub newest: Option<i64>,
     /// Length of its index file, for the cheap check at start.
     pub index_size: u64,
+    /// The layer its folder has only the difference to. It lives as long as this one.
+    pub base: Option<LayerId>,
 }
 
 /// A layer as its row has it.
@@ -84,6 +90,8 @@ pub(crate) struct LayerRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     newest: Option<i64>,
     index_size: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    base: Option<LayerId>,
 }
 
 impl Layer {
@@ -98,6 +106,7 @@ impl Layer {
             tar: self.tar,
             newest: self.newest,
             index_size: self.index_size,
+            base: self.base,
         }
     }
 
@@ -115,6 +124,7 @@ impl Layer {
             tar: record.tar,
             newest: record.newest,
             index_size: record.index_size,
+            base: record.base,
         })
     }
 }
@@ -168,18 +178,29 @@ impl Store {
 
     /// Folders of a stack of layers, top first, as overlayfs and `runtime::RootFs` want them.
     pub fn mount_of(&self, parents: &[LayerId]) -> Vec<PathBuf> {
-        parents.iter().rev().map(|layer| self.shared().layout.diff(layer)).collect()
+        let memory = self.shared().read();
+        parents.iter().rev().flat_map(|layer| folders(&self.shared().layout, &memory, layer)).collect()
     }
 
-    /// Folder of one layer.
-    pub fn diff_dir(&self, layer: &LayerId) -> PathBuf {
-        self.shared().layout.diff(layer)
+    /// Folders of one layer, the uppermost first: its own, and that of its base when it is a patch.
+    pub fn folders_of(&self, layer: &LayerId) -> Vec<PathBuf> {
+        folders(&self.shared().layout, &self.shared().read(), layer)
+    }
+
+    /// Opens [`Store::folders_of`].
+    pub(crate) fn roots_of(&self, layer: &LayerId) -> Result<Vec<Root>> {
+        self.folders_of(layer).iter().map(|folder| Root::open(folder).doing(|| format!("open {folder:?}"))).collect()
     }
 
     /// Every layer, in no order.
     pub fn layers(&self) -> Vec<Arc<Layer>> {
         self.shared().read().layers.values().cloned().collect()
     }
+}
+
+fn folders(layout: &Layout, memory: &Memory, layer: &LayerId) -> Vec<PathBuf> {
+    let base = memory.layers.get(layer).and_then(|known| known.base);
+    std::iter::once(*layer).chain(base).map(|layer| layout.diff(&layer)).collect()
 }
 
 /// Decoded indexes, the least recently used dropped first.

@@ -166,6 +166,8 @@ impl Memory {
                 PendingItem::Blob(..) => {}
             }
         }
+        let bases: Vec<LayerId> = reached.iter().filter_map(|id| self.layers.get(id)?.base).collect();
+        reached.extend(bases);
         reached
     }
 

@@ -293,6 +293,12 @@ fn find_damage(layout: &Layout, memory: &mut Memory) -> Result<()> {
             memory.damaged.insert(*id, reason);
         }
     }
+    let sound = |id: &LayerId| memory.layers.contains_key(id) && !memory.damaged.contains_key(id);
+    let baseless: Vec<(LayerId, LayerId)> =
+        memory.layers.values().filter_map(|layer| Some((layer.id, layer.base.filter(|base| !sound(base))?))).collect();
+    for (id, base) in baseless {
+        memory.damaged.entry(id).or_insert_with(|| format!("layer {base}, from which it differs, is missing or damaged"));
+    }
     Ok(())
 }
 

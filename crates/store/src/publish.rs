@@ -19,6 +19,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use shipway_model::LayerId;
 use shipway_state::WriteTxn;
 use shipway_sys::durable::fault;
 
@@ -159,6 +160,18 @@ fn discard_pending(shared: &Shared, newest: u64) {
             PendingItem::Kept(..) => {}
         }
         memory.pending.items.remove(&number);
+    }
+    // A patch made since then on a layer that is gone now.
+    let orphans: Vec<LayerId> = memory
+        .layers
+        .values()
+        .filter(|layer| layer.base.is_some_and(|base| !memory.layers.contains_key(&base)))
+        .map(|layer| layer.id)
+        .collect();
+    for id in orphans {
+        memory.remove_layer(&id);
+        memory.pending.items.retain(|_, item| !matches!(item, PendingItem::Layer(layer) if layer.id == id));
+        shared.trash.take_or_log(&shared.layout.layer(&id));
     }
 }
 

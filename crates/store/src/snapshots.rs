@@ -189,10 +189,26 @@ impl ActiveSnapshot {
     ///
     /// # Cost
     /// One read of every changed file, at the speed of SHA-256; one rename. The disk begins to write large files meanwhile.
-    pub fn commit(mut self, options: CommitOptions) -> Result<Arc<Layer>> {
-        let root = Root::open(&self.upper).doing(|| format!("open {:?}", self.upper))?;
+    pub fn commit(self, options: CommitOptions) -> Result<Arc<Layer>> {
+        self.commit_over(None, options)
+    }
+
+    /// As [`ActiveSnapshot::commit`] for a snapshot that has only the difference to the layer `base`, of which the caller has a lease: the layer is what
+    /// overlayfs shows of the one over the other.
+    ///
+    /// # Errors
+    /// `Invalid` when `base` is a patch itself.
+    pub fn commit_over(mut self, base: Option<LayerId>, options: CommitOptions) -> Result<Arc<Layer>> {
+        let mut folders = vec![Root::open(&self.upper).doing(|| format!("open {:?}", self.upper))?];
+        if let Some(base) = base {
+            if self.shared.read().need_layer(&base)?.base.is_some() {
+                return Err(Error::invalid("base of a layer", "it is a patch itself"));
+            }
+            let folder = self.shared.layout.diff(&base);
+            folders.push(Root::open(&folder).doing(|| format!("open {folder:?}"))?);
+        }
         let writeback = &self.shared.writeback;
-        let scanned = commit_scan_showing(&root, &ScanOptions { newest: options.newest }, &mut |large| writeback.soon(large))?;
+        let scanned = commit_scan_showing(&folders, &ScanOptions { newest: options.newest }, &mut |large| writeback.soon(large))?;
         fault::point("store.commit.scanned");
         let index = scanned.index.encode();
         let layer = Layer {
@@ -206,6 +222,7 @@ impl ActiveSnapshot {
             tar: TarSource::Written,
             newest: options.newest,
             index_size: index.len() as u64,
+            base,
         };
         let folder = self.shared.layout.active(&self.id);
         let id = layer.id;

@@ -30,8 +30,9 @@ pub struct Tree {
 /// Where one layer of the stack is.
 struct Place {
     id: LayerId,
-    folder: PathBuf,
-    root: OnceLock<Root>,
+    /// Uppermost first.
+    folders: Vec<PathBuf>,
+    roots: OnceLock<Vec<Root>>,
 }
 
 impl Store {
@@ -39,7 +40,7 @@ impl Store {
     pub fn tree(&self, layers: &[LayerId]) -> Result<Tree> {
         let indexes = layers.iter().map(|layer| self.layer_index(layer)).collect::<Result<Vec<_>>>()?;
         let places: Vec<Place> =
-            layers.iter().map(|layer| Place { id: *layer, folder: self.diff_dir(layer), root: OnceLock::new() }).collect();
+            layers.iter().map(|layer| Place { id: *layer, folders: self.folders_of(layer), roots: OnceLock::new() }).collect();
         Ok(Tree { view: Arc::new(view::Tree::new(indexes)), layers: places.into() })
     }
 }
@@ -57,13 +58,20 @@ impl Tree {
     /// The layer that `path` (clean and relative, no symlink followed) is seen from, and where it lies on the disk; for hard-linking it elsewhere.
     pub fn layer_path(&self, path: &Path) -> Option<(LayerId, PathBuf)> {
         let place = &self.layers[self.view.origin(path.as_os_str().as_bytes())?];
-        Some((place.id, place.folder.join(path)))
+        Some((place.id, place.folders[place.holding(path).ok()?].join(path)))
     }
 
     /// A handle on the folder of the layer that `path` is seen from, beneath which `path` names the same thing.
     pub fn layer_root(&self, path: &Path) -> Result<&Root> {
         let number = self.view.origin(path.as_os_str().as_bytes()).ok_or_else(|| Error::not_found("file", path.display()))?;
-        self.layers[number].root()
+        let place = &self.layers[number];
+        Ok(&place.roots()?[place.holding(path)?])
+    }
+
+    /// The folder beneath which `path` (clean and relative, no symlink followed) lies.
+    pub fn folder_holding(&self, path: &Path) -> Option<&Path> {
+        let place = &self.layers[self.view.origin(path.as_os_str().as_bytes())?];
+        Some(&place.folders[place.holding(path).ok()?])
     }
 
     /// The layers, bottom first.
@@ -78,12 +86,23 @@ impl Tree {
 }
 
 impl Place {
-    fn root(&self) -> Result<&Root> {
-        if let Some(root) = self.root.get() {
-            return Ok(root);
+    fn roots(&self) -> Result<&[Root]> {
+        if let Some(roots) = self.roots.get() {
+            return Ok(roots);
         }
-        let root = Root::open(&self.folder).doing(|| format!("open {:?}", self.folder))?;
-        Ok(self.root.get_or_init(|| root))
+        let open = |folder: &PathBuf| Root::open(folder).doing(|| format!("open {folder:?}"));
+        let roots = self.folders.iter().map(open).collect::<Result<Vec<_>>>()?;
+        Ok(self.roots.get_or_init(|| roots))
+    }
+
+    /// Which of the folders has `path`, which the index of the layer has.
+    fn holding(&self, path: &Path) -> Result<usize> {
+        let last = self.folders.len() - 1;
+        if last == 0 {
+            return Ok(0);
+        }
+        let roots = self.roots()?;
+        Ok((0..last).find(|at| roots[*at].lstat(path).is_ok()).unwrap_or(last))
     }
 }
 

@@ -142,6 +142,7 @@ impl Store {
             tar,
             newest: None,
             index_size: index.len() as u64,
+            base: None,
         };
         fault::point("store.unpack.unpacked");
         let layer = install(self.shared(), folder, "diff", &index, layer, request.lease.as_ref())?;

@@ -372,7 +372,7 @@ fn sparse_files_of_all_four_forms() {
 fn blake3(bytes: &[u8]) -> Box<[u8; 32]> {
     let ground = Ground::new();
     std::fs::write(ground.path("x"), bytes).expect("write");
-    let scanned = shipway_archive::diff::commit_scan(&ground.root, &Default::default()).expect("scan");
+    let scanned = shipway_archive::diff::commit_scan(std::slice::from_ref(&ground.root), &Default::default()).expect("scan");
     match scanned.index.lookup(b"x").expect("x").node {
         shipway_archive::index::Node::File { content, .. } => Box::new(content),
         _ => unreachable!("a file was written"),

@@ -34,16 +34,16 @@ fn furnished() -> Ground {
 fn a_layer_is_told_the_same_every_time_and_its_tar_unpacks_to_the_same_layer() {
     let ground = furnished();
     let options = ScanOptions::default();
-    let scanned = commit_scan(&ground.root, &options).expect("scan");
+    let scanned = commit_scan(std::slice::from_ref(&ground.root), &options).expect("scan");
     let mut tar = Vec::new();
-    assert_eq!(write_layer_tar(&ground.root, &scanned.index, &options, &mut tar).expect("tar"), scanned.diff_id);
+    assert_eq!(write_layer_tar(std::slice::from_ref(&ground.root), &scanned.index, &options, &mut tar).expect("tar"), scanned.diff_id);
     assert_eq!(scanned.tar_size, tar.len() as u64);
     assert_eq!(scanned.diff_id.0, shipway_model::digest::Digest::sha256_of(&tar));
     assert_eq!(scanned.content_size, 11, "seven bytes in files, four in the target of a link");
 
     let copy = Ground::new();
     let summary = copy.layer(&tar).expect("unpack");
-    let again = commit_scan(&copy.root, &options).expect("scan");
+    let again = commit_scan(std::slice::from_ref(&copy.root), &options).expect("scan");
     assert_eq!(summary.index, again.index);
     assert_eq!(summary.index.digest(), scanned.index.digest());
     assert_eq!(again.diff_id, scanned.diff_id);
@@ -63,10 +63,11 @@ fn large_and_small_bodies_keep_their_bytes_across_buffers() {
     }
     let mut shown = 0;
     let options = ScanOptions::default();
-    let scanned = shipway_archive::diff::commit_scan_showing(&ground.root, &options, &mut |_| shown += 1).expect("scan");
+    let scanned =
+        shipway_archive::diff::commit_scan_showing(std::slice::from_ref(&ground.root), &options, &mut |_| shown += 1).expect("scan");
     assert_eq!(shown, 1, "one file has 4 MiB or more");
     let mut tar = Vec::new();
-    write_layer_tar(&ground.root, &scanned.index, &options, &mut tar).expect("tar");
+    write_layer_tar(std::slice::from_ref(&ground.root), &scanned.index, &options, &mut tar).expect("tar");
     assert_eq!(scanned.diff_id.0, shipway_model::digest::Digest::sha256_of(&tar));
     assert_eq!(scanned.tar_size, tar.len() as u64);
     let copy = Ground::new();
@@ -77,8 +78,8 @@ fn large_and_small_bodies_keep_their_bytes_across_buffers() {
 fn the_tar_has_dockers_form() {
     let ground = furnished();
     let mut tar = Vec::new();
-    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
-    write_layer_tar(&ground.root, &scanned.index, &ScanOptions::default(), &mut tar).expect("tar");
+    let scanned = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
+    write_layer_tar(std::slice::from_ref(&ground.root), &scanned.index, &ScanOptions::default(), &mut tar).expect("tar");
     let all = read_all(&tar).expect("read");
     let names: Vec<String> = all
         .iter()
@@ -110,24 +111,25 @@ fn the_tar_has_dockers_form() {
 #[test]
 fn times_do_not_enter_the_index_and_can_be_capped_in_the_tar() {
     let ground = furnished();
-    let before = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let before = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
     let link = ground.root.top().expect("top").handle(OsStr::new("sym")).expect("handle");
     set_times(&link, Time { seconds: 1, nanoseconds: 0 }).expect("times");
-    let after = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let after = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
     assert_eq!(before.index.digest(), after.index.digest());
     assert_ne!(before.diff_id, after.diff_id);
     let capped = ScanOptions { newest: Some(1000) };
     let mut tar = Vec::new();
-    write_layer_tar(&ground.root, &after.index, &capped, &mut tar).expect("tar");
+    write_layer_tar(std::slice::from_ref(&ground.root), &after.index, &capped, &mut tar).expect("tar");
     assert!(read_all(&tar).expect("read").iter().all(|(entry, _)| entry.mtime.seconds <= 1000));
 }
 
 #[test]
 fn a_folder_that_changed_does_not_pass_for_its_index() {
     let ground = furnished();
-    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let scanned = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
     std::fs::write(ground.path("a-file"), "c0ntent").expect("write");
-    let error = write_layer_tar(&ground.root, &scanned.index, &ScanOptions::default(), &mut std::io::sink()).expect_err("changed");
+    let error = write_layer_tar(std::slice::from_ref(&ground.root), &scanned.index, &ScanOptions::default(), &mut std::io::sink())
+        .expect_err("changed");
     assert!(matches!(error, shipway_archive::Error::Corrupt { .. }));
 }
 
@@ -137,7 +139,10 @@ fn what_a_layer_cannot_say_is_an_error() {
         let ground = Ground::new();
         let dir = ground.root.top().expect("top").create_dir(OsStr::new("d"), 0o755, None).expect("mkdir");
         xattr::set(&dir, name, b"/x").expect("xattr");
-        assert!(matches!(commit_scan(&ground.root, &ScanOptions::default()), Err(shipway_archive::Error::Unsupported { .. })));
+        assert!(matches!(
+            commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()),
+            Err(shipway_archive::Error::Unsupported { .. })
+        ));
     }
 }
 
@@ -147,17 +152,45 @@ fn a_large_layer_is_hashed_on_a_thread_with_the_same_result() {
     let content: Vec<u8> = (0..9_000_001u32).map(|n| ((n * 31) >> 3) as u8).collect();
     std::fs::write(ground.path("large"), &content).expect("write");
     std::fs::write(ground.path("small"), "x").expect("write");
-    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let scanned = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
     let mut tar = Vec::new();
-    write_layer_tar(&ground.root, &scanned.index, &ScanOptions::default(), &mut tar).expect("tar");
+    write_layer_tar(std::slice::from_ref(&ground.root), &scanned.index, &ScanOptions::default(), &mut tar).expect("tar");
     assert_eq!(scanned.diff_id.0, shipway_model::digest::Digest::sha256_of(&tar));
     assert!(read_all(&tar).expect("read")[0].1 == content);
 }
 
 #[test]
+fn two_folders_are_read_as_overlayfs_shows_them() {
+    let (base, patch, whole) = (Ground::new(), Ground::new(), Ground::new());
+    let write = |ground: &Ground, path: &str, text: &str| {
+        std::fs::create_dir_all(ground.path(path).parent().expect("folder")).expect("mkdir");
+        std::fs::write(ground.path(path), text).expect("write");
+    };
+    for (path, text) in [("a/1", "one"), ("a/2", "two"), ("b/3", "three"), ("file", "file"), ("gone/x", "x")] {
+        write(&base, path, text);
+    }
+    for (path, text) in [("a/2", "changed"), ("a/new", "new"), ("file/now", "a folder")] {
+        write(&patch, path, text);
+    }
+    let hide = |name: &str| patch.root.top().expect("top").create_node(OsStr::new(name), FileKind::CharDevice, 0, (0, 0));
+    hide("gone").expect("hide");
+    hide("below").expect("hide");
+    for (path, text) in [("a/1", "one"), ("a/2", "changed"), ("a/new", "new"), ("b/3", "three"), ("file/now", "a folder")] {
+        write(&whole, path, text);
+    }
+    whole.root.top().expect("top").create_node(OsStr::new("below"), FileKind::CharDevice, 0, (0, 0)).expect("hide");
+    let options = ScanOptions { newest: Some(0) };
+    let merged = [patch.root.try_clone().expect("root"), base.root.try_clone().expect("root")];
+    let both = commit_scan(&merged, &options).expect("scan");
+    let one = commit_scan(std::slice::from_ref(&whole.root), &options).expect("scan");
+    assert_eq!(both.index.digest(), one.index.digest());
+    assert_eq!((both.diff_id, both.content_size), (one.diff_id, one.content_size));
+}
+
+#[test]
 fn an_empty_layer_is_two_blocks_of_zeros() {
     let ground = Ground::new();
-    let scanned = commit_scan(&ground.root, &ScanOptions::default()).expect("scan");
+    let scanned = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
     // The digest every empty layer has, see OCI and Docker.
     assert_eq!(scanned.diff_id.to_string(), "sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef");
     assert!(scanned.index.is_empty());

@@ -1,7 +1,8 @@
 //! COPY and ADD of files: what is taken, and writing it into a new layer without mounting anything.
 //!
 //! What must stay true: the result depends on the key's parts only, times aside; a file that changed since its content was learned is an error, never a
-//! wrong cache record; a file that looks the same as one in an existing layer becomes a further name of it instead of a copy.
+//! wrong cache record; a file that looks the same as one in an existing layer becomes a further name of it instead of a copy, or is not written at all when
+//! the new layer can be a patch of that one.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::graph::{CopyOp, CopySource};
 use crate::ops::files::{self, FromContext, FromTree, SourceFiles};
-use crate::ops::former::Former;
+use crate::ops::former::{Former, Patch};
 use crate::ops::layer::View;
 use crate::ops::select::{self, Excludes, Match, SourceNode, as_path, base_name};
 use crate::ops::selection::{Selected, SelectedFrom, Selection, below_pivot};
@@ -52,32 +53,73 @@ pub(crate) async fn make(
     let (around, op, below, lease, cancel) = (around.clone(), op.clone(), below.clone(), lease.clone(), controls.cancel.clone());
     flights
         .blocking(move || {
-            let snapshot = layer::prepare(&around.store, &below, &lease)?;
             let view = View::of(&around.store, &below)?;
-            let read = |path: &Path| view.read_small(path);
-            let owner = op.owner.as_deref().map(|owner| owner::resolve(owner, &read)).transpose()?;
-            let (uid, gid) = owner.unwrap_or_default();
-            let looks = Looks { mode: 0o755, uid, gid, mtime: layer::time_of_new_things(&around), xattrs: Xattrs::new() };
-            let clash = if op.link { Clash::Replace } else { Clash::Refuse };
-            let mut writer = TreeWriter::new(layer::root(&snapshot)?, &view, clash, looks.clone());
-            let former = Former::of(&around.store, &weak);
-            let mut copier = Copier {
-                op: &op,
-                writer: &mut writer,
-                owner,
-                former: former.as_ref(),
-                cancel: &cancel,
-                excludes: Excludes::new(&op.exclude)?,
-                hardlinks: HashMap::new(),
-                new: looks,
-            };
-            for (source, pattern) in selection.sources.iter().zip(patterns(&op)) {
-                copier.source(&around, source, pattern, &downloads)?;
+            let former = Former::of(&around.store, &weak, &lease);
+            let former = former.as_ref();
+            let filling = Filling { around: &around, op: &op, below: &below, lease: &lease, cancel: &cancel, view: &view, former };
+            if former.is_some()
+                && selection.is_one_folder()
+                && !op.parents
+                && let Some(made) = filling.fill(&selection, &downloads, true)?
+            {
+                return Ok(made);
             }
-            writer.finish()?;
-            layer::commit(&around, snapshot, &lease)
+            filling.fill(&selection, &downloads, false)?.ok_or_else(|| OpFailure::internal("a copy without a patch wanted to be one"))
         })
         .await
+}
+
+/// What filling the layer of a copy needs.
+struct Filling<'a> {
+    around: &'a Arc<Around>,
+    op: &'a CopyOp,
+    below: &'a Stack,
+    lease: &'a Lease,
+    cancel: &'a CancellationToken,
+    view: &'a View,
+    former: Option<&'a Former>,
+}
+
+impl Filling<'_> {
+    /// Copies into a new layer; `may_patch` allows to write the difference to the former one only. None when that turned out not to be possible.
+    fn fill(
+        &self,
+        selection: &Selection,
+        downloads: &HashMap<String, Arc<add::Download>>,
+        may_patch: bool,
+    ) -> Result<Option<Made>, OpFailure> {
+        let (around, op, view) = (self.around, self.op, self.view);
+        let snapshot = layer::prepare(&around.store, self.below, self.lease)?;
+        let read = |path: &Path| view.read_small(path);
+        let owner = op.owner.as_deref().map(|owner| owner::resolve(owner, &read)).transpose()?;
+        let (uid, gid) = owner.unwrap_or_default();
+        let looks = Looks { mode: 0o755, uid, gid, mtime: layer::time_of_new_things(around), xattrs: Xattrs::new() };
+        let clash = if op.link { Clash::Replace } else { Clash::Refuse };
+        let mut writer = TreeWriter::new(layer::root(&snapshot)?, view, clash, looks.clone());
+        let mut copier = Copier {
+            op,
+            writer: &mut writer,
+            owner,
+            former: self.former,
+            may_patch,
+            patch: None,
+            cancel: self.cancel,
+            excludes: Excludes::new(&op.exclude)?,
+            hardlinks: HashMap::new(),
+            new: looks,
+        };
+        for (source, pattern) in selection.sources.iter().zip(patterns(op)) {
+            copier.source(around, source, pattern, downloads)?;
+        }
+        let patch = copier.patch.take();
+        if let Some(patch) = &patch
+            && !patch.hide_the_rest(&mut writer, view)?
+        {
+            return Ok(None);
+        }
+        writer.finish()?;
+        layer::commit(around, snapshot, patch.map(|patch| patch.base()), self.lease).map(Some)
+    }
 }
 
 fn patterns(op: &CopyOp) -> impl Iterator<Item = &str> {
@@ -93,7 +135,10 @@ pub(crate) struct Copier<'w, 'v> {
     pub(crate) writer: &'w mut TreeWriter<'v>,
     /// The owner `--chown` says.
     pub(crate) owner: Option<(u32, u32)>,
-    former: Option<&'w Former>,
+    former: Option<&'v Former>,
+    /// Whether the layer may be a patch of the former one.
+    may_patch: bool,
+    patch: Option<Patch<'v>>,
     pub(crate) cancel: &'w CancellationToken,
     excludes: Excludes,
     /// The first new name of each source inode that has several.
@@ -198,8 +243,19 @@ impl Copier<'_, '_> {
         });
         self.excludes = excludes;
         walked?;
-        for (relative, path, node) in &todo {
-            self.entry(files, path, node, &folder.join(as_path(relative)))?;
+        let todo: Vec<(PathBuf, Vec<u8>, SourceNode)> =
+            todo.into_iter().map(|(relative, path, node)| (folder.join(as_path(&relative)), path, node)).collect();
+        if self.may_patch
+            && let Some(former) = self.former
+        {
+            let files = todo.iter().filter_map(|(to, _, node)| Some((to.as_path(), node.content?)));
+            self.patch = Patch::promising(former, &files.collect::<Vec<_>>());
+        }
+        for (to, path, node) in &todo {
+            self.entry(files, path, node, to)?;
+            if self.patch.as_ref().is_some_and(|patch| patch.given_up) {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -208,6 +264,9 @@ impl Copier<'_, '_> {
     fn entry(&mut self, files: &mut dyn SourceFiles, source: &[u8], node: &SourceNode, path: &Path) -> Result<(), OpFailure> {
         if self.cancel.is_cancelled() {
             return Err(OpFailure::Cancelled);
+        }
+        if let Some(patch) = &mut self.patch {
+            patch.brings(path);
         }
         let (uid, gid) = self.owner.unwrap_or((node.uid, node.gid));
         let is_folder = node.kind == FileKind::Directory;
@@ -233,6 +292,16 @@ impl Copier<'_, '_> {
         mut looks: Looks,
     ) -> Result<(), OpFailure> {
         let inode = files.shared_inode(source)?;
+        if let Some(patch) = &mut self.patch {
+            // Names of one inode would have to be in one folder.
+            patch.given_up |= inode.is_some();
+            if let Some(content) = &node.content {
+                looks.mtime = files.time(source)?;
+                if patch.has(path, content, node.size, &looks) {
+                    return self.writer.keep(path);
+                }
+            }
+        }
         if let Some(first) = inode.and_then(|inode| self.hardlinks.get(&inode)).cloned() {
             return self.writer.put_hardlink(path, &first);
         }
@@ -246,7 +315,7 @@ impl Copier<'_, '_> {
         }
         looks.mtime = files.time(source)?;
         if let (Some(former), Some(content)) = (self.former, &node.content)
-            && let Some(folder) = former.same(path, content, node.size, &looks)?
+            && let Some(folder) = former.same(path, content, node.size, &looks)
         {
             let name = path.file_name().unwrap_or_default();
             return self.writer.put_file(path, &Content::Link { folder: &folder, name }, &looks);

@@ -89,11 +89,11 @@ impl<'a> FromTree<'a> {
 
     fn place(&mut self, path: &[u8]) -> Result<Arc<Dir>, OpFailure> {
         let layer = self.view.folder_holding(path).ok_or_else(|| gone(path))?;
-        if !self.folders.contains_key(&layer) {
-            let root = Root::open(&layer).map_err(OpFailure::sys("open a layer"))?;
-            self.folders.insert(layer.clone(), Opener::new(root));
+        if !self.folders.contains_key(layer) {
+            let root = Root::open(layer).map_err(OpFailure::sys("open a layer"))?;
+            self.folders.insert(layer.to_owned(), Opener::new(root));
         }
-        match self.folders.get_mut(&layer) {
+        match self.folders.get_mut(layer) {
             Some(opener) => opener.folder(path),
             None => Err(gone(path)),
         }

@@ -18,7 +18,6 @@ use crate::solver::Around;
 /// A tree of layers, to look into without mounting it.
 #[derive(Clone)]
 pub(crate) struct View {
-    store: Store,
     tree: Tree,
     layers: Arc<[LayerId]>,
 }
@@ -29,7 +28,7 @@ const SMALL_FILE: usize = 4 << 20;
 impl View {
     /// The tree of a stack. Reads the indexes of layers not seen lately.
     pub(crate) fn of(store: &Store, stack: &Stack) -> Result<Self, OpFailure> {
-        Ok(Self { store: store.clone(), tree: store.tree(&stack.layers)?, layers: stack.layers.clone() })
+        Ok(Self { tree: store.tree(&stack.layers)?, layers: stack.layers.clone() })
     }
 
     /// The store's own view of the same tree.
@@ -38,16 +37,15 @@ impl View {
     }
 
     /// The folder of the layer that `path` (no symlinks) is seen from.
-    pub(crate) fn folder_holding(&self, path: &[u8]) -> Option<PathBuf> {
-        let number = self.tree.origin(path)?;
-        Some(self.store.diff_dir(self.layers.get(number)?))
+    pub(crate) fn folder_holding(&self, path: &[u8]) -> Option<&Path> {
+        self.tree.folder_holding(as_path(path))
     }
 
     /// Reads a small regular file, symlinks followed inside the tree. None when there is nothing.
     pub(crate) fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>, OpFailure> {
         let Ok(real) = self.tree.resolve(&bytes_of(path), Last::Follow) else { return Ok(None) };
         let Some(folder) = self.folder_holding(&real) else { return Ok(None) };
-        let root = Root::open(&folder).map_err(OpFailure::sys("open a layer"))?;
+        let root = Root::open(folder).map_err(OpFailure::sys("open a layer"))?;
         root.read_limited(as_path(&real), SMALL_FILE)
             .map(Some)
             .map_err(OpFailure::sys(format!("read \"/{}\" of the image", path.display())))
@@ -75,7 +73,7 @@ impl Below for View {
 
     fn folder_time(&self, path: &Path) -> Option<Time> {
         let folder = self.folder_holding(&bytes_of(path))?;
-        let root = Root::open(&folder).ok()?;
+        let root = Root::open(folder).ok()?;
         root.lstat(path).ok().map(|found| found.mtime)
     }
 }
@@ -137,10 +135,10 @@ pub(crate) fn root(snapshot: &ActiveSnapshot) -> Result<Root, OpFailure> {
     Root::open(&snapshot.upper).map_err(OpFailure::sys("open the new layer"))
 }
 
-/// Freezes a filled layer. One pass over what is in it.
-pub(crate) fn commit(around: &Around, snapshot: ActiveSnapshot, lease: &Lease) -> Result<Made, OpFailure> {
+/// Freezes a filled layer, or one filled with the difference to `base`. One pass over what is in it.
+pub(crate) fn commit(around: &Around, snapshot: ActiveSnapshot, base: Option<LayerId>, lease: &Lease) -> Result<Made, OpFailure> {
     let newest = around.options.source_date_epoch().map(|epoch| epoch.nanoseconds().div_euclid(1_000_000_000));
-    let layer = snapshot.commit(CommitOptions { created: clock::now(), origin: LayerOrigin::Built, newest })?;
+    let layer = snapshot.commit_over(base, CommitOptions { created: clock::now(), origin: LayerOrigin::Built, newest })?;
     Ok(Made { layer: layer.id, tree_digest: layer.tree_digest, lease: lease.clone() })
 }
 

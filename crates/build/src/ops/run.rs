@@ -79,7 +79,7 @@ pub(crate) async fn make(around: &Arc<Around>, op: &RunOp, below: &Stack, lease:
     flights
         .blocking(move || {
             sweep(&snapshot, &missing)?;
-            layer::commit(&around, snapshot, &lease)
+            layer::commit(&around, snapshot, None, &lease)
         })
         .await
 }

@@ -40,6 +40,11 @@ pub(super) enum SelectedFrom {
 }
 
 impl Selection {
+    /// Whether all of it is one folder.
+    pub(crate) fn is_one_folder(&self) -> bool {
+        matches!(self.sources.as_slice(), [Selected { matches, .. }] if matches!(matches.as_slice(), [Match { is_folder: true, .. }]))
+    }
+
     /// The entries for the key, per source.
     pub(crate) fn taken(&self) -> Vec<Vec<TakenEntry>> {
         self.sources.iter().map(|source| source.taken.clone()).collect()

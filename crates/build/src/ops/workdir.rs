@@ -26,7 +26,7 @@ pub(crate) async fn make(around: &Arc<Around>, op: &WorkdirOp, below: &Stack, le
             let mut writer = TreeWriter::new(layer::root(&snapshot)?, &view, Clash::Refuse, looks);
             make_folder(&mut writer, Path::new(&op.path))?;
             writer.finish()?;
-            layer::commit(&around, snapshot, &lease)
+            layer::commit(&around, snapshot, None, &lease)
         })
         .await
 }

@@ -220,6 +220,20 @@ impl<'a> TreeWriter<'a> {
         self.clash = if replace { Clash::Replace } else { Clash::Refuse };
     }
 
+    /// Whether something replaced a folder of the tree below.
+    pub(crate) fn has_hidden(&self) -> bool {
+        !self.hidden.is_empty()
+    }
+
+    /// Whether the new layer has the folder `path`.
+    pub(crate) fn has_folder(&self, path: &Path) -> Result<bool, OpFailure> {
+        match self.upper.lstat(path) {
+            Ok(found) => Ok(found.kind == FileKind::Directory),
+            Err(error) if error.is_not_found() => Ok(false),
+            Err(error) => Err(OpFailure::sys("look at the new layer")(error)),
+        }
+    }
+
     /// Sets the times of all folders that were made or that got something new.
     pub(crate) fn finish(mut self) -> Result<(), OpFailure> {
         self.open.clear();

@@ -1,6 +1,6 @@
 //! When a step's result is known: equal content, whatever its time, its name or the way it came to be.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 use shipway_build::{BuildOptions, ProgressEvent};
 use shipway_sys::durable;
@@ -100,7 +100,7 @@ async fn a_generated_file_that_comes_out_the_same_stops_the_rebuild_there() {
 }
 
 #[tokio::test]
-async fn one_edited_file_costs_one_copy_and_the_rest_are_links() {
+async fn one_edited_file_costs_one_copy_and_the_rest_is_not_written() {
     let bench = Bench::new();
     for number in 0..300 {
         bench.file(&format!("lib/d{}/f{number}", number % 7), &format!("content {number}"));
@@ -115,7 +115,18 @@ async fn one_edited_file_costs_one_copy_and_the_rest_are_links() {
     assert_ne!(inode(&first, "app/lib/d1/f1"), inode(&second, "app/lib/d1/f1"));
     assert_eq!(std::fs::read_to_string(bench.host_path(&second.layers, "app/lib/d1/f1")).unwrap(), "edited");
     assert_eq!(std::fs::read_to_string(bench.host_path(&first.layers, "app/lib/d1/f1")).unwrap(), "content 1");
-    // A linked layer is packed as a copied one would be.
+    assert_eq!(files_written(&bench, &second), ["app/lib/d1/f1"]);
+    // Next time what was new then is shared too, and what is gone is gone.
+    bench.file("lib/d1/new", "new");
+    std::fs::remove_file(bench.context().join("lib/d3/f3")).unwrap();
+    let third = bench.build(dockerfile).await;
+    assert_eq!(files_written(&bench, &third), ["app/lib/d1/f1", "app/lib/d1/new", "app/lib/d3/f3 is hidden"]);
+    assert_eq!(inode(&second, "app/lib/d1/f1"), inode(&third, "app/lib/d1/f1"));
+    let listing = bench.listing(&third.layers);
+    assert!(listing.contains(&"app/lib/d1/new 644 0:0 = new".to_owned()) && !listing.iter().any(|line| line.starts_with("app/lib/d3/f3 ")));
+    std::fs::remove_file(bench.context().join("lib/d1/new")).unwrap();
+    bench.file("lib/d3/f3", "content 3");
+    // A patched layer is packed as a copied one would be.
     let fresh = Bench::new();
     for number in 0..300 {
         fresh.file(&format!("lib/d{}/f{number}", number % 7), &if number == 1 { "edited".to_owned() } else { format!("content {number}") });
@@ -131,8 +142,45 @@ async fn one_edited_file_costs_one_copy_and_the_rest_are_links() {
         no_cache: true,
         ..BuildOptions::default()
     };
-    let (linked, copied) = (bench.build_with(dockerfile, epoch()).await, fresh.build_with(dockerfile, epoch()).await);
-    assert_eq!(config_of(&linked).rootfs.diff_ids[1], config_of(&copied).rootfs.diff_ids[1]);
+    let (patched, copied) = (bench.build_with(dockerfile, epoch()).await, fresh.build_with(dockerfile, epoch()).await);
+    assert_eq!(config_of(&patched).rootfs.diff_ids[1], config_of(&copied).rootfs.diff_ids[1]);
+    assert!(bench.store.layer(&patched.layers[1]).unwrap().base.is_some() && fresh.store.layer(&copied.layers[1]).unwrap().base.is_none());
+    let report = bench.store.fsck(shipway_store::FsckOptions { strict: true, ..Default::default() }).unwrap();
+    assert!(report.findings.is_empty(), "{:?}", report.findings);
+}
+
+/// The files in the folder of the uppermost layer itself, sorted.
+fn files_written(bench: &Bench, outcome: &shipway_build::BuildOutcome) -> Vec<String> {
+    let top = bench.store.folders_of(outcome.layers.last().unwrap()).remove(0);
+    let (mut waiting, mut files) = (vec![top.clone()], Vec::new());
+    while let Some(folder) = waiting.pop() {
+        for entry in folder.read_dir().unwrap().map(Result::unwrap) {
+            let name = entry.path().strip_prefix(&top).unwrap().display().to_string();
+            let kind = entry.file_type().unwrap();
+            match (kind.is_dir(), kind.is_char_device()) {
+                (true, _) => waiting.push(entry.path()),
+                (_, true) => files.push(format!("{name} is hidden")),
+                _ => files.push(name),
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+#[tokio::test]
+async fn a_file_gone_from_the_context_that_the_image_below_has_shows_again() {
+    let bench = Bench::new();
+    bench.image("below", &[("app/f3", "from below")]);
+    for number in 0..300 {
+        bench.file(&format!("f{number}"), &format!("content {number}"));
+    }
+    let dockerfile = "FROM below\nCOPY . /app/\n";
+    bench.build(dockerfile).await;
+    std::fs::remove_file(bench.context().join("f3")).unwrap();
+    let second = bench.build(dockerfile).await;
+    assert_eq!(bench.store.layer(second.layers.last().unwrap()).unwrap().base, None, "hiding the file would hide the one below too");
+    assert!(bench.listing(&second.layers).contains(&"app/f3 644 0:0 = from below".to_owned()));
 }
 
 #[tokio::test]

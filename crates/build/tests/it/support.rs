@@ -154,8 +154,7 @@ impl Bench {
             }
             let what = match &entry.node {
                 shipway_archive::index::Node::File { size, .. } => {
-                    let at = tree.origin(&entry.path).unwrap();
-                    let host = self.store.diff_dir(&layers[at]).join(&path);
+                    let (_, host) = tree.layer_path(Path::new(&path)).unwrap();
                     let text = if *size < 200 { std::fs::read_to_string(host).unwrap_or_default() } else { format!("{size} bytes") };
                     format!("= {}", text.escape_default())
                 }
@@ -171,8 +170,7 @@ impl Bench {
     /// The host path of a file of the image.
     pub(crate) fn host_path(&self, layers: &[LayerId], path: &str) -> PathBuf {
         let tree = self.store.tree(layers).unwrap();
-        let at = tree.origin(path.as_bytes()).unwrap_or_else(|| panic!("no {path}"));
-        self.store.diff_dir(&layers[at]).join(path)
+        tree.layer_path(Path::new(path)).unwrap_or_else(|| panic!("no {path}")).1
     }
 
     pub(crate) fn vertex_names(&self) -> Vec<String> {

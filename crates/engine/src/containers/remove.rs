@@ -59,7 +59,11 @@ impl Engine {
                 Ok(())
             };
             // A container that removes itself and is back after a power cut is removed at boot, so its removal need not wait for the disk.
-            if removes_itself { store.db().write_lazy(rows)? } else { store.publish(rows)? }
+            if removes_itself {
+                store.db().write_lazy(rows)?
+            } else {
+                store.publish(rows)?
+            }
             Ok(())
         })
         .await;

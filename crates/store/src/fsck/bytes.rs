@@ -5,10 +5,8 @@ use std::fs::File;
 use shipway_archive::diff::{ScanOptions, commit_scan};
 use shipway_archive::index::LayerIndex;
 use shipway_model::Sha256Hasher;
-use shipway_sys::path::Root;
 
 use super::{FindingKind, FsckReport};
-use crate::error::Doing as _;
 use crate::layers::{Layer, TarSource};
 use crate::open::Store;
 use crate::{Error, Result};
@@ -57,9 +55,7 @@ pub(super) fn check(store: &Store, report: &mut FsckReport) -> Result<()> {
 }
 
 fn check_layer(store: &Store, layer: &Layer) -> Result<()> {
-    let folder = store.diff_dir(&layer.id);
-    let root = Root::open(&folder).doing(|| format!("open {folder:?}"))?;
-    let scanned = commit_scan(&root, &ScanOptions { newest: layer.newest })?;
+    let scanned = commit_scan(&store.roots_of(&layer.id)?, &ScanOptions { newest: layer.newest })?;
     if scanned.index.digest() != layer.tree_digest {
         let index = store.layer_index_from_disk(layer)?;
         return Err(Error::corrupt(format!("layer {}", layer.id), first_difference(&index, &scanned.index)));

@@ -33,12 +33,18 @@ pub(super) fn repair(store: &Store, report: &mut FsckReport) -> Result<()> {
 }
 
 fn drop_layers(store: &Store, report: &mut FsckReport) -> Result<()> {
-    let ids: Vec<LayerId> = report
+    let mut ids: Vec<LayerId> = report
         .findings
         .iter()
         .filter(|finding| finding.kind == FindingKind::Layer)
         .filter_map(|finding| finding.place.parse().ok())
         .collect();
+    for layer in store.layers() {
+        if let Some(base) = layer.base.filter(|base| ids.contains(base) && !ids.contains(&layer.id)) {
+            report.add(FindingKind::Layer, layer.id, format!("layer {base}, from which it differs, is missing or damaged"));
+            ids.push(layer.id);
+        }
+    }
     let (shared, rows) = (Arc::clone(store.shared()), ids.clone());
     store.db().write(move |txn| -> Result<()> {
         for id in &rows {

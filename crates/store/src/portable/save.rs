@@ -7,7 +7,6 @@ use serde_json::json;
 use shipway_archive::diff::{ScanOptions, write_layer_tar};
 use shipway_archive::tar::{Entry, EntryKind, TarWriter};
 use shipway_model::{DiffId, Digest, ImageId, LayerId, Reference, Sha256Hasher};
-use shipway_sys::path::Root;
 
 use super::recipe;
 use crate::error::Doing as _;
@@ -98,18 +97,17 @@ impl Store {
     /// `Corrupt` after the last byte when the digest is not the layer's; `Unsupported` when the tar cannot be made again (see [`TarSource::Lost`]).
     pub fn write_layer(&self, id: &LayerId, out: &mut dyn Write) -> Result<()> {
         let layer = self.need_layer(id)?;
-        let folder = self.diff_dir(id);
-        let root = Root::open(&folder).doing(|| format!("open {folder:?}"))?;
+        let roots = self.roots_of(id)?;
         let mut hashing = Hashing { out, hasher: Sha256Hasher::new() };
         match layer.tar {
             TarSource::Written => {
                 let index = self.layer_index(id)?;
-                write_layer_tar(&root, &index, &ScanOptions { newest: layer.newest }, &mut hashing)?;
+                write_layer_tar(&roots, &index, &ScanOptions { newest: layer.newest }, &mut hashing)?;
             }
             TarSource::Recipe => {
                 let path = self.shared().layout.recipe(id);
                 let bytes = std::fs::read(&path).doing(|| format!("read {path:?}"))?;
-                recipe::replay(&bytes, &root, &mut hashing)?;
+                recipe::replay(&bytes, &roots[0], &mut hashing)?;
             }
             TarSource::Lost => {
                 return Err(Error::Unsupported {

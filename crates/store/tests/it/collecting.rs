@@ -48,6 +48,39 @@ fn each_reason_keeps_a_layer_and_the_last_one_gone_frees_it() {
 }
 
 #[test]
+fn a_patch_keeps_its_base_and_falls_with_it() {
+    let made = made();
+    let store = &made.store;
+    let base = layer(store, &[], &[("a", "1"), ("b", "2")]);
+    let lease = store.lease();
+    assert!(lease.add_layer(&base.id));
+    let snapshot = store.prepare(&[], PrepareOptions::default()).unwrap();
+    std::fs::write(snapshot.upper.join("b"), "edited").unwrap();
+    let patch = snapshot.commit_over(Some(base.id), CommitOptions { created: when(2), origin: LayerOrigin::Built, newest: None }).unwrap();
+    assert_eq!((patch.base, patch.content_size), (Some(base.id), 7));
+    let app = image(store, &[patch.id], "app");
+    drop(lease);
+    assert_eq!(store.collect().unwrap().layers, [], "the patch needs its base");
+    let mut tar = Vec::new();
+    store.write_layer(&patch.id, &mut tar).unwrap();
+    assert_eq!(
+        store.tree(&[patch.id]).unwrap().layer_path(std::path::Path::new("a")).unwrap().1,
+        made.path().join(format!("layers/{}/diff/a", base.id))
+    );
+    assert_sound(store);
+    let again = made.reopen();
+    assert_sound(&again.store);
+    // Without its base a patch is nothing: the repair takes it away, and the image with it.
+    std::fs::remove_dir_all(again.path().join(format!("layers/{}", base.id))).unwrap();
+    let torn = again.reopen();
+    let options = shipway_store::FsckOptions { repair: true, ..Default::default() };
+    let findings = torn.store.fsck(options).unwrap().findings;
+    assert!(findings.iter().any(|finding| finding.place == patch.id.to_string()), "{findings:?}");
+    assert!(torn.store.images().get(&app).is_none() && torn.store.layer(&patch.id).is_none());
+    assert_sound(&torn.store);
+}
+
+#[test]
 fn what_is_not_published_yet_is_never_collected() {
     let made = made();
     let base = layer(&made.store, &[], &[("a", "1")]);

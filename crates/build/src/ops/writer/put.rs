@@ -102,6 +102,18 @@ impl TreeWriter<'_> {
         .map_err(OpFailure::sys(doing()))
     }
 
+    /// Leaves `path` to a file that is there without being written, after the checks of writing it.
+    pub(crate) fn keep(&mut self, path: &Path) -> Result<(), OpFailure> {
+        self.place(path).map(drop)
+    }
+
+    /// Hides what a folder under this one has at `path`.
+    pub(crate) fn hide(&mut self, path: &Path) -> Result<(), OpFailure> {
+        let (parent, name) = self.place(path)?;
+        let doing = || format!("hide \"/{}\"", path.display());
+        parent.create_node(name, FileKind::CharDevice, 0, (0, 0)).map_err(OpFailure::sys(doing()))
+    }
+
     /// Puts a symlink.
     pub(crate) fn put_symlink(&mut self, path: &Path, target: &OsStr, looks: &Looks) -> Result<(), OpFailure> {
         let (parent, name) = self.place(path)?;
