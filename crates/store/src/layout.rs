@@ -7,7 +7,8 @@
 //!   state.db.reserve            space set aside so that removing works on a full disk
 //!   blobs/sha256/<hex>          immutable bytes named by their digest
 //!   layers/<LayerId>/diff/      what one layer changed, in overlay form (whiteout = char 0:0, opaque = trusted.overlay.opaque)
-//!   layers/<LayerId>/index      archive::LayerIndex of diff/
+//!                               a patch: only the difference to the diff/ of its base, which its row names
+//!   layers/<LayerId>/index      archive::LayerIndex of diff/ (of a patch: of diff/ over that of its base)
 //!   layers/<LayerId>/recipe     only for layers that came as somebody else's tar: the bytes between the files, see portable/recipe.rs
 //!   active/<id>/{upper,work}    writable snapshots: of build steps (swept at start), of containers (kept by a row)
 //!   containers/<id>/            the engine's: logs, generated files
