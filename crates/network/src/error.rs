@@ -44,7 +44,9 @@ pub enum Error {
     /// A word of a flag that would end up in /etc/hosts or /etc/resolv.conf.
     #[error("invalid {what} \"{text}\": write {expected}")]
     BadSetting { what: &'static str, text: String, expected: &'static str },
-    #[error("cannot {doing}")]
+    #[error("this host has no interface \"{name}\"")]
+    NoInterface { name: crate::naming::InterfaceName },
+    #[error("cannot {doing}: {source}")]
     Kernel {
         doing: String,
         #[source]
@@ -75,6 +77,7 @@ impl Classified for Error {
             Self::PoolsExhausted { .. } | Self::AddressesExhausted { .. } | Self::PortsExhausted { .. } => ErrorKind::Exhausted,
             Self::PortTaken { .. } => ErrorKind::Exhausted,
             Self::Kernel { source, .. } if source.errno == rustix::io::Errno::OPNOTSUPP => ErrorKind::Unsupported,
+            Self::NoInterface { .. } => ErrorKind::NotFound,
             Self::Kernel { .. } => ErrorKind::Internal,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
         }

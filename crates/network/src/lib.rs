@@ -10,19 +10,26 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod addresses;
+mod bridge;
 pub mod dns;
 pub mod endpoint;
 pub mod error;
 pub mod files;
+mod firewall;
+mod forwarding;
+pub mod host;
 pub mod naming;
 pub mod plan;
 pub mod ports;
 pub mod segment;
 pub mod subnet;
+mod sysctl;
+mod wire;
 
 pub use addresses::AddressSpace;
 pub use endpoint::{Attachment, EndpointSpec, InterfaceAddress, IpvlanMode, MacvlanMode};
 pub use error::Error;
+pub use host::{Forwarding, Host, HostSettings};
 pub use naming::{InterfaceName, MacAddress, Naming};
 pub use plan::{AddressPool, InUse, PlanRequest, SubnetPlan};
 pub use ports::{ClaimedPort, PortClaims, PortOwner, Published};

@@ -16,6 +16,7 @@ pub mod error;
 pub mod fd;
 pub mod mount;
 pub mod namespace;
+pub mod netlink;
 pub mod overlay;
 pub mod path;
 pub mod probe;

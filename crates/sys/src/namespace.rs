@@ -55,6 +55,28 @@ pub fn of_process(pid: Pid, name: &str) -> Result<OwnedFd, Error> {
         .map_err(|errno| Error::new(format!("open({path:?})"), errno))
 }
 
+/// Runs `work` with the calling thread in another network namespace, and brings it back.
+///
+/// # Errors
+/// `setns(2)`'s of going there. When the way back is barred the process ends: its thread would do the next person's work in a stranger's network.
+pub fn visit_network<T>(handle: BorrowedFd<'_>, work: impl FnOnce() -> T) -> Result<T, Error> {
+    /// Brings the thread home, also when `work` panics.
+    struct Home(OwnedFd);
+    impl Drop for Home {
+        fn drop(&mut self) {
+            if enter(self.0.as_fd(), NETWORK).is_err() {
+                std::process::abort();
+            }
+        }
+    }
+    let home =
+        rustix::fs::open("/proc/thread-self/ns/net", rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+            .map_err(|errno| Error::new("open(\"/proc/thread-self/ns/net\")", errno))?;
+    enter(handle, NETWORK)?;
+    let _home = Home(home);
+    Ok(work())
+}
+
 /// Names this host as seen from inside.
 pub fn set_host_name(name: &str) -> Result<(), Error> {
     rustix::system::sethostname(name.as_bytes()).map_err(|errno| Error::new(format!("sethostname({name:?})"), errno))

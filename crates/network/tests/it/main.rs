@@ -1,4 +1,8 @@
-//! The hand through its public face. These tests need root and make their own network namespaces.
-#![allow(clippy::unwrap_used)]
+//! The crate through its public face, in network namespaces that each test makes for itself. Needs root.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+mod attach;
+mod exposure;
+mod firewall;
 mod names;
+mod world;

@@ -1,0 +1,135 @@
+//! The table: many ports, changes, and what happens when somebody takes it away (S-304).
+
+use std::time::{Duration, Instant};
+
+use shipway_model::Protocol;
+use shipway_network::{Naming, Published};
+use shipway_sys::netlink::nft::Batch;
+use shipway_sys::netlink::{Family, Socket};
+
+use crate::world::World;
+
+fn ports(count: u16) -> Vec<Published> {
+    let entry = |number| Published {
+        host_ip: None,
+        host_port: 10000 + number,
+        protocol: Protocol::Tcp,
+        target: std::net::SocketAddr::new("10.1.0.2".parse().unwrap(), 80),
+    };
+    (0..count).map(entry).collect()
+}
+
+#[test]
+fn a_thousand_ports_in_one_table() {
+    let world = World::new();
+    let network = world.network(1, |_| ());
+    let _server = world.container(&network, 2);
+    let all = ports(1000);
+    let mut times: Vec<Duration> = all
+        .iter()
+        .map(|entry| {
+            let start = Instant::now();
+            world.host.publish(std::slice::from_ref(entry)).unwrap();
+            start.elapsed()
+        })
+        .collect();
+    times.sort();
+    eprintln!("publish: min {:?} median {:?} p95 {:?}", times[0], times[500], times[950]);
+    assert_eq!(world.neighbour.tcp("192.0.2.1:10999").as_deref(), Some("192.0.2.9"));
+    world.host.publish(&all).unwrap();
+    world.host.unpublish(&all[..999]).unwrap();
+    world.host.unpublish(&all[..999]).unwrap();
+    assert_eq!(world.neighbour.tcp("192.0.2.1:10998"), None);
+    assert_eq!(world.neighbour.tcp("192.0.2.1:10999").as_deref(), Some("192.0.2.9"));
+    let start = Instant::now();
+    world.host.publish(&ports(20000)).unwrap();
+    eprintln!("20000 ports at once: {:?}", start.elapsed());
+    assert_eq!(world.neighbour.tcp("192.0.2.1:29999").as_deref(), Some("192.0.2.9"));
+}
+
+#[test]
+fn the_table_is_back_within_a_second_after_somebody_took_it_away() {
+    let world = World::new();
+    let network = world.network(1, |_| ());
+    let _server = world.container(&network, 2);
+    world.publish(&network, 2, &["127.0.0.1:8081:80", "8080:80"]);
+    let stranger = Socket::open(Family::Netfilter).unwrap();
+    for _ in 0..3 {
+        let mut batch = Batch::new(&Naming::plain().table());
+        batch.delete_table();
+        stranger.commit(batch).unwrap();
+        let start = Instant::now();
+        while !stranger.has_table("shipway").unwrap() {
+            assert!(start.elapsed() < Duration::from_secs(1), "the table stays away");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        eprintln!("back after {:?}", start.elapsed());
+        assert_eq!(world.neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+        assert_eq!(world.neighbour.tcp("192.0.2.1:8081"), None);
+        assert_eq!(world.neighbour.tcp("10.1.0.2:80"), None);
+    }
+    // A change while it is away puts it back as well.
+    let mut batch = Batch::new("shipway");
+    batch.delete_table();
+    stranger.commit(batch).unwrap();
+    world.publish(&network, 2, &["8082:80"]);
+    assert_eq!(world.neighbour.tcp("192.0.2.1:8082").as_deref(), Some("192.0.2.9"));
+}
+
+#[test]
+fn a_host_that_was_no_router_is_one_for_containers_only() {
+    let world = World::new();
+    std::fs::write("/proc/sys/net/ipv4/ip_forward", "0").unwrap();
+    let network = world.network(1, |_| ());
+    let container = world.container(&network, 2);
+    world.neighbour.serve(8000);
+    assert_eq!(container.tcp("192.0.2.9:8000").as_deref(), Some("192.0.2.1"));
+    assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim(), "1");
+    // A second daemon of another name has a bridge of its own; for the first it is a stranger, and so is the neighbour beyond it.
+    let other = shipway_network::Host::open(Naming::tagged("/other"), Default::default()).unwrap();
+    drop(other);
+    let socket = Socket::open(Family::Netfilter).unwrap();
+    assert!(socket.has_table("shipway").unwrap());
+}
+
+#[test]
+fn udp_follows_a_port_to_its_new_container() {
+    let world = World::new();
+    let network = world.network(1, |_| ());
+    let (_first, _second) = (world.container(&network, 2), world.container(&network, 3));
+    let client = world.neighbour.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
+    client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    let answered = || {
+        client.send_to(b"?", "192.0.2.1:8080").unwrap();
+        client.recv_from(&mut [0; 64]).is_ok()
+    };
+    // Tracked as a question to the host itself, which does not answer.
+    assert!(!answered());
+    let first = world.publish(&network, 2, &["8080:80/udp"]);
+    assert!(answered());
+    world.host.unpublish(&first).unwrap();
+    assert!(!answered());
+    world.publish(&network, 3, &["8080:80/udp"]);
+    assert!(answered());
+}
+
+#[test]
+fn two_daemons_do_not_disturb_each_other() {
+    let world = World::new();
+    let network = world.network(1, |_| ());
+    let _server = world.container(&network, 2);
+    world.publish(&network, 2, &["8080:80"]);
+    let other = shipway_network::Host::open(Naming::tagged("/other"), Default::default()).unwrap();
+    assert!(other.reconcile(&[], &[], &[]).unwrap().is_empty());
+    let mut foreign = network.clone();
+    foreign.bridge = other.naming().default_bridge();
+    foreign.addresses = vec![shipway_network::SegmentAddress { address: "10.7.0.1".parse().unwrap(), prefix: 24 }];
+    other.apply_segment(&foreign).unwrap();
+    assert_eq!(world.neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+    // What the other has in use is the host's business for this one.
+    let used = world.host.subnets_in_use().unwrap();
+    assert!(used.iter().any(|entry| entry.subnet.to_string() == "10.7.0.0/24"), "{used:?}");
+    assert!(used.iter().all(|entry| entry.subnet.to_string() != "10.1.0.0/24"), "{used:?}");
+    other.withdraw_segment(&foreign).unwrap();
+    assert_eq!(world.neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+}
