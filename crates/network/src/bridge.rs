@@ -3,13 +3,13 @@
 use std::net::Ipv6Addr;
 
 use shipway_sys::netlink::link::Link;
-use shipway_sys::netlink::route::{Address, NewRoute, Via};
+use shipway_sys::netlink::route::{Address, NeighbourPatience, NewRoute, Via};
 use shipway_sys::netlink::{Request, Socket};
 
 use crate::Error;
 use crate::naming::Naming;
 use crate::segment::Segment;
-use crate::sysctl;
+use crate::{sysctl, wire};
 
 /// Makes or repairs the bridge; answers its number.
 ///
@@ -45,6 +45,12 @@ pub(crate) fn apply(socket: &Socket, naming: &Naming, segment: &Segment) -> Resu
     if !found.up {
         request.link_up(found.index);
     }
+    if ours {
+        request.neighbour_patience(false, NeighbourPatience { link: found.index, ..wire::PATIENCE });
+        if segment.has_v6() {
+            request.neighbour_patience(true, NeighbourPatience { link: found.index, ..wire::PATIENCE });
+        }
+    }
     socket.perform(request).map_err(kernel())?;
     if ours && segment.has_v6() && !segment.internal {
         answers_to_loopback(socket, found.index).map_err(kernel())?;
@@ -55,7 +61,8 @@ pub(crate) fn apply(socket: &Socket, naming: &Naming, segment: &Segment) -> Resu
 /// Lets the answer to what the host asked at [::1]:port, and the firewall forwarded, come back in by the bridge.
 ///
 /// IPv6 has no `route_localnet`: it looks for ::1 among the routes of the interface where the packet came in. This one is asked after the loopback's
-/// own and opens nothing: the kernel drops packets that have ::1 on the wire before any route is asked (ip6_input.c, RFC 4291 2.5.3).
+/// own and opens nothing: the kernel drops packets that have ::1 on the wire before any route is asked (ip6_input.c, RFC 4291 2.5.3). For the same
+/// reason it does not help where `br_netfilter` translates the answer back before that look.
 fn answers_to_loopback(socket: &Socket, bridge: u32) -> Result<(), shipway_sys::Error> {
     const AFTER_ALL_OTHERS: u32 = 1 << 20;
     let mut request = Request::new();

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use shipway_sys::namespace;
 use shipway_sys::netlink::link::{Pair, Stacked, StackedKind};
-use shipway_sys::netlink::route::{Address, NewRoute, Via};
+use shipway_sys::netlink::route::{Address, NeighbourPatience, NewRoute, Via};
 use shipway_sys::netlink::{Family, Request, Socket};
 
 use crate::Error;
@@ -19,6 +19,9 @@ use crate::sysctl;
 /// Numbers of interfaces inside a namespace start here: below are `lo` and what some kernels put into every new namespace.
 const FIRST_INDEX: u32 = 16;
 const LOOPBACK: u32 = 1;
+/// As long as the kernel's own patience (three seconds), but asking ten times as often: a neighbour that starts meanwhile, or whose bridge port
+/// was not awake for the first question, is found at once and not a second later.
+pub(crate) const PATIENCE: NeighbourPatience = NeighbourPatience { link: 0, between_ms: 100, questions: 30 };
 
 /// Makes the pair, or the link on its parent; its inner end is down and has no address.
 pub(crate) fn create(host: &Socket, netns: BorrowedFd<'_>, spec: &EndpointSpec, outer: u32, hairpin: bool) -> Result<(), Error> {
@@ -75,6 +78,10 @@ pub(crate) fn furnish(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), 
         request.add_address(&Address { link, address: own.address, prefix: own.prefix });
     }
     request.link_up(link);
+    request.neighbour_patience(false, NeighbourPatience { link, ..PATIENCE });
+    if spec.has_v6() {
+        request.neighbour_patience(true, NeighbourPatience { link, ..PATIENCE });
+    }
     for gateway in &spec.gateways {
         let any = if gateway.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
         request.add_route(&NewRoute { destination: any, prefix: 0, link, via: via(spec, *gateway) });

@@ -12,8 +12,8 @@ fn a_container_has_its_address_its_route_and_its_neighbours() {
     let world = World::new();
     let network = world.network(1, |_| ());
     let (one, two) = (world.container(&network, 2), world.container(&network, 3));
-    assert_eq!(one.tcp("10.1.0.3:80").as_deref(), Some("10.1.0.2"));
-    assert_eq!(two.tcp("[fd00:1::2]:80").as_deref(), Some("fd00:1::3"));
+    assert_eq!(one.seen("10.1.0.3:80").as_deref(), Some("10.1.0.2"));
+    assert_eq!(two.seen("[fd00:1::2]:80").as_deref(), Some("fd00:1::3"));
     let socket = one.run(|| Socket::open(Family::Route).unwrap());
     let eth0 = socket.link("eth0").unwrap().unwrap();
     assert_eq!(eth0.mac, Some([0x02, 0x42, 10, 1, 0, 2]));
@@ -22,8 +22,8 @@ fn a_container_has_its_address_its_route_and_its_neighbours() {
     assert_eq!(defaults.count(), 2);
     // Out into the world under the host's address, and back.
     world.neighbour.serve(8000);
-    assert_eq!(one.tcp("192.0.2.9:8000").as_deref(), Some("192.0.2.1"));
-    assert_eq!(one.tcp("[fd00:9::9]:8000").as_deref(), Some("fd00:9::1"));
+    assert_eq!(one.seen("192.0.2.9:8000").as_deref(), Some("192.0.2.1"));
+    assert_eq!(one.seen("[fd00:9::9]:8000").as_deref(), Some("fd00:9::1"));
 }
 
 #[test]
@@ -43,12 +43,12 @@ fn several_networks_and_leaving_one() {
     assert_eq!(container.tcp("10.2.0.3:80"), None);
     let spec = endpoint(&world.host, &second, 1, 2);
     world.host.attach(container.handle(), &spec).unwrap();
-    assert_eq!(container.tcp("10.2.0.3:80").as_deref(), Some("10.2.0.2"));
+    assert_eq!(container.seen("10.2.0.3:80").as_deref(), Some("10.2.0.2"));
     world.host.detach(container.handle(), &spec).unwrap();
     world.host.detach(container.handle(), &spec).unwrap();
     assert_eq!(peer.tcp("10.2.0.2:80"), None);
     world.host.attach(container.handle(), &endpoint(&world.host, &second, 1, 2)).unwrap();
-    assert_eq!(peer.tcp("10.2.0.2:80").as_deref(), Some("10.2.0.3"));
+    assert_eq!(peer.seen("10.2.0.2:80").as_deref(), Some("10.2.0.3"));
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_new_daemon_keeps_what_lives_and_removes_strays() {
     world.host.attach(lost.handle(), &endpoint(&world.host, &kept, 0, 3)).unwrap();
     container.serve(80);
     let published = world.publish(&kept, 2, &["8080:80"]);
-    let World { host, here, neighbour } = world;
+    let World { host, here, neighbour, .. } = world;
     drop(host);
     let host = shipway_network::Host::open(Naming::plain(), Default::default()).unwrap();
     let shipway_network::Attachment::Bridge { host_end, .. } = &spec.attachment else { unreachable!() };
@@ -103,7 +103,7 @@ fn a_new_daemon_keeps_what_lives_and_removes_strays() {
     removed.sort();
     assert_eq!(removed.len(), 2, "{removed:?}");
     assert_eq!(removed[0], format!("bridge {}", stray.bridge));
-    assert_eq!(neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+    assert_eq!(neighbour.seen("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
     assert!(host.reconcile(&[kept], std::slice::from_ref(host_end), &[]).unwrap().is_empty());
     assert_eq!(neighbour.tcp("192.0.2.1:8080"), None);
     drop(here);
@@ -123,7 +123,7 @@ fn fifty_endpoints_at_once() {
     });
     eprintln!("50 endpoints in parallel: {:?}", start.elapsed());
     spaces[49].serve(80);
-    assert_eq!(spaces[0].tcp("10.1.0.51:80").as_deref(), Some("10.1.0.2"));
+    assert_eq!(spaces[0].seen("10.1.0.51:80").as_deref(), Some("10.1.0.2"));
 }
 
 #[test]

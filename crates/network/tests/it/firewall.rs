@@ -35,16 +35,16 @@ fn a_thousand_ports_in_one_table() {
         .collect();
     times.sort();
     eprintln!("publish: min {:?} median {:?} p95 {:?}", times[0], times[500], times[950]);
-    assert_eq!(world.neighbour.tcp("192.0.2.1:10999").as_deref(), Some("192.0.2.9"));
+    assert_eq!(world.neighbour.seen("192.0.2.1:10999").as_deref(), Some("192.0.2.9"));
     world.host.publish(&all).unwrap();
     world.host.unpublish(&all[..999]).unwrap();
     world.host.unpublish(&all[..999]).unwrap();
     assert_eq!(world.neighbour.tcp("192.0.2.1:10998"), None);
-    assert_eq!(world.neighbour.tcp("192.0.2.1:10999").as_deref(), Some("192.0.2.9"));
+    assert_eq!(world.neighbour.seen("192.0.2.1:10999").as_deref(), Some("192.0.2.9"));
     let start = Instant::now();
     world.host.publish(&ports(20000)).unwrap();
     eprintln!("20000 ports at once: {:?}", start.elapsed());
-    assert_eq!(world.neighbour.tcp("192.0.2.1:29999").as_deref(), Some("192.0.2.9"));
+    assert_eq!(world.neighbour.seen("192.0.2.1:29999").as_deref(), Some("192.0.2.9"));
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn the_table_is_back_within_a_second_after_somebody_took_it_away() {
             std::thread::sleep(Duration::from_millis(5));
         }
         eprintln!("back after {:?}", start.elapsed());
-        assert_eq!(world.neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+        assert_eq!(world.neighbour.seen("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
         assert_eq!(world.neighbour.tcp("192.0.2.1:8081"), None);
         assert_eq!(world.neighbour.tcp("10.1.0.2:80"), None);
     }
@@ -73,7 +73,7 @@ fn the_table_is_back_within_a_second_after_somebody_took_it_away() {
     batch.delete_table();
     stranger.commit(batch).unwrap();
     world.publish(&network, 2, &["8082:80"]);
-    assert_eq!(world.neighbour.tcp("192.0.2.1:8082").as_deref(), Some("192.0.2.9"));
+    assert_eq!(world.neighbour.seen("192.0.2.1:8082").as_deref(), Some("192.0.2.9"));
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_host_that_was_no_router_is_one_for_containers_only() {
     let network = world.network(1, |_| ());
     let container = world.container(&network, 2);
     world.neighbour.serve(8000);
-    assert_eq!(container.tcp("192.0.2.9:8000").as_deref(), Some("192.0.2.1"));
+    assert_eq!(container.seen("192.0.2.9:8000").as_deref(), Some("192.0.2.1"));
     assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim(), "1");
     // A second daemon of another name has a bridge of its own; for the first it is a stranger, and so is the neighbour beyond it.
     let other = shipway_network::Host::open(Naming::tagged("/other"), Default::default()).unwrap();
@@ -98,7 +98,7 @@ fn udp_follows_a_port_to_its_new_container() {
     let network = world.network(1, |_| ());
     let (_first, _second) = (world.container(&network, 2), world.container(&network, 3));
     let client = world.neighbour.run(|| std::net::UdpSocket::bind("0.0.0.0:0").unwrap());
-    client.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
     let answered = || {
         client.send_to(b"?", "192.0.2.1:8080").unwrap();
         client.recv_from(&mut [0; 64]).is_ok()
@@ -125,11 +125,11 @@ fn two_daemons_do_not_disturb_each_other() {
     foreign.bridge = other.naming().default_bridge();
     foreign.addresses = vec![shipway_network::SegmentAddress { address: "10.7.0.1".parse().unwrap(), prefix: 24 }];
     other.apply_segment(&foreign).unwrap();
-    assert_eq!(world.neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+    assert_eq!(world.neighbour.seen("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
     // What the other has in use is the host's business for this one.
     let used = world.host.subnets_in_use().unwrap();
     assert!(used.iter().any(|entry| entry.subnet.to_string() == "10.7.0.0/24"), "{used:?}");
     assert!(used.iter().all(|entry| entry.subnet.to_string() != "10.1.0.0/24"), "{used:?}");
     other.withdraw_segment(&foreign).unwrap();
-    assert_eq!(world.neighbour.tcp("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
+    assert_eq!(world.neighbour.seen("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
 }

@@ -17,6 +17,8 @@ use shipway_sys::netlink::{Family, Request, Socket};
 
 /// Long enough for an answer on one machine, short enough for many that never come.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// For answers that will come: the machine may be busy.
+const LONG_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A network namespace.
 pub(crate) struct Space(OwnedFd);
@@ -61,9 +63,18 @@ impl Space {
 
     /// Whom the server at `target` sees when it is asked from here; nothing when it cannot be reached.
     pub(crate) fn tcp(&self, target: &str) -> Option<String> {
+        self.tcp_within(target, PATIENCE)
+    }
+
+    /// As `tcp`, where an answer is expected.
+    pub(crate) fn seen(&self, target: &str) -> Option<String> {
+        self.tcp_within(target, LONG_PATIENCE)
+    }
+
+    fn tcp_within(&self, target: &str, patience: Duration) -> Option<String> {
         let target: SocketAddr = target.parse().unwrap();
-        let mut stream = self.run(|| TcpStream::connect_timeout(&target, PATIENCE)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = self.run(|| TcpStream::connect_timeout(&target, patience)).ok()?;
+        stream.set_read_timeout(Some(patience)).unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).ok()?;
         Some(text).filter(|text| !text.is_empty())
@@ -71,10 +82,19 @@ impl Space {
 
     /// As `tcp`, by UDP.
     pub(crate) fn udp(&self, target: &str) -> Option<String> {
+        self.udp_within(target, PATIENCE)
+    }
+
+    /// As `udp`, where an answer is expected.
+    pub(crate) fn seen_by_udp(&self, target: &str) -> Option<String> {
+        self.udp_within(target, LONG_PATIENCE)
+    }
+
+    fn udp_within(&self, target: &str, patience: Duration) -> Option<String> {
         let target: SocketAddr = target.parse().unwrap();
         let any = if target.is_ipv6() { "[::]:0" } else { "0.0.0.0:0" };
         let socket = self.run(|| UdpSocket::bind(any).unwrap());
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_read_timeout(Some(patience)).unwrap();
         let mut buffer = [0; 64];
         socket.send_to(b"?", target).ok()?;
         let (length, from) = socket.recv_from(&mut buffer).ok()?;
@@ -88,6 +108,7 @@ pub(crate) struct World {
     pub(crate) host: Host,
     pub(crate) here: Space,
     pub(crate) neighbour: Space,
+    pub(crate) bridge_filter: bool,
 }
 
 impl World {
@@ -96,7 +117,20 @@ impl World {
     }
 
     pub(crate) fn with(naming: Naming) -> Self {
+        Self::make(naming, false)
+    }
+
+    /// Where `br_netfilter` is on.
+    pub(crate) fn with_bridge_filter() -> Self {
+        Self::make(Naming::plain(), true)
+    }
+
+    fn make(naming: Naming, bridge_filter: bool) -> Self {
         namespace::leave(namespace::NETWORK).unwrap();
+        for setting in ["bridge-nf-call-iptables", "bridge-nf-call-ip6tables"] {
+            // Absent where the kernel has no such filter.
+            let _ = std::fs::write(format!("/proc/sys/net/bridge/{setting}"), if bridge_filter { "1" } else { "0" });
+        }
         namespace::bring_loopback_up().unwrap();
         let neighbour = Space::new();
         let socket = Socket::open(Family::Route).unwrap();
@@ -132,7 +166,7 @@ impl World {
             socket.perform(request).unwrap();
         });
         let host = Host::open(naming, HostSettings::default()).unwrap();
-        Self { host, here: Space::current(), neighbour }
+        Self { host, here: Space::current(), neighbour, bridge_filter }
     }
 
     /// A network 10.N.0.0/24 with fd00:N::/64.

@@ -47,6 +47,16 @@ pub struct Route {
     pub gateway: Option<IpAddr>,
 }
 
+/// How patiently a link's neighbours are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NeighbourPatience {
+    pub link: u32,
+    /// Milliseconds between two questions.
+    pub between_ms: u64,
+    /// Questions until the neighbour counts as absent.
+    pub questions: u32,
+}
+
 /// A route to add.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NewRoute {
@@ -111,6 +121,19 @@ impl Request {
             let broadcast = u32::from(address) | (u32::MAX.checked_shr(u32::from(own.prefix)).unwrap_or(0));
             self.attribute(BROADCAST, &broadcast.to_be_bytes());
         }
+    }
+
+    /// Sets how neighbours are asked for, by ARP and, `v6`, by neighbour discovery.
+    pub fn neighbour_patience(&mut self, v6: bool, patience: NeighbourPatience) {
+        const SET_TABLE: u16 = 67;
+        let family = if v6 { libc::AF_INET6 } else { libc::AF_INET };
+        self.message("set neighbour table", SET_TABLE, 0, &[family as u8, 0, 0, 0]);
+        self.text(1, if v6 { "ndisc_cache" } else { "arp_cache" });
+        self.nest(6, |parameters| {
+            parameters.number(1, patience.link);
+            parameters.attribute(5, &patience.between_ms.to_ne_bytes());
+            parameters.number(11, patience.questions);
+        });
     }
 
     /// Adds a static route in the main table (this host's own destinations: in the local one); one that is there already is an error.
