@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
+use crate::PrivateNetwork;
+
 /// A word in the daemon's environment that must never be seen inside a container.
 pub const CANARY: &str = "canary-4f1c9a72e0";
 /// How long a daemon may take to answer its first request.
@@ -22,6 +24,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     is_docker: bool,
+    network: Option<PathBuf>,
 }
 
 /// Docker's daemon, where it is installed.
@@ -30,7 +33,7 @@ const DOCKERD: &str = "/usr/sbin/dockerd";
 impl Setup {
     /// With everything at its default; `binary` is the product.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), data_root: None, environment: Vec::new(), arguments: Vec::new(), is_docker: false }
+        Self { binary: binary.into(), data_root: None, environment: Vec::new(), arguments: Vec::new(), is_docker: false, network: None }
     }
 
     /// A private dockerd without networks, to compare with; `None` where it is not installed.
@@ -58,6 +61,13 @@ impl Setup {
     #[must_use]
     pub fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// It runs inside this network, and so do its containers' published ports.
+    #[must_use]
+    pub fn network(mut self, network: &PrivateNetwork) -> Self {
+        self.network = Some(network.path());
         self
     }
 
@@ -204,7 +214,14 @@ impl Daemon {
 
     fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
-        let mut command = Command::new(&self.setup.binary);
+        let mut command = match &self.setup.network {
+            None => Command::new(&self.setup.binary),
+            Some(network) => {
+                let mut command = Command::new("nsenter");
+                command.arg(format!("--net={}", network.display())).arg("--").arg(&self.setup.binary);
+                command
+            }
+        };
         if self.setup.is_docker {
             let pidfile = self.home.path().join("dockerd.pid");
             command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--pidfile"]).arg(pidfile);

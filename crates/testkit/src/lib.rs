@@ -8,18 +8,22 @@
 //!
 //! Helpers panic when the ground under a test breaks (no daemon, no socket): there is nobody above to handle it.
 
+mod browser;
 mod daemon;
 mod disk;
 mod http;
 mod image;
 mod leftovers;
+mod private_network;
 mod tar;
 mod verbs;
 
+pub use browser::{Browser, artefact};
 pub use daemon::{CANARY, Daemon, Setup};
 pub use disk::Disk;
 pub use http::{Answer, Streaming, call, open};
 pub use image::busybox_tar;
+pub use private_network::PrivateNetwork;
 pub use tar::Tar;
 pub use verbs::{Outcome, escape, split_frames};
 

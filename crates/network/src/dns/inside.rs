@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use shipway_sys::namespace;
 
+use super::{ADDRESS, PORT, redirect};
 use crate::{Error, Result};
 
 /// Both sockets of a listener, not blocking.
@@ -18,10 +19,21 @@ pub(super) struct Sockets {
     pub(super) tcp: TcpListener,
 }
 
-/// Opens both at `address` inside `netns`. With port 0 they get one port that is free for both.
-pub(super) fn open(netns: &OwnedFd, address: SocketAddr) -> Result<Sockets> {
-    let wrong = |error| shipway_sys::Error::from_io(format!("bind({address})"), &error);
-    within(netns, || open_here(address)).map_err(|error| Error::kernel("hear the questions of a container")(wrong(error)))
+/// How often a port is chosen that turns out to be free for one protocol only.
+const TRIES: usize = 8;
+
+/// Opens both inside `netns`: on a port of chance to which port 53 is led, or on port 53 itself where the kernel has no nftables.
+pub(super) fn open(netns: &OwnedFd) -> Result<Sockets> {
+    let wrong = |error: io::Error| shipway_sys::Error::from_io(format!("bind({ADDRESS})"), &error);
+    let open = || {
+        let chosen = (0..TRIES).find_map(|_| open_here(SocketAddr::from((ADDRESS, 0))).ok());
+        let led = |sockets: &Sockets| sockets.udp.local_addr().is_ok_and(|address| redirect::install(address.port()).is_ok());
+        match chosen.filter(led) {
+            Some(sockets) => Ok(sockets),
+            None => open_here(SocketAddr::from((ADDRESS, PORT))),
+        }
+    };
+    within(netns, open).map_err(|error| Error::kernel("hear the questions of a container")(wrong(error)))
 }
 
 /// The same in the namespace of the caller.

@@ -1,5 +1,6 @@
 //! The name server heard inside a network namespace of its own.
 
+use std::io::{Read, Write};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
@@ -71,10 +72,26 @@ async fn a_container_asks_at_127_0_0_11_until_it_is_hung_up_and_again_after_a_re
 async fn the_container_s_own_name_server_may_take_port_53() {
     let (inside_it, container) = (netns(), ContainerId::from_random([1; 32]));
     let server = NameServer::new(tokio::runtime::Handle::current(), Settings::default());
-    server.listen(container, inside_it.try_clone().unwrap(), View::default()).unwrap();
+    server.register(
+        NetworkId::from_random([2; 32]),
+        "nat",
+        container,
+        &EndpointNames { names: vec!["web".into()], v4: Some(Ipv4Addr::LOCALHOST), v6: None },
+    );
+    let view = View { networks: vec![NetworkId::from_random([2; 32])], links: Vec::new(), outside: Outside::Nowhere };
+    server.listen(container, inside_it.try_clone().unwrap(), view).unwrap();
+    let own = inside(&inside_it, || {
+        let tcp = std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap();
+        (tcp, UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 53)).unwrap())
+    });
+    assert_eq!(ask(&inside_it, ADDRESS).unwrap(), [127, 0, 0, 1], "ours still answers at its address");
+    own.1.set_nonblocking(true).unwrap();
+    assert!(own.1.recv(&mut [0; 16]).is_err(), "and the container's own hears nothing of it");
     inside(&inside_it, || {
-        let own = UdpSocket::bind((Ipv4Addr::LOCALHOST, 53)).unwrap();
-        let own_tcp = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 53)).unwrap();
-        drop((own, own_tcp));
+        let mut stream = std::net::TcpStream::connect((ADDRESS, 53)).unwrap();
+        stream.write_all(b"\0\x15\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\0\0\x01\0\x01").unwrap();
+        let mut answer = [0; 14];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(answer[2..4], [0x12, 0x34]);
     });
 }

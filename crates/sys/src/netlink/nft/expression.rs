@@ -69,6 +69,19 @@ pub enum Expression {
         bytes: u32,
         to: Register,
     },
+    /// Writes the register into the packet and corrects the checksum that stands `checksum` bytes into the same header.
+    SetPayload {
+        header: Header,
+        offset: u32,
+        bytes: u32,
+        checksum: u32,
+        from: Register,
+    },
+    /// Loads bytes that are the same for every packet.
+    Value {
+        to: Register,
+        value: Vec<u8>,
+    },
     /// The state of the packet's connection as a set of bits (established 2, related 4, new 8).
     ConnectionState {
         to: Register,
@@ -132,13 +145,13 @@ impl Expression {
     fn name(&self) -> &'static str {
         match self {
             Self::Meta { .. } => "meta",
-            Self::Payload { .. } => "payload",
+            Self::Payload { .. } | Self::SetPayload { .. } => "payload",
             Self::ConnectionState { .. } | Self::ConnectionStatus { .. } => "ct",
             Self::DestinationKind { .. } => "fib",
             Self::Mask { .. } => "bitwise",
             Self::Equal { .. } | Self::NotEqual { .. } => "cmp",
             Self::In { .. } | Self::NotIn { .. } | Self::Map { .. } => "lookup",
-            Self::Verdict(_) => "immediate",
+            Self::Verdict(_) | Self::Value { .. } => "immediate",
             Self::DestinationNat { .. } => "nat",
             Self::Masquerade => "masq",
         }
@@ -163,6 +176,20 @@ impl Expression {
                 out.big(2, if *header == Header::Network { 1 } else { 2 });
                 out.big(3, *offset);
                 out.big(4, *bytes);
+            }
+            Self::SetPayload { header, offset, bytes, checksum, from } => {
+                /// A sum of the kind that IPv4, UDP and TCP have.
+                const INTERNET_CHECKSUM: u32 = 1;
+                out.big(2, if *header == Header::Network { 1 } else { 2 });
+                out.big(3, *offset);
+                out.big(4, *bytes);
+                out.big(5, from.0);
+                out.big(6, INTERNET_CHECKSUM);
+                out.big(7, *checksum);
+            }
+            Self::Value { to, value } => {
+                out.big(1, to.0);
+                out.nest(2, |data| data.attribute(1, value));
             }
             Self::ConnectionState { to } => {
                 out.big(1, to.0);
