@@ -32,6 +32,12 @@ pub(crate) fn bridges_ask_the_firewall() -> bool {
     ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"].iter().any(|name| sysctl::read(name) == Some(1))
 }
 
+/// True when the host forwards packets of the family.
+pub(crate) fn is_on(v6: bool) -> bool {
+    let name = if v6 { sysctl::of_interface(true, "all", "forwarding") } else { V4_FORWARD.to_owned() };
+    sysctl::read(&name).is_some_and(|value| value != 0)
+}
+
 /// A host that forwards IPv6 stops to learn its own default route from routers, unless told that it may do both (accept_ra 2).
 fn keep_learned_routes() {
     let Ok(interfaces) = std::fs::read_dir("/proc/sys/net/ipv6/conf") else { return };

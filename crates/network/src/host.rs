@@ -41,18 +41,18 @@ pub enum Forwarding {
 /// The host's network. Copies are the same host.
 #[derive(Debug, Clone)]
 pub struct Host {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
     /// Ends the background threads with the last copy.
     _threads: Arc<background::Threads>,
 }
 
 #[derive(Debug)]
-struct Inner {
-    naming: Naming,
+pub(crate) struct Inner {
+    pub(crate) naming: Naming,
     settings: HostSettings,
     /// A socket each for links and for rules; a request and its answers may not be mixed with another's.
-    links: Mutex<Socket>,
-    rules: Mutex<Rules>,
+    pub(crate) links: Mutex<Socket>,
+    pub(crate) rules: Mutex<Rules>,
     /// Numbers of bridges and parents, and whether their ports need the hairpin.
     known: RwLock<HashMap<InterfaceName, Known>>,
 }
@@ -64,9 +64,9 @@ struct Known {
 }
 
 #[derive(Debug)]
-struct Rules {
-    socket: Socket,
-    firewall: Firewall,
+pub(crate) struct Rules {
+    pub(crate) socket: Socket,
+    pub(crate) firewall: Firewall,
     /// Whether the table was put into the kernel by this `Host`; before, the first change replaces whatever is there.
     installed: bool,
 }
@@ -330,6 +330,6 @@ impl Rules {
 }
 
 /// The value behind a lock; every holder leaves it whole.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -133,3 +133,33 @@ fn two_daemons_do_not_disturb_each_other() {
     other.withdraw_segment(&foreign).unwrap();
     assert_eq!(world.neighbour.seen("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
 }
+
+#[test]
+fn the_doctor_is_told_what_is_there() {
+    let world = World::new();
+    assert!(!world.host.facts().unwrap().table_present);
+    let network = world.network(1, |_| ());
+    world.publish(&network, 2, &["8080:80"]);
+    let facts = world.host.facts().unwrap();
+    assert!(facts.table_present && facts.table_wanted && facts.forwards_v4 && !facts.bridge_filter);
+    assert_eq!((facts.networks.len(), facts.networks[0].up, facts.published.len()), (1, true, 2));
+    assert!(facts.others.is_empty(), "{:?}", facts.others);
+}
+
+#[test]
+fn a_macvlan_endpoint_is_a_neighbour_of_the_host() {
+    use shipway_network::{Attachment, MacvlanMode};
+    let world = World::new();
+    let network = world.network(1, |_| ());
+    let mut spec = crate::world::endpoint(&world.host, &network, 0, 77);
+    spec.attachment = Attachment::Macvlan { parent: "wan0".parse().unwrap(), mode: MacvlanMode::Bridge };
+    spec.addresses = vec![shipway_network::InterfaceAddress { address: "192.0.2.77".parse().unwrap(), prefix: 24 }];
+    spec.gateways.clear();
+    let container = crate::world::Space::new();
+    world.host.attach(container.handle(), &spec).unwrap();
+    container.serve(80);
+    assert_eq!(world.neighbour.seen("192.0.2.77:80").as_deref(), Some("192.0.2.9"));
+    spec.attachment = Attachment::Macvlan { parent: "nowhere".parse().unwrap(), mode: MacvlanMode::Bridge };
+    let error = world.host.attach(crate::world::Space::new().handle(), &spec).unwrap_err();
+    assert_eq!(error.to_string(), "this host has no interface \"nowhere\"");
+}

@@ -1,0 +1,40 @@
+use super::*;
+
+fn published(host_ip: Option<&str>) -> Published {
+    let host_ip = host_ip.map(|address| address.parse().unwrap());
+    Published { host_ip, host_port: 8080, protocol: shipway_model::Protocol::Tcp, target: "172.17.0.2:80".parse().unwrap() }
+}
+
+fn reaches(host_ip: Option<&str>, others: &[OtherChain]) -> Vec<(Origin, Reach)> {
+    ways(&published(host_ip), others).into_iter().map(|way| (way.from, way.reach)).collect()
+}
+
+#[test]
+fn the_loopback_is_for_the_host_alone() {
+    let expected = [
+        (Origin::Host, Reach::Yes),
+        (Origin::Outside, Reach::No),
+        (Origin::Containers, Reach::No),
+        (Origin::InternalContainers, Reach::No),
+    ];
+    assert_eq!(reaches(Some("127.0.0.1"), &[]), expected);
+    assert_eq!(reaches(None, &[])[1], (Origin::Outside, Reach::Yes));
+}
+
+#[test]
+fn a_strangers_dropping_chain_is_named() {
+    let chain = |hook, table: &str| BaseChain {
+        family: "ip".to_owned(),
+        table: table.to_owned(),
+        chain: "FORWARD".to_owned(),
+        kind: "filter".to_owned(),
+        hook,
+        priority: 0,
+        drops: true,
+    };
+    let chains = [chain(Hook::Forward, "filter"), chain(Hook::Forward, "shipway"), chain(Hook::Postrouting, "filter")];
+    let others = others(&chains, "shipway");
+    assert_eq!(others.len(), 1);
+    assert_eq!(reaches(None, &others)[1], (Origin::Outside, Reach::Depends));
+    assert!(ways(&published(None), &others)[1].because.contains("ip filter FORWARD"));
+}
