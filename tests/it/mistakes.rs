@@ -90,7 +90,10 @@ impl Notes {
     fn said(&self, output: &Output, folder: &str) -> Said {
         let text = String::from_utf8_lossy(&output.stderr).replace(folder, "CONTEXT");
         let text = text.replace(self.daemon.scratch().to_str().unwrap(), "SCRATCH");
-        let lines = text.lines().map(without_time);
+        let lines = text.lines().map(without_time).map(|line| match line.split_once(" history logs ") {
+            Some((before, id)) if id.len() == 12 => format!("{before} history logs ID"),
+            _ => line,
+        });
         Said { text: lines.map(|line| format!("{line}\n")).collect(), code: output.status.code().unwrap() }
     }
 }
@@ -143,6 +146,7 @@ Dockerfile:2:1: error: "RUN ECHO 'Building...' > build.txt" ended with exit code
   why: "ECHO" is not a program in this image (commands are case sensitive); "> build.txt" writes into the working folder: /build.txt, which line 5 copies
   hint: did you mean echo?
 shipway: build failed: process "/bin/sh -c ECHO 'Building...' > build.txt" did not complete successfully: exit code: 127
+  hint: the whole log: shipway build history logs ID
 "##,
     );
 }
@@ -276,6 +280,7 @@ Dockerfile:4:1: error: "RUN echo '[INFO] Scanning'; echo '[ERROR] no sources to 
   why: [ERROR] no sources to compile
   hint: "COPY . ." on line 3 brought 1 file only, Dockerfile: are the sources in the context?
 shipway: build failed: process "/bin/sh -c echo '[INFO] Scanning'; echo '[ERROR] no sources to compile'; echo '[ERROR] Re-run Maven'; exit 1" did not complete successfully: exit code: 1
+  hint: the whole log: shipway build history logs ID
 "##,
     );
 }
@@ -474,7 +479,7 @@ fn m_18_m_29_m_30_habits_are_warned_of_with_the_reason_and_the_right_line() {
  - StageNameCasing: Stage name 'BUILDER' should be lowercase (line 1)
    write builder
  - WorkdirRelativePath: Relative workdir "web" can have unexpected results if the base image changes (line 2)
-   WORKDIR web is /web when the base image sets no folder of its own; it changes when the base image does
+   WORKDIR web is /web here; it changes if the base image changes
    write WORKDIR /web
  - JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals (line 3)
    the shell stands between the container and the program: a stop signal reaches the shell only, and stopping takes 10 seconds
@@ -489,8 +494,15 @@ fn m_19_an_image_where_a_container_was_meant_names_the_container_and_the_command
     assert_eq!(notes.build(&[("Dockerfile", "FROM diamol/base\nCMD [\"true\"]\n")], &["-t", "multi-stage"]).code, 0);
     assert_eq!(notes.shipway(&["run", "--name", "ms-test", "multi-stage"]).code, 0);
     let said = notes.shipway(&["exec", "-it", "multi-stage", "sh"]);
-    let wanted = ["No such container: multi-stage\n", "multi-stage is an image", "ms-test", "exited (0)", "shipway run -it multi-stage sh"];
-    assert!(said.code == 1 && wanted.iter().all(|words| said.text.contains(words)), "{said:?}");
+    let text = said.text.replace("Less than a second ago", "AGO").replace("1 second ago", "AGO").replace("2 seconds ago", "AGO");
+    check(
+        &Said { text, code: said.code },
+        1,
+        r##"
+shipway: Error response from daemon: No such container: multi-stage
+  hint: multi-stage is an image. Container ms-test was made from it but exited (0) AGO - "true" finished. For a shell: shipway run -it multi-stage sh
+"##,
+    );
     let said = notes.shipway(&["exec", "-it", "ms-test", "sh"]);
     let wanted = ["is not running", "exited (0)", "shipway start ms-test"];
     assert!(said.code == 1 && wanted.iter().all(|words| said.text.contains(words)), "{said:?}");
@@ -652,4 +664,32 @@ Dockerfile:2:6: error: "apple.js" is not in the build context [E-COPY-NOTFOUND]
     let (stream, failed) = said("FROM diamol/base\nRUN echo why; exit 7\n").unwrap();
     check(&failed, 7, "The command '/bin/sh -c echo why; exit 7' returned a non-zero code: 7");
     assert!(stream.ends_with("\nwhy\n"), "{stream}");
+}
+
+/// The end of a failed build names its log, and the log is there under that name.
+#[test]
+fn a_failure_names_the_log_that_is_kept() {
+    let notes = Notes::new();
+    let folder = notes.folder(&[("Dockerfile", "FROM diamol/base\nRUN echo why; exit 7\n")]);
+    let output = notes.daemon.shipway(&["build", "-q", folder.to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let id = said.trim_end().rsplit_once("shipway build history logs ").expect(&said).1;
+    let log = notes.daemon.shipway(&["build", "history", "logs", id]);
+    assert!(String::from_utf8_lossy(&log.stdout).contains(" why\n"), "{log:?}");
+}
+
+/// `--explain` tells one line per step, and names the file that was edited.
+#[test]
+fn an_explained_build_names_the_file_that_changed() {
+    let notes = Notes::new();
+    let folder = notes.folder(&[("Dockerfile", "FROM diamol/base\nCOPY . /site/\nRUN true\n"), ("pages/index.html", "1")]);
+    let place = folder.to_str().unwrap();
+    let build =
+        || String::from_utf8_lossy(&notes.daemon.shipway(&["build", "--explain", "--progress", "plain", place]).stderr).into_owned();
+    build();
+    assert!(build().contains("\n3 of 3 steps were known:\n  [2/3] COPY . /site/: cached: made "));
+    std::fs::write(folder.join("pages/index.html"), "22").unwrap();
+    let told = build();
+    assert!(told.contains("  [2/3] COPY . /site/: not cached: pages/index.html changed\n"), "{told}");
+    assert!(told.contains("  [3/3] RUN true: not cached: the step before it gave another result than the last time\n"), "{told}");
 }

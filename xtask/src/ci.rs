@@ -11,10 +11,21 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     step("formatting", || cargo(root, &["fmt", "--all", "--check"], &[]))?;
     step("tidy", || tidy::run(root))?;
     step("lints", || cargo(root, &["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"], &[]))?;
+    if has_cargo_deny(root) {
+        step("what comes in from outside", || cargo(root, &["deny", "check", "bans", "licenses", "sources"], &[]))?;
+    } else {
+        println!("== what comes in from outside: not checked, cargo-deny is not installed");
+    }
     step("documentation", || {
         cargo(root, &["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"], &[("RUSTDOCFLAGS", "-D warnings")])
     })?;
     step("tests", || cargo(root, &["nextest", "run", "--workspace"], &[]))
+}
+
+/// Advisories need the network, so they are not part of this; whoever has cargo-deny has the rest.
+fn has_cargo_deny(root: &Path) -> bool {
+    let asked = Command::new(env!("CARGO")).args(["deny", "--version"]).current_dir(root).output();
+    asked.is_ok_and(|output| output.status.success())
 }
 
 /// Runs one step and tells how long it took.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use futures_util::future::join_all;
 use shipway_dockerfile::scope::unconsumed_build_args;
-use shipway_dockerfile::{Diagnostic, Dockerfile, ParseOptions, SourceText, parse_with};
+use shipway_dockerfile::{Diagnostic, Dockerfile, ParseOptions, Parsed, SourceText, parse_with};
 use shipway_model::{Platform, Timestamp};
 use shipway_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +22,7 @@ use crate::context::ContextFiles;
 use crate::errors::BuildError;
 use crate::export::image::{Assembled, assemble};
 use crate::failure;
+use crate::folders;
 use crate::graph::Op;
 use crate::lower::{ImageWish, Lowered, Plan, Recipe, image_wishes, lower, needed_stages};
 use crate::ports::{Ports, ResolvedImage};
@@ -92,7 +93,7 @@ impl Journey {
 
     async fn run(mut self) -> Result<BuildOutcome, BuildError> {
         if self.options.squash {
-            return Err(BuildError::NotSupportedYet { what: "merging the new layers into one (--squash)".to_owned() });
+            return Err(BuildError::Squash);
         }
         self.loaded(format!("[internal] load build definition from {}", self.text.name), "transferring dockerfile:", self.text.text.len());
         let ignore_size = self.ignore.as_ref().map_or(2, String::len);
@@ -101,25 +102,17 @@ impl Journey {
         let is_known = |name: &str| images.is_known(name);
         let parsed = parse_with(&self.text, &ParseOptions { check: None, is_known_image: Some(&is_known) });
         // Also of a file that has errors: everything that can be said is said at once.
-        for warning in parsed.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()) {
+        let warnings: Vec<&Diagnostic> = parsed.diagnostics.iter().filter(|diagnostic| !diagnostic.is_error()).collect();
+        // What a relative folder comes to is known when the base image is; what stands after it keeps its place.
+        let ready = warnings.iter().position(|warning| folders::is_about_a_relative_one(warning)).unwrap_or(warnings.len());
+        for warning in &warnings[..ready] {
             self.warn(warning);
         }
-        let target = checks::target(&self.text, &parsed, &self.options)?;
-        let context = self.look_at_context().await?;
-        let needed = needed_stages(&parsed.dockerfile, target, &self.options, &self.platform);
-        checks::before_anything_runs(&self.text, &parsed, &needed, context.as_deref(), &self.options)?;
-        if !self.options.cache_from.is_empty() {
-            let message = "caches of other images (--cache-from) are not supported yet; they are ignored".to_owned();
-            self.report.send(ProgressEvent::Warning {
-                id: None,
-                code: "CacheFromIgnored".to_owned(),
-                message,
-                detail: String::new(),
-                line: None,
-            });
+        let planned = self.plan(&parsed).await;
+        for warning in &warnings[ready..] {
+            self.warn(&folders::resolved(warning, planned.as_ref().ok().map(|(plan, _)| &plan.graph)));
         }
-        let plan = self.lower(&parsed.dockerfile, target, context.is_some()).await?;
-        checks::sources(&self.text, &plan.graph, context.as_deref())?;
+        let (plan, context) = planned?;
         self.announce(&plan);
         let Plan { graph, end, steps, context: context_vertex, warnings } = plan;
         for warning in &warnings {
@@ -152,6 +145,22 @@ impl Journey {
             unconsumed_args: unconsumed,
             lease,
         })
+    }
+
+    /// Everything before the first step: what the file alone tells, the context, the images, the graph.
+    async fn plan(&mut self, parsed: &Parsed) -> Result<(Plan, Option<Arc<ContextFiles>>), BuildError> {
+        let target = checks::target(&self.text, parsed, &self.options)?;
+        let context = self.look_at_context().await?;
+        let needed = needed_stages(&parsed.dockerfile, target, &self.options, &self.platform);
+        checks::before_anything_runs(&self.text, parsed, &needed, context.as_deref(), &self.options)?;
+        if !self.options.cache_from.is_empty() {
+            let message = "--cache-from is not supported yet and changes nothing".to_owned();
+            let detail = "results of builds on this machine are reused without it, whatever image they belong to".to_owned();
+            self.report.send(ProgressEvent::Warning { id: None, code: "CacheFromIgnored".to_owned(), message, detail, line: None });
+        }
+        let plan = self.lower(&parsed.dockerfile, target, context.is_some()).await?;
+        checks::sources(&self.text, &plan.graph, context.as_deref())?;
+        Ok((plan, context))
     }
 
     /// A vertex for something that is here already.

@@ -6,7 +6,7 @@ use shipway_dockerfile::{Diagnostic, Instruction, InstructionKind, Parsed, Sourc
 
 use crate::context::ContextFiles;
 use crate::errors::BuildError;
-use crate::failure::{diagnostic, narrowed};
+use crate::failure::{copying, narrowed};
 use crate::graph::{BuildGraph, CopySource, Op};
 use crate::lower::{error, unsupported};
 use crate::ops::OpFailure;
@@ -71,7 +71,7 @@ pub(crate) fn sources(text: &Arc<SourceText>, graph: &BuildGraph, context: Optio
         let Op::Copy(copy) = &vertex.op else { continue };
         for source in &copy.sources {
             if let CopySource::Context { pattern } = source {
-                diagnostics.extend(missing(context, pattern, narrowed(text, vertex.face.span, pattern)));
+                diagnostics.extend(missing(context, pattern, narrowed(text, vertex.face.span, pattern), copy.add));
             }
         }
     }
@@ -98,14 +98,16 @@ fn plain_sources(instruction: &Instruction, context: Option<&ContextFiles>) -> V
         _ => None,
     });
     match context {
-        Some(context) => paths.filter_map(|word| missing(context, &word.text, word.span)).collect(),
-        None => paths.take(1).map(|word| no_context(&word.text, word.span)).collect(),
+        Some(context) => paths.filter_map(|word| missing(context, &word.text, word.span, is_add)).collect(),
+        None => paths.take(1).map(|word| no_context(&word.text, word.span, is_add)).collect(),
     }
 }
 
 /// M-27: there is nothing to copy from.
-pub(crate) fn no_context(pattern: &str, span: Span) -> Diagnostic {
-    let docker = format!("COPY failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist");
+pub(crate) fn no_context(pattern: &str, span: Span, is_add: bool) -> Diagnostic {
+    let keyword = if is_add { "ADD" } else { "COPY" };
+    let docker =
+        format!("{keyword} failed: file not found in build context or excluded by .dockerignore: stat {pattern}: file does not exist");
     Diagnostic {
         reason: Some("the Dockerfile came on standard input, so there are no files to copy".to_owned()),
         hint: Some("add the context directory: shipway build -f - . < Dockerfile".to_owned()),
@@ -119,12 +121,12 @@ fn is_plain(word: &Word) -> bool {
     !word.text.contains(['$', '"', '\'', '\\', '`'])
 }
 
-fn missing(context: &ContextFiles, pattern: &str, span: Span) -> Option<Diagnostic> {
+fn missing(context: &ContextFiles, pattern: &str, span: Span, is_add: bool) -> Option<Diagnostic> {
     let is_wildcard = pattern.contains(['*', '?', '[']);
     match context.find(pattern) {
         Ok(found) if !found.is_empty() || is_wildcard => None,
-        Ok(_) => Some(diagnostic(&context.missing(pattern), span)),
-        Err(OpFailure::Finding(finding)) => Some(diagnostic(&finding, span)),
+        Ok(_) => Some(copying(&context.missing(pattern), span, is_add)),
+        Err(OpFailure::Finding(finding)) => Some(copying(&finding, span, is_add)),
         Err(failure) => Some(error("E-CONTEXT", span, failure.line())),
     }
 }

@@ -29,9 +29,8 @@ pub(crate) struct ContextFiles {
     path: PathBuf,
     /// Where digests are remembered between builds, for a folder that stays.
     index_file: Option<PathBuf>,
-    /// Deletes a received context when the last user of it is done.
-    #[allow(dead_code)]
-    keep: Option<Box<dyn Any + Send + Sync>>,
+    /// Deletes a received context when the last user of it is done. Only ever dropped.
+    _keep: Option<Box<dyn Any + Send + Sync>>,
 }
 
 impl ContextFiles {
@@ -52,7 +51,7 @@ impl ContextFiles {
         let failed = |error: shipway_archive::Error| BuildError::Context { path: shown.clone(), message: error.to_string() };
         let ignore = IgnoreFile::parse(ignore.unwrap_or_default().as_bytes()).map_err(failed)?;
         let scan = ContextScan::new(root, ignore).map_err(failed)?;
-        Ok(Some(Self { scan, learned: OnceLock::new(), path, index_file, keep }))
+        Ok(Some(Self { scan, learned: OnceLock::new(), path, index_file, _keep: keep }))
     }
 
     /// What the same instruction in another project is told apart by.

@@ -58,6 +58,9 @@ pub enum BuildError {
     /// The caller went away or stopped the build.
     #[error("context canceled")]
     Cancelled,
+    /// `--squash`. In dockerd's words: there it belongs to the experimental mode, and BuildKit refuses it too.
+    #[error("squash is only supported with experimental mode")]
+    Squash,
     /// Something this version cannot do yet.
     #[error("{what} is not supported yet")]
     NotSupportedYet {
@@ -178,7 +181,7 @@ fn docker_line(diagnostics: &[Diagnostic]) -> Option<String> {
 impl Classified for BuildError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Dockerfile { .. } | Self::Step(_) | Self::Context { .. } => ErrorKind::Invalid,
+            Self::Dockerfile { .. } | Self::Step(_) | Self::Context { .. } | Self::Squash => ErrorKind::Invalid,
             Self::Image { error, .. } => error.kind(),
             Self::Operation { kind, .. } => *kind,
             Self::Store(error) => error.kind(),
@@ -191,6 +194,9 @@ impl Classified for BuildError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Store(error) => error.hint(),
+            Self::Squash => {
+                Some("leave --squash out; several stages and COPY --from keep an image small without losing the cache".to_owned())
+            }
             other => other.diagnostics().iter().filter(|d| d.is_error()).find_map(|diagnostic| diagnostic.hint.clone()),
         }
     }

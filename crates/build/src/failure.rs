@@ -7,7 +7,7 @@ use std::sync::Arc;
 use shipway_dockerfile::{Diagnostic, Dockerfile, Position, SourceText, Span};
 
 use crate::errors::{BuildError, StepFailure};
-use crate::graph::VertexIndex;
+use crate::graph::{Op, VertexIndex};
 use crate::lower::{ImageWish, error};
 use crate::ops::{Cause, MissingProgram, OpFailure, OpFinding};
 use crate::ports::{ImageError, ImageSource};
@@ -22,6 +22,15 @@ pub(crate) fn diagnostic(finding: &OpFinding, span: Span) -> Diagnostic {
         docker_text: finding.docker_text.clone(),
         ..error(finding.code, span, finding.message.clone())
     }
+}
+
+/// The same of an instruction: dockerd's words for a COPY that fails are those for an ADD, but for the name.
+pub(crate) fn copying(finding: &OpFinding, span: Span, is_add: bool) -> Diagnostic {
+    let mut diagnostic = diagnostic(finding, span);
+    if is_add {
+        diagnostic.docker_text = diagnostic.docker_text.map(|text| text.replacen("COPY failed: ", "ADD failed: ", 1));
+    }
+    diagnostic
 }
 
 /// How a process ended.
@@ -45,7 +54,11 @@ pub(crate) fn place(around: &Around, text: &Arc<SourceText>, failed: Failed) -> 
         OpFailure::Finding(finding) => BuildError::Operation {
             text: text.clone(),
             vertex: face.name.clone(),
-            diagnostic: Box::new(diagnostic(&finding, narrowed(text, face.span, finding.about.as_deref().unwrap_or_default()))),
+            diagnostic: Box::new(copying(
+                &finding,
+                narrowed(text, face.span, finding.about.as_deref().unwrap_or_default()),
+                matches!(&around.graph.vertex(failed.vertex).op, Op::Copy(copy) if copy.add),
+            )),
             kind: finding.kind,
         },
         OpFailure::Store(error) => BuildError::Store(error),

@@ -236,6 +236,8 @@ pub struct Fetched {
     pub digest: Digest,
     /// The file name of the `Content-Disposition` header, where there was one.
     pub file_name: Option<String>,
+    /// The address as it may be shown: without user, password and query (S-406).
+    pub shown: String,
 }
 
 /// Why a download failed.
@@ -250,7 +252,7 @@ pub enum FetchError {
     /// The file is larger than allowed.
     #[error("the file at \"{url}\" is larger than {limit} bytes")]
     TooLarge {
-        /// Where it is.
+        /// Where it is, without its secrets.
         url: String,
         /// The limit.
         limit: u64,
@@ -258,10 +260,14 @@ pub enum FetchError {
     /// The server said no, or could not be reached.
     #[error("cannot download \"{url}\": {message}")]
     Failed {
-        /// Where it is.
+        /// Where it is, without its secrets.
         url: String,
         /// Why.
         message: String,
+        /// What kind of failure it is for the caller.
+        kind: ErrorKind,
+        /// What to do about it.
+        hint: Option<String>,
     },
 }
 
@@ -270,7 +276,14 @@ impl Classified for FetchError {
         match self {
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::TooLarge { .. } => ErrorKind::Exhausted,
-            Self::Failed { .. } => ErrorKind::Unavailable,
+            Self::Failed { kind, .. } => *kind,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failed { hint, .. } => hint.clone(),
+            Self::Unsupported { .. } | Self::TooLarge { .. } => None,
         }
     }
 }
@@ -279,7 +292,7 @@ impl Classified for FetchError {
 pub struct NoFetcher;
 
 impl Fetcher for NoFetcher {
-    fn fetch<'a>(&'a self, url: &'a str, _into: &'a Path, _limit: u64) -> BoxFuture<'a, Result<Fetched, FetchError>> {
-        Box::pin(async move { Err(FetchError::Unsupported { message: format!("downloading \"{url}\" is not supported yet") }) })
+    fn fetch<'a>(&'a self, _url: &'a str, _into: &'a Path, _limit: u64) -> BoxFuture<'a, Result<Fetched, FetchError>> {
+        Box::pin(async move { Err(FetchError::Unsupported { message: "downloading is not supported yet".to_owned() }) })
     }
 }

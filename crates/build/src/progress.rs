@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use shipway_model::{ContainerId, ImageId, Timestamp};
+use shipway_model::{BuildId, ContainerId, ImageId, Timestamp};
 
 /// Takes the events of a build as they happen. Called from several tasks; must not block.
 pub type ProgressSink = Arc<dyn Fn(ProgressEvent) + Send + Sync>;
@@ -52,6 +52,11 @@ pub struct PlannedStep {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum ProgressEvent {
+    /// The build has a name from now on. Told by whoever keeps the log, before anything else.
+    Begun {
+        /// Under which the log is kept.
+        build: BuildId,
+    },
     /// The instructions that will be looked at, in file order. Stages nobody needs are not in it: dockerd's classic builder would run them.
     Plan {
         /// The steps.
@@ -75,6 +80,13 @@ pub enum ProgressEvent {
         id: VertexId,
         /// When.
         at: Timestamp,
+    },
+    /// Why its result was, or was not, known. Only told when asked for.
+    Explained {
+        /// The vertex.
+        id: VertexId,
+        /// In one line: `cached`, or `not cached: ` and what differs from the last time.
+        why: String,
     },
     /// Its result is known from an earlier build.
     Cached {

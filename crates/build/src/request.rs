@@ -82,6 +82,8 @@ pub struct BuildOptions {
     pub cache_from: Vec<Reference>,
     /// Merges the new layers into one.
     pub squash: bool,
+    /// Tells for every step why its result was or was not known (`ProgressEvent::Explained`).
+    pub explain: bool,
     /// Which display asked; decides only which events are worth making.
     pub flavour: Flavour,
     /// Host name inside RUN steps; `buildkitsandbox`-like default of the executor when absent.

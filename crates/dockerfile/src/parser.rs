@@ -205,7 +205,9 @@ fn report_no_stage(source: &SourceText, index: &LineIndex<'_>, dockerfile: &Dock
         // Something is there and already reported; "no FROM" on top of it would only add noise.
         return;
     } else if dockerfile.global_args.is_empty() {
-        Diagnostic::error("E-EMPTY", end, "the file has no instructions").hint(hint).docker("file with no instructions")
+        Diagnostic::error("E-EMPTY", end, "the file has no instructions")
+            .hint(hint)
+            .docker("failed to parse Dockerfile: file with no instructions")
     } else {
         Diagnostic::error("E-NO-STAGE", end, "the file has no FROM").hint(hint).docker("no build stage in current context")
     };

@@ -232,7 +232,7 @@ fn check_from(
         sink.push(
             Diagnostic::error("E-STAGE-INDEX", word.span, format!("there is no stage {name}"))
                 .because(format!("stages are counted from 0; this file has {count}, the last is {}", count.saturating_sub(1)))
-                .docker(format!("invalid from flag value {name}: invalid stage index {name}")),
+                .docker(format!("invalid from flag value {name}: index out of bounds")),
         );
         return;
     }

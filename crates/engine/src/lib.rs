@@ -40,7 +40,7 @@ pub mod values {
     };
     pub use shipway_runtime::StreamKind;
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
-    pub use shipway_store::{Finding, FindingKind, FsckOptions, FsckReport, Volume};
+    pub use shipway_store::{FsckOptions, Volume};
 }
 
 /// The result of every verb.
@@ -136,7 +136,12 @@ impl Engine {
             self.stop_all().await;
         }
         let store = self.inner.store.clone();
-        let flushed = blocking::files(move || Ok(store.flush()?)).await;
+        let engine = self.clone();
+        let flushed = blocking::files(move || {
+            engine.inner.builds.history.wait();
+            Ok(store.flush()?)
+        })
+        .await;
         if let Err(error) = flushed {
             tracing::warn!(%error, "cannot make the last results durable; they will be made again");
         }

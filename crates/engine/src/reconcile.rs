@@ -49,7 +49,7 @@ impl Engine {
         self.discard_unknown_layers(&known).await
     }
 
-    async fn adopt(&self, container: &Arc<Container>) {
+    pub(crate) async fn adopt(&self, container: &Arc<Container>) {
         let record = container.record();
         match record.state {
             ContainerState::Running { .. } | ContainerState::Paused { .. } | ContainerState::Restarting { .. } => {}
@@ -123,7 +123,9 @@ impl Engine {
         let (store, known) = (self.inner.store.clone(), known.iter().map(ToString::to_string).collect::<BTreeSet<_>>());
         let containers = self.inner.config.data_root.join("containers");
         let boxes = self.inner.config.exec_root.join("containers");
+        let engine = self.clone();
         blocking::files(move || {
+            engine.forget_stale_context_indexes()?;
             for kept in store.list_active() {
                 if !known.contains(&kept.id) {
                     store.remove_active(&kept.id)?;

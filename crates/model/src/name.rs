@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::{Classified, ErrorKind};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Longest name; longer ones would not fit in file names and DNS labels anyway.
@@ -14,6 +15,25 @@ const LONGEST: usize = 255;
 pub struct NameError {
     pub noun: &'static str,
     pub text: String,
+}
+
+impl Classified for NameError {
+    fn kind(&self) -> ErrorKind {
+        ErrorKind::Invalid
+    }
+
+    fn hint(&self) -> Option<String> {
+        if self.text.len() >= LONGEST {
+            return Some(format!("a {} name has at most {LONGEST} letters", self.noun));
+        }
+        let letters: String = self.text.chars().map(|letter| if is_letter_of_names(letter) { letter } else { '-' }).collect();
+        let near = letters.trim_start_matches(|letter: char| !letter.is_ascii_alphanumeric()).trim_end_matches('-');
+        (near != self.text && near.len() > 1).then(|| format!("did you mean {near}?"))
+    }
+}
+
+fn is_letter_of_names(letter: char) -> bool {
+    letter.is_ascii_alphanumeric() || matches!(letter, '_' | '.' | '-')
 }
 
 /// True for a letter or digit followed by letters, digits, `_`, `.` or `-`.

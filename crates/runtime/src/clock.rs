@@ -1,8 +1,9 @@
-//! Wall-clock instants as the monitor needs them: seconds and nanoseconds, and Docker's text form in logs.
+//! Wall-clock instants as monitors write them down: seconds and nanoseconds as numbers in messages and files, Docker's text form in logs.
 //!
-//! What must stay true: no allocation-heavy calendar library is pulled into the monitor's line loop.
+//! What must stay true: the calendar is `model::Timestamp`'s, the numbers are ours, because monitors outlive the daemon and its types.
 
 use serde::{Deserialize, Serialize};
+use shipway_model::Timestamp;
 
 /// Nanoseconds since 1970, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -19,30 +20,8 @@ impl Instant {
 
     /// `2026-11-21T10:00:00.1234Z`, trailing zeros cut as Go's RFC3339Nano does.
     pub(crate) fn write_rfc3339(self, out: &mut Vec<u8>) {
-        let days = self.seconds.div_euclid(86_400);
-        let second = self.seconds.rem_euclid(86_400);
-        let (year, month, day) = civil(days);
-        let mut text = format!("{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}", second / 3600, second / 60 % 60, second % 60);
-        if self.nanoseconds != 0 {
-            let fraction = format!(".{:09}", self.nanoseconds);
-            text.push_str(fraction.trim_end_matches('0'));
-        }
-        text.push('Z');
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(Timestamp::from_unix(self.seconds, self.nanoseconds).to_rfc3339_nano().as_bytes());
     }
-}
-
-/// Days since 1970-01-01 to a date of the proleptic Gregorian calendar (eras of 400 years starting in March).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day_of_year - (153 * month_index + 2) / 5 + 1)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //!
 //! What must stay true: dropping it ends what is parked and nothing that runs.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -244,6 +244,24 @@ impl Runtime {
             }
         }
         removed
+    }
+
+    /// The cgroups below ours, by name, with the processes in each; those of the pool of this process, build steps included, are left out.
+    pub fn groups(&self) -> BTreeMap<String, Vec<i32>> {
+        let shared = &self.shared.0;
+        let names = shared.tree.names().into_iter().filter(|name| !name.starts_with(&shared.pool_prefix));
+        let processes = |name: &str| shared.tree.group(name).processes().into_iter().map(Pid::as_raw_pid).collect();
+        names.map(|name| (name.clone(), processes(&name))).collect()
+    }
+
+    /// Kills what is in the cgroup `name` and removes it. Blocking; for cgroups that belong to nobody.
+    ///
+    /// # Errors
+    /// When a process does not die, or the kernel keeps the folder.
+    pub fn end_group(&self, name: &str) -> Result<(), shipway_sys::Error> {
+        let group = self.shared.0.tree.group(name);
+        group.kill_all(None);
+        group.remove()
     }
 
     /// Ends everything parked and stops the pool. Running containers go on. Blocking.

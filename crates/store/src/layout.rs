@@ -1,7 +1,7 @@
 //! The drawing of the disk: which folder of the data root holds what. Everybody else asks here for a path.
 //!
 //! ```text
-//! <root>/                       0710
+//! <root>/                       0700
 //!   lock                        flock of the owning process; inside: its pid, a space, what it is
 //!   state.db, -wal, -shm        the journal of record: rows of layers, images, names, cache, holds, volumes, containers
 //!   state.db.reserve            space set aside so that removing works on a full disk
@@ -48,12 +48,14 @@ impl Layout {
     /// Makes every folder that is not there yet; true when the root is new.
     pub(crate) fn create(&self) -> Result<bool> {
         let new = !self.layers().is_dir();
-        create_dir(&self.root, 0o710)?;
+        create_dir(&self.root, 0o700)?;
+        // A folder that was there already, made by an administrator or an older version, is closed too: nobody else walks it (S-205).
+        rustix::fs::chmod(&self.root, Mode::from_raw_mode(0o700)).doing(|| format!("chmod({:?})", self.root))?;
         create_dir(&self.root.join("blobs"), 0o700)?;
         for name in ["blobs/sha256", "layers", "active", "trash", "tmp", "builds"] {
             create_dir(&self.root.join(name), 0o700)?;
         }
-        // These two are walked through by processes of other users: bind mounts of a volume or of a container's generated files.
+        // What is mounted from these two is reached by handle, so that the closed root is in nobody's way; the folders say what they are for.
         for name in ["containers", "volumes"] {
             create_dir(&self.root.join(name), 0o711)?;
         }

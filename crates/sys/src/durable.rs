@@ -341,6 +341,42 @@ mod tests {
     }
 
     #[test]
+    fn dying_inside_a_durable_write_leaves_the_former_file_or_the_new_one() {
+        let name = "durable::tests::dying_inside_a_durable_write_leaves_the_former_file_or_the_new_one";
+        if let Some(place) = std::env::var_os("SHIPWAY_DURABLE_PLACE") {
+            let folder = rustix::fs::open(&place, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).expect("open");
+            write_file(&folder, "state", b"new").expect("write");
+            rename(&folder, "other", &folder, "renamed").expect("rename");
+            return;
+        }
+        let (path, folder) = scratch("dying");
+        let points = [
+            ("durable.before-write:1", "old", true),
+            ("durable.before-sync:1", "old", true),
+            ("durable.before-rename:1", "old", true),
+            ("durable.before-folder-sync:1", "new", true),
+            ("durable.before-rename:2", "new", true),
+            ("durable.before-folder-sync:2", "new", false),
+        ];
+        for (fault, content, other_stays) in points {
+            let _ = std::fs::remove_file(path.join("renamed"));
+            write_file(&folder, "state", b"old").expect("write");
+            write_file(&folder, "other", b"whole").expect("write");
+            let status = std::process::Command::new(std::env::current_exe().expect("exe"))
+                .args(["--exact", name])
+                .env("SHIPWAY_FAULT", fault)
+                .env("SHIPWAY_DURABLE_PLACE", &path)
+                .output()
+                .expect("run")
+                .status;
+            assert_eq!(status.signal(), Some(9), "{fault} is reached");
+            assert_eq!(std::fs::read(path.join("state")).expect("read"), content.as_bytes(), "{fault}");
+            assert_eq!((path.join("other").exists(), path.join("renamed").exists()), (other_stays, !other_stays), "{fault}");
+        }
+        std::fs::remove_dir_all(path).expect("clean");
+    }
+
+    #[test]
     fn an_armed_fault_point_kills_at_its_pass() {
         if std::env::var_os("SHIPWAY_FAULT").is_some() {
             fault::point("here");

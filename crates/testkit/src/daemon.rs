@@ -73,6 +73,7 @@ impl Setup {
 
     /// Starts it and waits until it answers.
     pub fn start(self) -> Daemon {
+        crate::leftovers::sweep_abandoned();
         let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").expect("tempdir");
         let data_root = self.data_root.clone().unwrap_or_else(|| home.path().join("data"));
         let name = home.path().file_name().and_then(|name| name.to_str()).expect("a plain name").to_owned();

@@ -71,8 +71,60 @@ impl Daemon {
     }
 }
 
+/// How fixtures are called, here and in the crates' own tests: folders in /dev/shm, and cgroups of the same name.
+const PREFIXES: &[&str] = &["shipway-it-", "shipway-engine-it-"];
+/// A test is ended after four minutes; what is older than this has nobody to clean it up.
+const ABANDONED: std::time::Duration = std::time::Duration::from_secs(20 * 60);
+
+/// Once per test process: removes what tests that were killed left on the machine.
+pub fn sweep_abandoned() {
+    static DONE: std::sync::Once = std::sync::Once::new();
+    DONE.call_once(|| {
+        for name in abandoned() {
+            for pid in pids() {
+                let is_its_daemon = std::fs::read(format!("/proc/{pid}/cmdline"))
+                    .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == name.as_bytes()));
+                if is_its_daemon && let Some(pid) = Pid::from_raw(pid) {
+                    let _ = rustix::process::kill_process(pid, Signal::KILL);
+                }
+            }
+            sweep(&name);
+            unmount_below(&Path::new("/dev/shm").join(&name));
+            let _ = std::fs::remove_dir_all(Path::new("/dev/shm").join(&name));
+        }
+    });
+}
+
+/// Names of fixtures whose folder is gone, or has not been touched for long.
+fn abandoned() -> Vec<String> {
+    let names_in = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let hierarchies = names_in(PathBuf::from("/sys/fs/cgroup")).map(|name| Path::new("/sys/fs/cgroup").join(name));
+    let mut names: Vec<String> = hierarchies
+        .chain([PathBuf::from("/dev/shm"), PathBuf::from("/sys/fs/cgroup")])
+        .flat_map(names_in)
+        .map(|name| name.to_string_lossy().into_owned())
+        .filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)))
+        .collect();
+    names.sort();
+    names.dedup();
+    names.retain(|name| match std::fs::metadata(Path::new("/dev/shm").join(name)).and_then(|folder| folder.modified()) {
+        Ok(modified) => modified.elapsed().is_ok_and(|age| age > ABANDONED),
+        Err(_) => true,
+    });
+    names
+}
+
+fn unmount_below(folder: &Path) {
+    let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let points = table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| Path::new(point).starts_with(folder));
+    // The deepest first.
+    for point in points.collect::<Vec<_>>().into_iter().rev() {
+        let _ = std::process::Command::new("umount").arg("-l").arg(point).output();
+    }
+}
+
 /// Kills and removes what a fixture called `name` left; for failed tests, since the others leave nothing.
-pub(crate) fn sweep(name: &str) {
+pub fn sweep(name: &str) {
     for round in 0..200 {
         let left = groups(name);
         if left.is_empty() {

@@ -13,7 +13,7 @@ mod daemon;
 mod disk;
 mod http;
 mod image;
-mod leftovers;
+pub mod leftovers;
 mod private_network;
 mod tar;
 mod verbs;

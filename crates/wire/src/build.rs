@@ -105,7 +105,9 @@ impl BuildQuery {
             "target" => self.target = value.to_owned(),
             "platform" => self.platform = value.to_owned(),
             "squash" => self.squash = is_true(value),
-            "securityopt" => self.security_options = json(name, value)?,
+            // Clients repeat the argument; the documents speak of a list.
+            "securityopt" if value.starts_with('[') => self.security_options.extend(json::<Vec<String>>(name, value)?),
+            "securityopt" if !value.is_empty() => self.security_options.push(value.to_owned()),
             "isolation" => self.isolation = value.to_owned(),
             "outputs" => self.outputs = json(name, value)?,
             "session" => self.session = value.to_owned(),

@@ -113,6 +113,11 @@ impl Display {
         self.write(&text)
     }
 
+    /// Whether any program wrote anything.
+    pub(crate) fn has_log(&self) -> bool {
+        self.trace.vertexes.iter().any(|step| !step.log.lines.is_empty() || !step.log.partial.is_empty())
+    }
+
     /// Shows the end: the last frame, the logs of what failed, and the warnings.
     pub(crate) fn finish(&mut self, succeeded: bool) -> Outcome {
         let text = match self.mode {

@@ -303,8 +303,12 @@ fn broken_and_shortened_archives() {
     assert_eq!(read_all(&whole[..1024]).expect("no end blocks").len(), 1);
     assert_eq!(read_all(&whole[..1536]).expect("one end block").len(), 1);
     assert_eq!(read_all(&[]).expect("empty").len(), 0);
-    for length in [1, 511, 513, 600, 1023, 1100] {
+    for length in [1, 511, 513, 516, 1100] {
         assert!(read_all(&whole[..length]).is_err(), "{length}");
+    }
+    // Padding that is missing at the very end is missing in what docker's client sends for `build -f - .`.
+    for length in [517, 600, 1023] {
+        assert_eq!(read_all(&whole[..length]).expect("no padding")[0].1, b"hello", "{length}");
     }
     let garbage = [&whole[..], &[7; 3000]].concat();
     assert_eq!(read_all(&garbage).expect("garbage after the end").len(), 1);

@@ -225,7 +225,7 @@ impl Lowerer<'_> {
             _ => None,
         });
         let span = first_path_span(here, common);
-        self.diagnostics.push(crate::checks::no_context(first.unwrap_or_default(), span));
+        self.diagnostics.push(crate::checks::no_context(first.unwrap_or_default(), span, op.add));
     }
 }
 

@@ -21,6 +21,10 @@ impl Lowerer<'_> {
             Err(diagnostic) => {
                 let mut diagnostic = *diagnostic;
                 diagnostic.span = span;
+                if name.is_empty() {
+                    let written = self.recipe.dockerfile.stages.iter().map(|stage| &stage.from.image).find(|word| word.span == span);
+                    diagnostic.docker_text = written.map(|word| format!("base name ({}) should not be blank", word.text));
+                }
                 self.diagnostics.push(diagnostic);
                 return None;
             }
@@ -97,7 +101,7 @@ impl Lowerer<'_> {
                 let count = self.recipe.dockerfile.stages.len();
                 let mut diagnostic = error("E-STAGE-INDEX", span, format!("there is no stage {index}"));
                 diagnostic.reason = Some(format!("stages are counted from 0; this file has {count}"));
-                diagnostic.docker_text = Some(format!("invalid from flag value {index}: invalid stage index {index}"));
+                diagnostic.docker_text = Some(format!("invalid from flag value {index}: index out of bounds"));
                 self.diagnostics.push(diagnostic);
                 None
             }

@@ -107,7 +107,7 @@ pub(crate) fn lower(recipe: &Recipe<'_>) -> Result<Lowered, Vec<Diagnostic>> {
     }
 }
 
-/// The steps that only the classic display counts: every ARG before the first FROM, and `--label` as a last LABEL.
+/// The steps that only the classic display counts: every ARG before the first FROM, and a last LABEL for each `--label`, sorted.
 fn steps_around(recipe: &Recipe<'_>, end: &Arc<StageState>) -> Vec<StepDraft> {
     let mut steps: Vec<StepDraft> = recipe
         .dockerfile
@@ -115,13 +115,13 @@ fn steps_around(recipe: &Recipe<'_>, end: &Arc<StageState>) -> Vec<StepDraft> {
         .iter()
         .map(|argument| StepDraft { display: argument.display(), stage: 0, vertex: None, place: argument.span.start_byte, after: None })
         .collect();
-    let labels = &recipe.options.labels;
-    if !labels.is_empty() {
-        let words: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        let mut labelled = (**end).clone();
-        labelled.config.config.labels.extend(labels.iter().cloned());
-        let display = format!("LABEL {}", words.join(" "));
-        steps.push(StepDraft { display, stage: recipe.target, vertex: None, place: usize::MAX, after: Some(Arc::new(labelled)) });
+    let mut labels: Vec<&(String, String)> = recipe.options.labels.iter().collect();
+    labels.sort();
+    let mut labelled = (**end).clone();
+    for (name, value) in labels {
+        labelled.config.config.labels.insert(name.clone(), value.clone());
+        let (display, after) = (format!("LABEL {name}={value}"), Some(Arc::new(labelled.clone())));
+        steps.push(StepDraft { display, stage: recipe.target, vertex: None, place: usize::MAX, after });
     }
     steps
 }

@@ -82,7 +82,7 @@ pub(crate) async fn download(around: &Arc<Around>, url: &str, checksum: Option<&
     })?;
     match checksum {
         Some(wanted) if wanted != fetched.digest.to_string() => {
-            let message = format!("the file at \"{url}\" has the digest {}, not {wanted}", fetched.digest);
+            let message = format!("the file at \"{}\" has the digest {}, not {wanted}", fetched.shown, fetched.digest);
             Err(OpFinding::new("E-ADD-CHECKSUM", ErrorKind::Corrupt, message)
                 .docker(format!("digest mismatch {}: {wanted}", fetched.digest))
                 .into())
@@ -105,7 +105,7 @@ pub(crate) fn put_download(copier: &mut Copier<'_, '_>, url: &str, download: &Do
         return unpack(copier, file, name.as_bytes());
     }
     if name.is_empty() && copier.op.destination.ends_with('/') {
-        let message = format!("\"{url}\" has no file name, so the destination must be one");
+        let message = format!("\"{}\" has no file name, so the destination must be one", download.fetched.shown);
         return Err(OpFailure::finding("E-ADD-NAME", ErrorKind::Invalid, message));
     }
     let path = copier.place_of_file(name.as_bytes())?;

@@ -139,7 +139,7 @@ pub(crate) fn root(snapshot: &ActiveSnapshot) -> Result<Root, OpFailure> {
 pub(crate) fn commit(around: &Around, snapshot: ActiveSnapshot, base: Option<LayerId>, lease: &Lease) -> Result<Made, OpFailure> {
     let newest = around.options.source_date_epoch().map(|epoch| epoch.nanoseconds().div_euclid(1_000_000_000));
     let layer = snapshot.commit_over(base, CommitOptions { created: clock::now(), origin: LayerOrigin::Built, newest })?;
-    Ok(Made { layer: layer.id, tree_digest: layer.tree_digest, lease: lease.clone() })
+    Ok(Made { layer: layer.id, tree_digest: layer.tree_digest, _lease: lease.clone() })
 }
 
 /// The time of folders and files that come from nowhere: SOURCE_DATE_EPOCH where given, else now.

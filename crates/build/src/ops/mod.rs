@@ -3,6 +3,7 @@
 //! Failures carry no place in a Dockerfile: the same work may serve builds of several Dockerfiles. The solver adds the place.
 
 pub(crate) mod add;
+pub(crate) mod changes;
 pub(crate) mod chmod;
 pub(crate) mod copy;
 pub(crate) mod files;
@@ -61,9 +62,8 @@ impl Stack {
 pub(crate) struct Made {
     pub(crate) layer: LayerId,
     pub(crate) tree_digest: [u8; 32],
-    /// Keeps the layer from the collector until everybody who waits has it in a lease of their own.
-    #[allow(dead_code)]
-    pub(crate) lease: Lease,
+    /// Keeps the layer from the collector until everybody who waits has it in a lease of their own. Only ever dropped.
+    pub(crate) _lease: Lease,
 }
 
 /// Why a step failed.

@@ -116,7 +116,10 @@ fn unknown<'a>(noun: &str, name: &str, file: &str, known: impl Iterator<Item = &
     let known: Vec<&str> = known.collect();
     let finding = OpFinding::new("E-USER-UNKNOWN", ErrorKind::Invalid, format!("the image has no {noun} \"{name}\""))
         .because(if known.is_empty() { format!("the image has no {file}") } else { format!("{file} of the image does not name it") })
-        .docker(format!("unable to find {noun} {name}: no matching entries in {} file", file.trim_start_matches("/etc/")));
+        .docker(format!(
+            "unable to convert uid/gid chown string to host mapping: can't find {}id for {noun} {name}: no such {noun}: {name}",
+            &noun[..1]
+        ));
     match crate::suggestions::nearest(name, known) {
         Some(nearest) => finding.hint(format!("did you mean {nearest}?")),
         None => finding.hint(format!("create it with RUN before, or give its number: {noun} 1000")),

@@ -189,6 +189,7 @@ fn not_run(store: &Store, op: &RunOp, below: &Stack, error: ExecuteError) -> OpF
         ExecuteError::Failed { ref message, kind, .. } => {
             let mut finding = OpFinding::new("E-RUN", kind, format!("cannot run \"{}\": {message}", op.args.join(" ")));
             finding.hint = error.hint();
+            finding.docker_text = Some(message.clone());
             finding.into()
         }
     }

@@ -49,6 +49,14 @@ impl Selection {
     pub(crate) fn taken(&self) -> Vec<Vec<TakenEntry>> {
         self.sources.iter().map(|source| source.taken.clone()).collect()
     }
+
+    /// The folders of the context that are taken; none when anything else is taken too.
+    pub(super) fn context_folders(&self) -> Option<Vec<Vec<u8>>> {
+        let is_context = |source: &Selected| matches!(source.origin, SelectedFrom::Context);
+        let mut matches = self.sources.iter().flat_map(|source| &source.matches);
+        (self.sources.iter().all(is_context) && matches.all(|found| found.is_folder))
+            .then(|| self.sources.iter().flat_map(|source| &source.matches).map(|found| found.real.clone()).collect())
+    }
 }
 
 /// Looks up what the sources bring.

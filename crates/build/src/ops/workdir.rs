@@ -38,7 +38,8 @@ pub(crate) fn make_folder(writer: &mut TreeWriter<'_>, path: &Path) -> Result<()
         Some(node) if node.kind == FileKind::Directory => Ok(()),
         Some(node) => {
             let message = format!("\"{}\" exists in the image and is a {}, not a folder", path.display(), node.kind);
-            Err(OpFinding::new("E-WORKDIR", shipway_model::ErrorKind::Invalid, message).into())
+            let finding = OpFinding::new("E-WORKDIR", shipway_model::ErrorKind::Invalid, message);
+            Err(finding.docker(format!("Cannot mkdir: {} is not a directory", path.display())).into())
         }
         None => writer.folder(&resolved).map(drop),
     }

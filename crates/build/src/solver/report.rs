@@ -57,6 +57,11 @@ impl Reporter {
         }
     }
 
+    /// Says why a result was, or was not, known.
+    pub(crate) fn explained(&self, id: VertexId, why: String) {
+        self.send(ProgressEvent::Explained { id, why });
+    }
+
     /// Passes output on.
     pub(crate) fn log(&self, id: VertexId, stream: LogStream, bytes: &Bytes) {
         self.send(ProgressEvent::Log { id, stream, bytes: bytes.to_vec(), at: clock::now() });

@@ -8,8 +8,10 @@ use shipway_store::{CacheKey, CacheRecord, Lease, Store};
 
 use super::report::OpenVertex;
 use super::{Around, Controls, Inputs, Landing, Output, TreeOutput};
+use crate::explain::{self, Question};
 use crate::graph::{ImageOp, Op, Vertex, VertexIndex};
 use crate::key::{self, StepKey, TakenEntry};
+use crate::ops::select::SourceTree;
 use crate::ops::{Made, OpFailure, Stack, copy, run, selection, workdir};
 use crate::ports::LogSink;
 use crate::{clock, progress::LogStream};
@@ -46,8 +48,13 @@ pub(super) async fn work(around: &Arc<Around>, index: VertexIndex, inputs: &Inpu
     if !vertex.face.ignore_cache
         && let Some(made) = known(&around.store, &step.key.key, &around.lease)
     {
+        if around.options.explain {
+            around.report.explained(vertex.face.id, explain::known(&around.store, &step.key));
+        }
         return Ok(tree(&below, made, true));
     }
+    // Asked before the work: its own result would be the newest.
+    let why = around.options.explain.then(|| step.explain(around, vertex, &below));
     let log: LogSink = {
         let (report, id) = (around.report.clone(), vertex.face.id);
         Arc::new(move |stream: LogStream, bytes: Bytes| report.log(id, stream, &bytes))
@@ -68,6 +75,9 @@ pub(super) async fn work(around: &Arc<Around>, index: VertexIndex, inputs: &Inpu
         Landing::Known(made) => (made, true),
         Landing::Made(made) => (made, false),
     };
+    if let Some(why) = why {
+        around.report.explained(vertex.face.id, if cached { explain::shared() } else { why });
+    }
     if !around.lease.add_layer(&made.layer) {
         return Err(OpFailure::internal(format!("layer {} is gone right after it was made", made.layer)));
     }
@@ -100,6 +110,25 @@ impl Step {
             Op::Image(_) | Op::Context => Err(OpFailure::internal("this vertex is not a step")),
         }
     }
+
+    /// Why this step has to be done.
+    fn explain(&self, around: &Around, vertex: &Vertex, below: &Stack) -> String {
+        if vertex.face.ignore_cache {
+            return explain::unasked();
+        }
+        let on_image = vertex.parent.is_none_or(|parent| matches!(around.graph.vertex(parent).op, Op::Image(_)));
+        let taken = self.selection.as_ref().map(|selection| selection.taken()).unwrap_or_default();
+        let question = Question {
+            op: &vertex.op,
+            key: &self.key,
+            below: &below.content,
+            taken: &taken,
+            selection: self.selection.as_deref(),
+            context: around.context.as_deref().map(|context| context as &dyn SourceTree),
+            on_image,
+        };
+        explain::unknown(&around.store, &question)
+    }
 }
 
 /// A result from the cache whose layer is here, kept by `lease`.
@@ -112,7 +141,7 @@ fn known(store: &Store, key: &CacheKey, lease: &Lease) -> Option<Made> {
     }
     let layer = store.layer(&id)?;
     store.cache().touch(key);
-    Some(Made { layer: id, tree_digest: layer.tree_digest, lease: lease.clone() })
+    Some(Made { layer: id, tree_digest: layer.tree_digest, _lease: lease.clone() })
 }
 
 async fn make(around: Arc<Around>, index: VertexIndex, step: Step, below: Stack, controls: Controls) -> Result<Made, OpFailure> {

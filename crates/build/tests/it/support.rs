@@ -18,7 +18,7 @@ use shipway_build::{
     BuildContext, BuildError, BuildOptions, BuildOutcome, BuildRequest, LogStream, Ports, ProgressEvent, ProgressSink, build,
 };
 use shipway_dockerfile::SourceText;
-use shipway_model::{BuildId, Digest, ImageConfig, ImageId, LayerId, Platform, Reference, Timestamp};
+use shipway_model::{BuildId, Digest, ErrorKind, ImageConfig, ImageId, LayerId, Platform, Reference, Timestamp};
 use shipway_store::{CommitOptions, LayerOrigin, PrepareOptions, Store, StoreConfig};
 use shipway_sys::path::Root;
 use tokio_util::sync::CancellationToken;
@@ -282,12 +282,21 @@ pub(crate) struct FakeFetcher;
 impl Fetcher for FakeFetcher {
     fn fetch<'a>(&'a self, url: &'a str, into: &'a Path, _limit: u64) -> BoxFuture<'a, Result<Fetched, FetchError>> {
         Box::pin(async move {
-            let text = url
-                .strip_prefix("http://files/")
-                .ok_or_else(|| FetchError::Failed { url: url.to_owned(), message: "no such host".to_owned() })?;
+            let text = url.strip_prefix("http://files/").ok_or_else(|| FetchError::Failed {
+                url: url.to_owned(),
+                message: "no such host".to_owned(),
+                kind: ErrorKind::NotFound,
+                hint: None,
+            })?;
             std::fs::write(into, text).unwrap();
             let digest = Digest::sha256_of(text.as_bytes());
-            Ok(Fetched { last_modified: Some(Timestamp::from_unix(1_234_567_890, 0)), size: text.len() as u64, digest, file_name: None })
+            Ok(Fetched {
+                last_modified: Some(Timestamp::from_unix(1_234_567_890, 0)),
+                size: text.len() as u64,
+                digest,
+                file_name: None,
+                shown: url.to_owned(),
+            })
         })
     }
 }

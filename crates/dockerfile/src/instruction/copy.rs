@@ -83,7 +83,7 @@ fn sources_and_destination(line: &mut LineContext<'_>, request: &Request<'_>) ->
     let mut words = words;
     let destination = words.pop();
     let (Some(destination), false) = (destination, words.is_empty()) else {
-        let text = format!("{keyword} requires at least two arguments, but only one was provided. Destination could not be determined.");
+        let text = format!("{keyword} requires at least two arguments, but only one was provided. Destination could not be determined");
         request.refuse(line, "E-ARGUMENT-MISSING", &text, &format!("write {keyword} SOURCE... DESTINATION"));
         return None;
     };

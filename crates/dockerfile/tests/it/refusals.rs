@@ -11,8 +11,8 @@ fn what_docker_refuses_is_refused_in_its_words() {
         ("FROM a b", parse("FROM requires either one or three arguments")),
         ("FROM a AS", parse("FROM requires either one or three arguments")),
         ("FROM a AS 1x", parse("invalid name for build stage: \"1x\", name can't start with a number or contain symbols")),
-        ("COPY x", parse("COPY requires at least two arguments, but only one was provided. Destination could not be determined.")),
-        ("ADD", parse("ADD requires at least two arguments, but only one was provided. Destination could not be determined.")),
+        ("COPY x", parse("COPY requires at least two arguments, but only one was provided. Destination could not be determined")),
+        ("ADD", parse("ADD requires at least two arguments, but only one was provided. Destination could not be determined")),
         ("ENV", parse("ENV requires at least one argument")),
         ("ENV A", parse("ENV must have two arguments")),
         ("ENV A=b C", parse("Syntax error - can't find = in \"C\". Must be of the form: name=value")),
@@ -33,7 +33,7 @@ fn what_docker_refuses_is_refused_in_its_words() {
         ("COPY --link=maybe a b", parse("expecting boolean value for flag --link, not: maybe")),
         ("COPY --chown=a --chown=b a b", parse("duplicate flag specified: --chown")),
         ("COPY --chmod=999 a b", parse("invalid chmod parameter: '999'. it should be octal string and between 0 and 07777")),
-        ("COPY --from=3 a b", "invalid from flag value 3: invalid stage index 3".to_owned()),
+        ("COPY --from=3 a b", "invalid from flag value 3: index out of bounds".to_owned()),
         ("COPY --from=0 a b", "circular dependency detected on stage: 0".to_owned()),
         ("WORKDIR ${a", parse("failed to process \"${a\": syntax error: missing '}'")),
     ] {
@@ -41,7 +41,7 @@ fn what_docker_refuses_is_refused_in_its_words() {
         assert_eq!(parsed.docker_text(), Some(docker.as_str()), "{line}: {:#?}", parsed.diagnostics);
     }
     assert_eq!(parsed("").docker_text(), Some("the Dockerfile (Dockerfile) cannot be empty"));
-    assert_eq!(parsed("# only\n\n").docker_text(), Some("file with no instructions"));
+    assert_eq!(parsed("# only\n\n").docker_text(), Some("failed to parse Dockerfile: file with no instructions"));
     assert_eq!(parsed("RUN x\n").docker_text(), Some("no build stage in current context"));
     assert_eq!(parsed("ARG a=b\n").docker_text(), Some("no build stage in current context"));
 }

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use shipway_build::{BuildOutcome, BuildRequest, ProgressSink};
+use shipway_build::{BuildOutcome, BuildRequest, ProgressEvent, ProgressSink};
 use shipway_model::{BuildId, Reference};
 use shipway_store::{LayerOrigin, NewImage};
 use tokio_util::sync::CancellationToken;
 
 use super::familiar::Familiar;
-use super::history::{BuildStatus, Recorder};
+use super::history::{BuildStatus, Ending, Recorder};
 use super::{BuildFinished, BuildSpec};
 use crate::{Engine, Error, Result, Subject, blocking, clock};
 
@@ -27,6 +27,7 @@ impl Engine {
         let recorder = Recorder::start(self, id, &tags);
         let familiar = Familiar::of(&self.inner.store, spec.options.flavour).await?;
         let sink = familiar.sink(recorder.sink(progress));
+        sink(ProgressEvent::Begun { build: id });
         let mut options = spec.options;
         options.tags.clone_from(&tags);
         options.proxies.extend(self.inner.config.proxies.clone());
@@ -38,7 +39,7 @@ impl Engine {
                     BuildRequest { id, dockerfile: prepared.dockerfile, ignore: prepared.ignore, context: prepared.context, options };
                 let outcome = shipway_build::build(request, self.inner.store.clone(), self.build_ports(), sink, cancel).await;
                 match outcome {
-                    Ok(outcome) => self.name_image(&outcome, &tags).await.map(|()| outcome),
+                    Ok(outcome) => self.name_image(&outcome, &tags).await.map(|changed| (outcome, changed)),
                     Err(shipway_build::BuildError::Cancelled) => Err(Error::Cancelled),
                     Err(error) => Err(error.into()),
                 }
@@ -47,8 +48,14 @@ impl Engine {
         };
         familiar.keep(&self.inner.store);
         match result {
-            Ok(outcome) => {
-                recorder.finish(BuildStatus::Completed, Some(outcome.image), outcome.cached_steps, outcome.total_steps);
+            Ok((outcome, changed)) => {
+                recorder.finish(Ending {
+                    status: BuildStatus::Completed,
+                    image: Some(outcome.image),
+                    cached_steps: outcome.cached_steps,
+                    total_steps: outcome.total_steps,
+                    unchanged: !changed && outcome.cached_steps == outcome.total_steps,
+                });
                 Ok(BuildFinished {
                     id,
                     image: outcome.image,
@@ -62,18 +69,19 @@ impl Engine {
             Err(error) => {
                 let status =
                     if matches!(error, Error::Cancelled) { BuildStatus::Cancelled } else { BuildStatus::Failed(error.to_string()) };
-                recorder.finish(status, None, 0, 0);
+                recorder.finish(Ending { status, image: None, cached_steps: 0, total_steps: 0, unchanged: false });
                 Err(error)
             }
         }
     }
 
-    /// Stores the image and its names, unless all of it is so already.
-    async fn name_image(&self, outcome: &BuildOutcome, tags: &[Reference]) -> Result<()> {
+    /// Stores the image and its names; false when all of it was so already.
+    async fn name_image(&self, outcome: &BuildOutcome, tags: &[Reference]) -> Result<bool> {
         let images = self.inner.store.images();
         let known = images.get(&outcome.image).is_some();
         let moved: Vec<Reference> = tags.iter().filter(|tag| images.tagged(tag) != Some(outcome.image)).cloned().collect();
-        if !known || !moved.is_empty() {
+        let changed = !known || !moved.is_empty();
+        if changed {
             let (store, rows, outcome) = (self.inner.store.clone(), moved.clone(), outcome.clone());
             blocking::files(move || {
                 let inside = store.clone();
@@ -104,6 +112,6 @@ impl Engine {
                 BTreeMap::from([("name".to_owned(), tag.familiar())]),
             );
         }
-        Ok(())
+        Ok(changed)
     }
 }

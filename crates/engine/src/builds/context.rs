@@ -9,7 +9,7 @@ use shipway_dockerfile::SourceText;
 use shipway_store::Store;
 use shipway_sys::path::Root;
 
-use super::{BuildSource, DockerfileSource};
+use super::{BuildSource, DockerfileSource, context_indexes};
 use crate::blocking::ChannelReader;
 use crate::{Engine, Error, Result, blocking};
 
@@ -68,6 +68,7 @@ impl Engine {
         }
         let (dockerfile, ignore) = read_dockerfile(&root, dockerfile, &path.display().to_string())?;
         let index_file = self.context_index(path, device, inode);
+        context_indexes::touch(&index_file);
         Ok(Prepared { dockerfile, ignore, context: BuildContext::Folder { root, path: path.to_owned(), index_file } })
     }
 
@@ -75,7 +76,7 @@ impl Engine {
     fn context_index(&self, path: &Path, device: u64, inode: u64) -> PathBuf {
         let key = format!("{}\0{device}\0{inode}", path.display());
         let name = shipway_model::Digest::sha256_of(key.as_bytes()).short();
-        self.inner.config.data_root.join("contexts").join(name)
+        self.contexts_dir().join(name)
     }
 
     fn unpack_stream(&self, mut reader: ChannelReader, dockerfile: DockerfileSource) -> Result<Prepared> {

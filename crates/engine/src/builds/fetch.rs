@@ -32,25 +32,26 @@ impl Fetcher for UrlFetcher {
             let url = Url::parse(url).map_err(|error| failed("the address given", &error, limit))?;
             let transport = self.transport.as_ref().map_err(|error| failed(&url.to_string(), error, limit))?;
             match shipway_registry::fetch(transport, &url, into, limit).await {
-                Ok(file) => {
-                    Ok(Fetched { last_modified: file.last_modified, size: file.size, digest: file.digest, file_name: file.file_name })
-                }
+                Ok(file) => Ok(Fetched {
+                    last_modified: file.last_modified,
+                    size: file.size,
+                    digest: file.digest,
+                    file_name: file.file_name,
+                    shown: url.to_string(),
+                }),
                 Err(error) => Err(failed(&url.to_string(), &error, limit)),
             }
         })
     }
 }
 
-/// The port's word for a failure. The port knows no hints, so advice follows in brackets.
+/// The port's word for a failure.
 fn failed(url: &str, error: &shipway_registry::Error, limit: u64) -> FetchError {
     let url = url.to_owned();
     match error {
         shipway_registry::Error::TooLarge { .. } => FetchError::TooLarge { url, limit },
         shipway_registry::Error::Unsupported { .. } => FetchError::Unsupported { message: error.to_string() },
-        _ => {
-            let hint = error.hint().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            FetchError::Failed { url, message: format!("{error}{hint}") }
-        }
+        _ => FetchError::Failed { url, message: error.to_string(), kind: error.kind(), hint: error.hint() },
     }
 }
 
@@ -61,7 +62,7 @@ mod tests {
     use std::path::PathBuf;
 
     use shipway_build::ports::{FetchError, Fetcher};
-    use shipway_model::Digest;
+    use shipway_model::{Classified as _, Digest, ErrorKind};
 
     use super::UrlFetcher;
     use crate::config::EngineConfig;
@@ -103,7 +104,7 @@ mod tests {
         let url = format!("http://user:T0KEN@127.0.0.1:{port}/x?key=T0KEN");
         let error = fetcher().fetch(&url, &folder.path().join("file"), 3).await.unwrap_err();
         let expected = format!("cannot download \"http://[secret]@127.0.0.1:{port}/x?[secret]\": the server answers 404 Not Found");
-        assert_eq!(error.to_string(), expected);
+        assert_eq!((error.to_string(), error.kind()), (expected, ErrorKind::NotFound));
         let error = fetcher().fetch("ftp://user:T0KEN@host/x", &folder.path().join("other"), 3).await.unwrap_err();
         assert!(
             matches!(&error, FetchError::Unsupported { message } if message == "downloading by \"ftp\" is not supported yet"),

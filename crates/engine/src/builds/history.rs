@@ -1,23 +1,29 @@
-//! The kept log of every build: one folder `builds/<id>` with the record and the events, one JSON object a line.
+//! What is remembered of builds: `build history ls` and `build history logs ID`.
 //!
-//! History is worth having, not worth waiting for: a named thread writes it, nothing is synced, and a build never fails because of it.
+//! A build that did work is kept on disk, in one folder `builds/<id>` with the record and the events, one JSON object a line. A build that found
+//! everything done already is kept in memory only: doing nothing must change nothing on the disk.
+//! History is worth having, not worth waiting for: nothing is synced, and a build never fails because of it.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::{Path, PathBuf};
-use std::sync::mpsc;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+mod disk;
+mod recorder;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use shipway_build::{ProgressEvent, ProgressSink};
-use shipway_dockerfile::SourceText;
-use shipway_model::{BuildId, ImageId, Reference, Timestamp};
+use shipway_build::ProgressEvent;
+use shipway_model::{BuildId, ImageId, Timestamp};
 
-use crate::{Engine, Error, Result, clock};
+use crate::{Engine, Error, Result};
 
-/// Builds remembered; older ones are forgotten.
-const KEPT: usize = 200;
+pub(super) use recorder::{Ending, Recorder};
+
+/// Builds that did nothing new are remembered so many; there is nothing in them that an older one does not tell.
+const UNCHANGED_KEPT: usize = 50;
+/// Longer than this nobody waits for a disk that hangs.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// How a build ended, or that it did not yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,22 +49,45 @@ pub struct BuildRecord {
     pub image: Option<ImageId>,
 }
 
-/// Work for the writing thread.
-enum Note {
-    Event(Box<ProgressEvent>),
-    /// How it ended; the tail is dropped when that is written.
-    Record(Box<BuildRecord>, Tail),
+/// The builds of this life of the engine that are not, or not wholly, on disk.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    state: Mutex<State>,
+    tails: Arc<Tails>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Builds under way: what is known of them, and their events as long as none is on disk.
+    running: HashMap<BuildId, Kept>,
+    /// Builds that found everything done, the newest last.
+    unchanged: VecDeque<Kept>,
+}
+
+/// A build in memory.
+#[derive(Debug, Clone)]
+struct Kept {
+    record: BuildRecord,
+    events: Vec<ProgressEvent>,
+}
+
+impl History {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns when every build that was answered is written down, or after a while.
+    pub(crate) fn wait(&self) {
+        self.tails.wait();
+    }
 }
 
 /// Ends of builds that are being written down: whoever reads the history waits for them, so that a build that was answered is in it.
 #[derive(Debug, Default)]
-pub(crate) struct Tails {
+struct Tails {
     open: Mutex<usize>,
     closed: Condvar,
 }
-
-/// Longer than this nobody waits for a disk that hangs.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One end being written down.
 struct Tail(Arc<Tails>);
@@ -84,117 +113,6 @@ impl Tails {
     }
 }
 
-/// Writes down one build as it goes.
-pub(super) struct Recorder {
-    record: Mutex<BuildRecord>,
-    notes: mpsc::Sender<Note>,
-    tails: Arc<Tails>,
-}
-
-impl Recorder {
-    /// Begins to write down build `id`.
-    pub(super) fn start(engine: &Engine, id: BuildId, tags: &[Reference]) -> Self {
-        let name = tags.first().map_or_else(|| "Dockerfile".to_owned(), Reference::familiar);
-        let record = BuildRecord {
-            id,
-            name,
-            status: BuildStatus::Running,
-            started: clock::now(),
-            finished: None,
-            cached_steps: 0,
-            total_steps: 0,
-            image: None,
-        };
-        let (notes, receiver) = mpsc::channel();
-        let folder = engine.builds_dir().join(id.to_string());
-        let first = record.clone();
-        let spawned = std::thread::Builder::new().name("build-history".to_owned()).spawn(move || {
-            if let Err(error) = write_down(&folder, &first, &receiver) {
-                tracing::warn!(build = %first.id, %error, "cannot keep the log of a build");
-            }
-        });
-        if let Err(error) = spawned {
-            tracing::warn!(%error, "cannot keep the log of a build");
-        }
-        Self { record: Mutex::new(record), notes, tails: Arc::clone(&engine.inner.builds.tails) }
-    }
-
-    /// A sink that writes down every event and passes it on.
-    pub(super) fn sink(&self, onward: ProgressSink) -> ProgressSink {
-        let notes = self.notes.clone();
-        Arc::new(move |event: ProgressEvent| {
-            // The writing thread may have given up; the build goes on.
-            let _ = notes.send(Note::Event(Box::new(event.clone())));
-            onward(event);
-        })
-    }
-
-    /// A build without a name is known by its Dockerfile.
-    pub(super) fn dockerfile(&self, source: &SourceText) {
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        if record.name == "Dockerfile" {
-            record.name.clone_from(&source.name);
-        }
-    }
-
-    /// Writes down how it ended.
-    pub(super) fn finish(&self, status: BuildStatus, image: Option<ImageId>, cached_steps: usize, total_steps: usize) {
-        let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        record.status = status;
-        record.image = image;
-        record.cached_steps = cached_steps;
-        record.total_steps = total_steps;
-        record.finished = Some(clock::now());
-        let _ = self.notes.send(Note::Record(Box::new(record.clone()), Tail::open(&self.tails)));
-    }
-}
-
-fn write_down(folder: &Path, first: &BuildRecord, notes: &mpsc::Receiver<Note>) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
-    write_record(folder, first)?;
-    let mut events = BufWriter::new(File::create(folder.join("events.jsonl"))?);
-    while let Ok(note) = notes.recv() {
-        match note {
-            Note::Event(event) => {
-                serde_json::to_writer(&mut events, &event)?;
-                events.write_all(b"\n")?;
-            }
-            Note::Record(record, tail) => {
-                events.flush()?;
-                write_record(folder, &record)?;
-                drop(tail);
-            }
-        }
-    }
-    events.flush()?;
-    if let Some(builds) = folder.parent() {
-        forget_old(builds)?;
-    }
-    Ok(())
-}
-
-fn write_record(folder: &Path, record: &BuildRecord) -> std::io::Result<()> {
-    std::fs::write(folder.join("record.json"), serde_json::to_vec(record)?)
-}
-
-/// Deletes the oldest builds beyond what is kept.
-fn forget_old(builds: &Path) -> std::io::Result<()> {
-    let mut folders = Vec::new();
-    let entries = std::fs::read_dir(builds)?.collect::<std::io::Result<Vec<_>>>()?;
-    if entries.len() <= KEPT {
-        return Ok(());
-    }
-    for entry in entries {
-        folders.push((entry.metadata()?.modified()?, entry.path()));
-    }
-    folders.sort();
-    let surplus = folders.len().saturating_sub(KEPT);
-    for (_, folder) in &folders[..surplus] {
-        std::fs::remove_dir_all(folder)?;
-    }
-    Ok(())
-}
-
 impl Engine {
     fn builds_dir(&self) -> PathBuf {
         self.inner.config.data_root.join("builds")
@@ -202,16 +120,20 @@ impl Engine {
 
     /// Past and running builds, the newest first.
     pub fn build_history(&self) -> Result<Vec<BuildRecord>> {
-        self.inner.builds.tails.wait();
-        let dir = self.builds_dir();
-        let entries = match std::fs::read_dir(&dir) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(source) => return Err(Error::Io { doing: format!("read {}", dir.display()), source }),
-        };
-        let read = |path: PathBuf| serde_json::from_slice::<BuildRecord>(&std::fs::read(path.join("record.json")).ok()?).ok();
-        let mut records: Vec<BuildRecord> = entries.filter_map(|entry| read(entry.ok()?.path())).collect();
-        records.sort_by_key(|record| std::cmp::Reverse(record.started));
+        let history = &self.inner.builds.history;
+        history.wait();
+        let mut records: HashMap<BuildId, BuildRecord> =
+            disk::records(&self.builds_dir())?.into_iter().map(|record| (record.id, record)).collect();
+        let state = history.state();
+        for (id, record) in &mut records {
+            if record.status == BuildStatus::Running && !state.running.contains_key(id) {
+                record.status = BuildStatus::Failed("the daemon ended before the build did".to_owned());
+            }
+        }
+        records.extend(state.running.values().chain(&state.unchanged).map(|kept| (kept.record.id, kept.record.clone())));
+        drop(state);
+        let mut records: Vec<BuildRecord> = records.into_values().collect();
+        records.sort_by_key(|record| std::cmp::Reverse((record.started, record.id)));
         Ok(records)
     }
 
@@ -223,10 +145,14 @@ impl Engine {
         if matching.next().is_some() {
             return Err(Error::AmbiguousPrefix { prefix: id.to_owned() });
         }
-        let path = self.builds_dir().join(record.id.to_string()).join("events.jsonl");
-        let file = File::open(&path).map_err(Error::io(format!("open {}", path.display())))?;
-        // A line torn by a crash ends the log.
-        let lines = BufReader::new(file).lines().map_while(std::result::Result::ok);
-        Ok(lines.map_while(|line| serde_json::from_str(&line).ok()).collect())
+        let in_memory = {
+            let state = self.inner.builds.history.state();
+            let kept = state.running.get(&record.id).or_else(|| state.unchanged.iter().find(|kept| kept.record.id == record.id));
+            kept.map(|kept| kept.events.clone()).filter(|events| !events.is_empty())
+        };
+        match in_memory {
+            Some(events) => Ok(events),
+            None => disk::events(&self.builds_dir().join(record.id.to_string())),
+        }
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 pub(crate) mod changes;
 mod context;
+mod context_indexes;
 mod executor;
 mod familiar;
 mod fetch;
@@ -16,6 +17,7 @@ use std::sync::{Arc, OnceLock};
 use shipway_build::{BuildOptions, Ports};
 use shipway_model::{BuildId, ImageId, Reference};
 
+pub use context_indexes::ContextIndexUsage;
 pub use history::{BuildRecord, BuildStatus};
 pub use prune::BuildPruneOptions;
 
@@ -65,8 +67,8 @@ pub struct BuildFinished {
 #[derive(Default)]
 pub(crate) struct Builds {
     ports: OnceLock<Ports>,
-    /// Ends of builds that are being written down.
-    tails: Arc<history::Tails>,
+    /// What is remembered of past and running builds.
+    pub(crate) history: history::History,
 }
 
 impl Engine {

@@ -247,11 +247,21 @@ impl Engine {
             let made = self.inner.containers.all().into_iter().map(|container| container.record()).filter(|record| record.image == image);
             return Some(match made.max_by_key(|record| record.created) {
                 Some(record) => {
-                    format!(
-                        "{text} is an image; container {} was made from it and is {}; for a new one: shipway run -it {text} sh",
-                        record.name,
-                        describe(&record.state)
-                    )
+                    let state = describe(&record.state);
+                    let name = &record.name;
+                    let shell = if record.process.entrypoint.is_empty() { "-it" } else { "-it --entrypoint sh" };
+                    let command = if record.process.entrypoint.is_empty() { " sh" } else { "" };
+                    let shell = format!("For a shell: shipway run {shell} {text}{command}");
+                    match record.state {
+                        ContainerState::Running { .. } => {
+                            format!("{text} is an image. Container {name} was made from it and runs: shipway exec -it {name} sh")
+                        }
+                        ContainerState::Exited { .. } => {
+                            let ran = record.process.args().join(" ");
+                            format!("{text} is an image. Container {name} was made from it but {state} - \"{ran}\" finished. {shell}")
+                        }
+                        _ => format!("{text} is an image. Container {name} was made from it and is {state}. {shell}"),
+                    }
                 }
                 None => format!("{text} is an image, not a container; run it first: shipway run -it {text} sh"),
             });

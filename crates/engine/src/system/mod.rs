@@ -1,6 +1,6 @@
 //! Verbs on the engine as a whole.
 
-mod fsck;
+pub mod fsck;
 mod info;
 mod usage;
 
@@ -30,10 +30,13 @@ pub struct Pruned {
 impl crate::Engine {
     /// Frees what nothing reaches any more, without keeping anyone waiting.
     pub(crate) fn collect_behind(&self) {
-        let store = self.inner.store.clone();
+        let engine = self.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(error) = store.collect() {
+            if let Err(error) = engine.inner.store.collect() {
                 tracing::warn!(%error, "cannot free what nothing needs any more; the next removal will try again");
+            }
+            if let Err(error) = engine.forget_stale_context_indexes() {
+                tracing::warn!(%error, "cannot forget the digests of old build contexts; the next removal will try again");
             }
         });
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use shipway_model::LayerId;
 
+use crate::builds::ContextIndexUsage;
 use crate::containers::{ContainerFilter, ContainerView};
 use crate::images::{ImageListOptions, ImageView};
 use crate::{Engine, Filters, Result, blocking};
@@ -35,6 +36,8 @@ pub struct DiskUsage {
     pub containers: Vec<ContainerView>,
     pub volumes: Vec<(std::sync::Arc<shipway_store::Volume>, u64)>,
     pub cache: Vec<CacheUsage>,
+    /// Digests remembered of folders that were built from.
+    pub contexts: Vec<ContextIndexUsage>,
 }
 
 impl Engine {
@@ -61,19 +64,21 @@ impl Engine {
         let containers = self.list_containers(&filter).await?;
         let cache = self.cache_usage(&users)?;
         let store = self.inner.store.clone();
-        let volumes = blocking::files(move || {
+        let engine = self.clone();
+        let (volumes, contexts) = blocking::files(move || {
             let volumes = store.volumes();
-            Ok(volumes
+            let sized = volumes
                 .list()
                 .into_iter()
                 .map(|volume| {
                     let size = volumes.usage(&volume.name).map_or(0, |usage| usage.0);
                     (volume, size)
                 })
-                .collect())
+                .collect();
+            Ok((sized, engine.context_indexes()?))
         })
         .await?;
-        Ok(DiskUsage { images, layers_size, containers, volumes, cache })
+        Ok(DiskUsage { images, layers_size, containers, volumes, cache, contexts })
     }
 
     /// The build cache with what each record shares with images.

@@ -14,11 +14,21 @@ use shipway_model::Reference;
 /// An engine on scratch folders; `finish` takes everything down again.
 pub(crate) struct Fixture {
     pub(crate) engine: Engine,
-    home: tempfile::TempDir,
+    home: Option<tempfile::TempDir>,
+}
+
+impl Drop for Fixture {
+    /// After a failed test: its containers end with it.
+    fn drop(&mut self) {
+        if let Some(home) = &self.home {
+            shipway_testkit::leftovers::sweep(&home.path().file_name().unwrap().to_string_lossy());
+        }
+    }
 }
 
 /// Folders for one or several lives of an engine.
 pub(crate) fn home() -> tempfile::TempDir {
+    shipway_testkit::leftovers::sweep_abandoned();
     tempfile::Builder::new().prefix("shipway-engine-it-").rand_bytes(8).tempdir_in("/dev/shm").unwrap()
 }
 
@@ -50,11 +60,18 @@ impl Fixture {
         let home = home();
         let engine = Engine::start(settings(home.path())).await.unwrap();
         import_busybox(&engine, &["CMD [\"sh\"]"]).await;
-        Self { engine, home }
+        Self { engine, home: Some(home) }
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.home.path()
+        self.home.as_ref().unwrap().path()
+    }
+
+    /// The folder of this engine's cgroups in the hierarchy of `controller`.
+    pub(crate) fn group(&self, controller: &str) -> PathBuf {
+        let name = self.folder().file_name().unwrap();
+        let first = PathBuf::from("/sys/fs/cgroup").join(controller).join(name);
+        if first.is_dir() { first } else { PathBuf::from("/sys/fs/cgroup").join(name) }
     }
 
     /// Creates "name" to run `script`.
@@ -95,6 +112,12 @@ impl Fixture {
 
     pub(crate) async fn remove(&self, name: &str) {
         self.engine.remove_container(name, RemoveOptions { force: true, ..RemoveOptions::default() }).await.unwrap();
+    }
+
+    /// Ends this life of the engine; the folders stay for the next.
+    pub(crate) async fn stop(mut self) -> tempfile::TempDir {
+        self.engine.shutdown().await;
+        self.home.take().unwrap()
     }
 
     /// Takes everything down and checks that the store is sound.

@@ -202,3 +202,43 @@ async fn what_cannot_be_is_refused_before_anything_is_made() {
     assert!(it.engine.list_containers(&ContainerFilter { all: true, ..ContainerFilter::default() }).await.unwrap().is_empty());
     it.finish().await;
 }
+
+/// security.md section 8: what the kernel and the folders hold is what the records say, and what is not can be put right.
+#[tokio::test]
+async fn fsck_finds_strangers_and_ends_that_nobody_saw_and_repairs_them() {
+    use shipway_engine::values::FsckOptions;
+    let it = Fixture::new().await;
+    it.start("web", "sleep 100").await;
+    it.create("idle", "true").await;
+    let check = |repair: bool| it.engine.fsck(FsckOptions { strict: false, repair });
+    let report = check(false).await.unwrap();
+    assert_eq!((report.findings, report.containers), (vec![], 2));
+    let stranger = "ab".repeat(32);
+    let (durable, passing) = (it.folder().join("data/containers").join(&stranger), it.folder().join("run/containers").join(&stranger));
+    for folder in [&durable, &passing] {
+        std::fs::create_dir_all(folder).unwrap();
+    }
+    let layers = it.folder().join("data/layers");
+    let mount = std::process::Command::new("mount")
+        .args(["-t", "tmpfs", "none"])
+        .arg(std::fs::read_dir(&layers).unwrap().next().unwrap().unwrap().path())
+        .status();
+    assert!(mount.unwrap().success());
+    let group = it.group("pids").join(&stranger);
+    std::fs::create_dir(&group).unwrap();
+    let mut sleeper = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
+    std::fs::write(group.join("cgroup.procs"), sleeper.id().to_string()).unwrap();
+    let report = check(false).await.unwrap();
+    let mut kinds: Vec<&str> = report.findings.iter().map(|finding| finding.kind.as_str()).collect();
+    kinds.sort_unstable();
+    // The layer below the mount cannot be seen either, which is the store's to say.
+    kinds.retain(|kind| *kind != "layer");
+    assert_eq!(kinds, ["folder", "folder", "mount", "process"], "{:?}", report.findings);
+    assert!(!report.is_clean());
+    let report = check(true).await.unwrap();
+    assert!(report.findings.len() == 4 && report.is_clean(), "the layer is seen again: {:?}", report.findings);
+    assert!(!sleeper.wait().unwrap().success(), "a process of nobody was ended");
+    assert!(!durable.exists() && !passing.exists() && !group.exists());
+    assert!(matches!(it.state("web").await, ContainerState::Running { .. }), "what runs goes on");
+    it.finish().await;
+}

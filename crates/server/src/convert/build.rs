@@ -32,6 +32,9 @@ pub(crate) fn classic(query: &BuildQuery, source: BuildSource) -> Result<BuildSp
     if !query.security_options.is_empty() {
         return Err(ApiError::invalid("The daemon on this platform does not support setting security options on build"));
     }
+    if !matches!(query.isolation.to_ascii_lowercase().as_str(), "" | "default") {
+        return Err(ApiError::invalid(format!("Unsupported isolation: {:?}", query.isolation)));
+    }
     let dockerfile = if query.dockerfile.is_empty() { DOCKERFILE } else { &query.dockerfile };
     let options = BuildOptions {
         target: Some(query.target.clone()).filter(|target| !target.is_empty()),
@@ -99,6 +102,7 @@ pub(crate) fn local(request: LocalBuildRequest) -> Result<BuildSpec, ApiError> {
         None => BuildSource::Nothing,
     };
     let mut spec = classic(&query, source)?;
+    spec.options.explain = request.explain;
     spec.options.flavour = Flavour::Modern;
     spec.dockerfile = match request.dockerfile {
         DockerfileChoice::Path(path) => DockerfileSource::Path(path),
@@ -181,6 +185,9 @@ mod tests {
             (&[("t", "UPPER")], 400),
             (&[("extrahosts", "nothing")], 400),
             (&[("platform", "a/b/c/d/e")], 400),
+            (&[("isolation", "hyperv")], 400),
+            (&[("securityopt", "seccomp=unconfined")], 400),
+            (&[("securityopt", r#"["seccomp=unconfined"]"#)], 400),
             (&[("shmsize", "-1")], 400),
         ] {
             assert_eq!(query(pairs).err().map(|error| error.status.as_u16()), Some(status), "{pairs:?}");

@@ -108,6 +108,10 @@ impl Narrator {
                     self.say(index + 1, |step| step.text(&bytes).map(Message::stream), &mut said);
                 }
             }
+            // Findings of the checks belong to the other display; a flag that does nothing must be said in each.
+            ProgressEvent::Warning { code, message, .. } if code == "CacheFromIgnored" => {
+                said.push(Message::stream(format!("[Warning] {message}\n")));
+            }
             ProgressEvent::StepImage { step, image, cached } => {
                 if let Some(step) = step.checked_sub(1).and_then(|index| self.steps.get_mut(index)) {
                     step.result = Some((image, cached));

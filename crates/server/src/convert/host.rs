@@ -11,6 +11,7 @@ use crate::error::ApiError;
 
 /// What the host gives and withholds.
 pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Result<HostOptions, ApiError> {
+    super::ignored::refuse(config)?;
     let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     Ok(HostOptions {
         mounts: mounts(config)?,
@@ -206,6 +207,11 @@ fn security(config: &HostConfig) -> Result<SecurityOptions, ApiError> {
     Ok(security)
 }
 
+fn too_few_cpus() -> ApiError {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    ApiError::invalid(format!("Range of CPUs is from 0.01 to {cpus}.00, as there are only {cpus} CPUs available"))
+}
+
 fn limits(config: &HostConfig) -> Result<Limits, ApiError> {
     Ok(Limits {
         memory: positive(config.memory, "memory limit")?,
@@ -220,7 +226,7 @@ fn limits(config: &HostConfig) -> Result<Limits, ApiError> {
                     .ok_or_else(|| ApiError::invalid(format!("Invalid value: {value}, valid memory swappiness range is 0-100")))?,
             ),
         },
-        nano_cpus: positive(config.nano_cpus, "CPU count")?,
+        nano_cpus: positive(config.nano_cpus, "CPU count").map_err(|_| too_few_cpus())?,
         cpu_shares: positive(config.cpu_shares, "CPU shares")?,
         cpu_period: positive(config.cpu_period, "CPU cfs period")?,
         cpu_quota: (config.cpu_quota != 0).then_some(config.cpu_quota),

@@ -6,6 +6,7 @@ pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod event;
 pub(crate) mod host;
+mod ignored;
 pub(crate) mod image;
 pub(crate) mod solve;
 pub(crate) mod system;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use shipway_engine::Engine;
+use shipway_engine::builds::ContextIndexUsage;
 use shipway_engine::networks::NetworkView;
 use shipway_engine::system::{CacheUsage, DiskUsage as Usage, SystemInfo, VersionInfo};
 use shipway_engine::values;
@@ -168,8 +169,19 @@ pub(crate) fn disk_usage(engine: &Engine, usage: &Usage, parts: Parts, now: Time
             };
             usage.volumes.iter().map(sized).collect()
         }),
-        build_cache: parts.cache.then(|| usage.cache.iter().map(|item| cache_item(item, version)).collect()),
-        builder_size: until(version, 41, usage.cache.iter().map(|item| signed(item.record.size)).sum()),
+        build_cache: parts.cache.then(|| {
+            usage
+                .cache
+                .iter()
+                .map(|item| cache_item(item, version))
+                .chain(usage.contexts.iter().map(|index| context_item(index, version)))
+                .collect()
+        }),
+        builder_size: until(
+            version,
+            41,
+            usage.cache.iter().map(|item| item.record.size).chain(usage.contexts.iter().map(|index| index.bytes)).map(signed).sum(),
+        ),
     }
 }
 
@@ -187,6 +199,23 @@ fn cache_item(item: &CacheUsage, version: ApiVersion) -> BuildCacheItem {
         created_at: record.created.to_rfc3339_nano(),
         last_used_at: Some(record.last_used.to_rfc3339_nano()),
         usage_count: record.uses,
+    }
+}
+
+/// What is remembered of a build context, under BuildKit's word for one.
+fn context_item(index: &ContextIndexUsage, version: ApiVersion) -> BuildCacheItem {
+    BuildCacheItem {
+        id: index.name.clone(),
+        parent: until(version, 41, String::new()),
+        parents: None,
+        kind: ContextIndexUsage::KIND.to_owned(),
+        description: ContextIndexUsage::DESCRIPTION.to_owned(),
+        in_use: false,
+        shared: false,
+        size: signed(index.bytes),
+        created_at: index.last_used.to_rfc3339_nano(),
+        last_used_at: Some(index.last_used.to_rfc3339_nano()),
+        usage_count: 0,
     }
 }
 

@@ -3,14 +3,15 @@
 //! What must stay true: until the first words are known a failure is an ordinary HTTP error; afterwards it travels inside the stream. A client that
 //! leaves cancels its build within a second, and the build's task ends by itself.
 
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::StatusCode;
 use shipway_engine::builds::{BuildFinished, BuildPruneOptions, BuildSource, BuildSpec};
-use shipway_engine::values::{ProgressEvent, ProgressSink};
+use shipway_engine::values::{ProgressEvent, ProgressSink, VertexId};
 use shipway_engine::{Error, Filters};
-use shipway_model::{ByteSize, Classified, ErrorKind};
+use shipway_model::{BuildId, ByteSize, Classified, ErrorKind};
 use shipway_wire::build::{BuildQuery, CachePruned};
 use shipway_wire::local_build::{LocalBuildFailure, LocalBuildLine, LocalBuildRequest, LocalBuildResult};
 use shipway_wire::message::Message;
@@ -34,12 +35,12 @@ pub(crate) async fn classic(api: &Api, request: &mut Request) -> ApiResult {
     let query = BuildQuery::from_pairs(request.query.pairs())
         .map_err(|error| ApiError::invalid(format!("error reading {}: {}", error.name, error.reason)))?;
     let spec = convert::classic(&query, BuildSource::Stream(upload::reader(request)))?;
-    run(api, request, spec, Classic(Narrator::new(query.quiet, query.remove))).await
+    run(api, request, spec, Classic { narrator: Narrator::new(query.quiet, query.remove), build: None }).await
 }
 
 pub(crate) async fn local(api: &Api, request: &mut Request) -> ApiResult {
     let body: LocalBuildRequest = request.read_json().await?;
-    run(api, request, convert::local(body)?, Local(Reporter::default())).await
+    run(api, request, convert::local(body)?, Local::default()).await
 }
 
 pub(crate) async fn prune(api: &Api, request: &Request) -> ApiResult {
@@ -71,27 +72,33 @@ trait Teller: Send + 'static {
 }
 
 /// `POST /build`.
-struct Classic(Narrator);
+struct Classic {
+    narrator: Narrator,
+    build: Option<BuildId>,
+}
 
 impl Teller for Classic {
     fn event(&mut self, event: ProgressEvent) -> Vec<u8> {
-        self.0.tell(event).iter().flat_map(Message::to_line).collect()
+        if let ProgressEvent::Begun { build } = event {
+            self.build = Some(build);
+        }
+        self.narrator.tell(event).iter().flat_map(Message::to_line).collect()
     }
 
     fn success(&self, finished: &BuildFinished) -> Vec<u8> {
-        self.0.success(finished).iter().flat_map(Message::to_line).collect()
+        self.narrator.success(finished).iter().flat_map(Message::to_line).collect()
     }
 
     fn failure(&mut self, error: &Error) -> Vec<u8> {
         let (text, code) = dockers_words(error);
-        let mut lines: Vec<u8> = self.0.interrupted().iter().flat_map(Message::to_line).collect();
+        let mut lines: Vec<u8> = self.narrator.interrupted().iter().flat_map(Message::to_line).collect();
         let explained = match error {
-            Error::Build(error) => self.0.explained(error),
+            Error::Build(error) => self.narrator.explained(error),
             _ => Vec::new(),
         };
         lines.extend(explained.iter().flat_map(Message::to_line));
         // Advice that was just given with its reason is not repeated.
-        let hint = error.hint().filter(|_| explained.is_empty());
+        let hint = error.hint().filter(|_| explained.is_empty()).or_else(|| self.build.map(whole_log));
         lines.extend(Message::failure(text, code, hint).to_line());
         lines
     }
@@ -118,8 +125,20 @@ fn dockers_words(error: &Error) -> (String, Option<i32>) {
     }
 }
 
+/// Where the rest of the story is.
+fn whole_log(build: BuildId) -> String {
+    format!("the whole log: shipway build history logs {}", build.short())
+}
+
 /// `POST /shipway/build`.
-struct Local(Reporter);
+#[derive(Default)]
+struct Local {
+    reporter: Reporter,
+    build: Option<BuildId>,
+    names: HashMap<VertexId, String>,
+    /// Sorted by vertex, which is the order of the Dockerfile.
+    explanations: BTreeMap<VertexId, String>,
+}
 
 impl Local {
     fn line(line: &LocalBuildLine) -> Vec<u8> {
@@ -132,7 +151,16 @@ impl Local {
 
 impl Teller for Local {
     fn event(&mut self, event: ProgressEvent) -> Vec<u8> {
-        self.0.tell(event).map(|status| Self::line(&LocalBuildLine::Progress(status))).unwrap_or_default()
+        match &event {
+            ProgressEvent::Begun { build } => self.build = Some(*build),
+            ProgressEvent::Vertex { id, name, .. } => drop(self.names.insert(*id, name.clone())),
+            ProgressEvent::Explained { id, why } => {
+                let name = self.names.get(id).map_or("a step", String::as_str);
+                self.explanations.insert(*id, format!("{name}: {why}"));
+            }
+            _ => {}
+        }
+        self.reporter.tell(event).map(|status| Self::line(&LocalBuildLine::Progress(status))).unwrap_or_default()
     }
 
     fn success(&self, finished: &BuildFinished) -> Vec<u8> {
@@ -143,7 +171,7 @@ impl Teller for Local {
                 tags: finished.tags.iter().map(shipway_model::Reference::familiar).collect(),
                 cached_steps: finished.cached_steps as u64,
                 total_steps: finished.total_steps as u64,
-                ..LocalBuildResult::default()
+                explanations: self.explanations.values().cloned().collect(),
             },
         })
     }
@@ -155,6 +183,7 @@ impl Teller for Local {
         };
         Self::line(&LocalBuildLine::Failure {
             failure: LocalBuildFailure {
+                build: self.build.map(|build| build.short()).unwrap_or_default(),
                 message: error.to_string(),
                 rendered,
                 hint: error.hint(),

@@ -73,8 +73,8 @@ pub(crate) async fn fsck(api: &Api, request: &Request) -> ApiResult {
     let options = FsckOptions { strict: request.query.flag("strict"), repair: request.query.flag("repair") };
     let report = api.engine.fsck(options).await?;
     let clean = report.is_clean();
-    let finding = |finding: shipway_engine::values::Finding| FsckFinding {
-        kind: format!("{:?}", finding.kind).to_ascii_lowercase(),
+    let finding = |finding: shipway_engine::system::fsck::Finding| FsckFinding {
+        kind: finding.kind,
         what: finding.what,
         place: finding.place,
         fixed: finding.fixed,

@@ -15,16 +15,36 @@ fn run(program: &str, arguments: &[&str]) {
     assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Unmounts as soon as the last user is gone: threads of a dropped store may close a file a moment later.
+/// Unmounts as soon as the last user is gone: threads of a dropped store may close a file a moment later. Says who holds on otherwise.
 fn unmount(place: &Path) {
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
     while std::time::Instant::now() < deadline {
         if Command::new("umount").arg(place).stderr(Stdio::null()).status().unwrap().success() {
             return;
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    run("umount", &[place.to_str().unwrap()]);
+    panic!("{} stays in use by {:#?}", place.display(), holders(place));
+}
+
+/// Open files below `place`, of every process that can be seen.
+fn holders(place: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    for process in std::fs::read_dir("/proc").unwrap().flatten() {
+        for handle in std::fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten() {
+            if std::fs::read_link(handle.path()).is_ok_and(|target| target.starts_with(place)) {
+                found.push(format!("{} -> {}", handle.path().display(), std::fs::read_link(handle.path()).unwrap().display()));
+            }
+        }
+    }
+    found
+}
+
+/// What a reboot brings back: a copy of the platters. The file itself may still belong to a loop device that the kernel is about to give up.
+fn platters(disk: &Path) {
+    let copy = disk.with_extension("copy");
+    run("cp", &["--sparse=always", disk.to_str().unwrap(), copy.to_str().unwrap()]);
+    std::fs::rename(&copy, disk).unwrap();
 }
 
 fn mount(disk: &Path, place: &Path) {
@@ -54,6 +74,7 @@ pub(crate) fn break_down(place: &Path) {
 fn cut(disk: &Path, place: &Path) {
     shut_down(place);
     unmount(place);
+    platters(disk);
     mount(disk, place);
 }
 
@@ -109,6 +130,7 @@ fn child_that_is_cut() {
         assert!(crate::made::try_image(&store, &[], "too:late").is_err());
         drop(store);
         unmount(&place);
+        platters(&disk);
         mount(&disk, &place);
     }
     let store = open(&root);

@@ -66,7 +66,8 @@ pub(super) async fn build(session: &Session, flags: &Build, plan: &Plan, request
         }
         Err(failure) => {
             display.finish(false)?;
-            Err(report(failure, mode))
+            let has_log = display.has_log();
+            Err(report(failure, mode, has_log))
         }
     }
 }
@@ -103,15 +104,15 @@ fn explain(result: &LocalBuildResult) {
     }
 }
 
-/// The diagnostic as the daemon rendered it, then one line for the end.
-fn report(failure: LocalBuildFailure, mode: Mode) -> Failure {
+/// The diagnostic as the daemon rendered it, then one line for the end, and where the rest of the log is when there is one.
+fn report(failure: LocalBuildFailure, mode: Mode, has_log: bool) -> Failure {
     let is_rendered = mode != Mode::RawJson && !failure.rendered.is_empty();
     if is_rendered {
         output::note(failure.rendered.trim_end());
     }
     let mut end = Failure::new(format!("build failed: {}", failure.message)).with_code(failure.exit_code.max(1));
     end.hints.extend(failure.hint.filter(|hint| !(hint.is_empty() || is_rendered && failure.rendered.contains(hint.as_str()))));
-    if !failure.build.is_empty() {
+    if has_log && !failure.build.is_empty() {
         end.hints.push(format!("the whole log: shipway build history logs {}", failure.build));
     }
     end

@@ -1,0 +1,63 @@
+//! Options of a container's host that this version has no hands for. They are refused, in dockerd's words where it has some: an option that is
+//! accepted and forgotten is worse than none.
+
+use shipway_model::ErrorKind;
+use shipway_wire::containers::HostConfig;
+
+use crate::error::ApiError;
+
+/// Refuses what nobody would act on.
+pub(super) fn refuse(config: &HostConfig) -> Result<(), ApiError> {
+    if let Some(request) = config.device_requests.iter().flatten().next() {
+        let capabilities: Vec<String> =
+            request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
+        let message = format!("could not select device driver {:?} with capabilities: [{}]", request.driver, capabilities.join(" "));
+        return Err(ApiError::new(ErrorKind::Internal, message));
+    }
+    if config.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
+        return Err(ApiError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
+    }
+    let throttled = [
+        ("--device-read-bps", &config.blkio_device_read_bps),
+        ("--device-write-bps", &config.blkio_device_write_bps),
+        ("--device-read-iops", &config.blkio_device_read_iops),
+        ("--device-write-iops", &config.blkio_device_write_iops),
+    ];
+    if let Some((flag, _)) = throttled.iter().find(|(_, list)| list.as_ref().is_some_and(|list| !list.is_empty())) {
+        return Err(ApiError::not_supported_yet(flag));
+    }
+    if config.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()) {
+        return Err(ApiError::not_supported_yet("--blkio-weight-device"));
+    }
+    if config.cpu_realtime_period != 0 || config.cpu_realtime_runtime != 0 {
+        return Err(ApiError::invalid("kernel does not support CPU real-time scheduler"));
+    }
+    match config.isolation.to_ascii_lowercase().as_str() {
+        "" | "default" => Ok(()),
+        _ => Err(ApiError::invalid(format!("Invalid isolation: {:?} - linux only supports 'default'", config.isolation))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_would_act_on_is_refused() {
+        for (json, words) in [
+            (r#"{}"#, None),
+            (r#"{"Isolation":"default","DeviceRequests":[],"StorageOpt":{}}"#, None),
+            (
+                r#"{"DeviceRequests":[{"Driver":"","Count":-1,"Capabilities":[["gpu"]]}]}"#,
+                Some("could not select device driver \"\" with capabilities: [[gpu]]"),
+            ),
+            (r#"{"StorageOpt":{"size":"1"}}"#, Some("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")),
+            (r#"{"BlkioDeviceReadBps":[{"Path":"/dev/zero","Rate":1}]}"#, Some("--device-read-bps is not supported yet")),
+            (r#"{"CpuRealtimeRuntime":5}"#, Some("kernel does not support CPU real-time scheduler")),
+            (r#"{"Isolation":"hyperv"}"#, Some("Invalid isolation: \"hyperv\" - linux only supports 'default'")),
+        ] {
+            let config: HostConfig = serde_json::from_str(json).unwrap();
+            assert_eq!(refuse(&config).err().map(|error| error.message).as_deref(), words, "{json}");
+        }
+    }
+}
