@@ -49,6 +49,7 @@ pub use tree::Tree;
 pub use unpack::{UnpackRequest, UnpackedLayer};
 pub use usage::{ActiveUsage, CacheUsage, ImagesUsage, Usage, VolumeUsage};
 pub use volumes::{Volume, Volumes};
+pub use writeback::EarlyWriting;
 
 /// Result of this crate's operations.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -84,7 +84,8 @@ impl Store {
         }
         let root = File::open(layout.root()).doing(|| format!("open {:?}", layout.root()))?;
         let barrier = Barrier::new(&root).doing(|| "prepare syncing".to_owned())?;
-        let shared = Arc::new(Shared::new(layout, trash, Writeback::start()?, memory));
+        let writeback = Writeback::start(layout.root())?;
+        let shared = Arc::new(Shared::new(layout, trash, writeback, memory));
         if new {
             shared.mark_dirty();
         }

@@ -113,6 +113,15 @@ pub fn syncfs(any: impl AsFd) -> Result<(), Error> {
     rustix::fs::syncfs(any.as_fd()).map_err(|e| Error::new(format!("syncfs({:?})", fd::describe(any.as_fd())), e))
 }
 
+/// Has the whole filesystem that `any` lives on written now, for a later sync to be short.
+///
+/// # Durability
+/// None: `any` must be an open file of the caller's own that nobody else syncs by, so that an error reported here is reported to the others too
+/// (since Linux 5.8 each open file hears of an error once). That is why it is not counted.
+pub fn write_all_early(any: impl AsFd) -> Result<(), Error> {
+    rustix::fs::syncfs(any.as_fd()).map_err(|e| Error::new(format!("syncfs({:?})", fd::describe(any.as_fd())), e))
+}
+
 /// Asks the kernel to begin writing the pages of `file` to the disk now, and does not wait until they are there.
 ///
 /// # Durability

@@ -51,6 +51,7 @@ pub(crate) async fn make(around: &Arc<Around>, op: &RunOp, below: &Stack, lease:
         if controls.cancel.is_cancelled() {
             return Err(OpFailure::Cancelled);
         }
+        let _early = around.store.write_early();
         around.ports.executor.run(step, output, controls.cancel.clone()).await
     };
     let outcome = match outcome {
