@@ -33,6 +33,10 @@ impl Engine {
         let before = ended.borrow_and_update().exits;
         self.signal(&container, &handle, signal).await?;
         if signal == Signal::KILL {
+            if matches!(container.state(), super::ContainerState::Paused { .. }) {
+                // A frozen process dies only when it goes on (cgroup version 1).
+                self.thaw(&container).await?;
+            }
             // dockerd answers a SIGKILL after the death; scripts rely on it.
             let _ = tokio::time::timeout(std::time::Duration::from_secs(10), ended.wait_for(|now| now.exits > before)).await;
         }
