@@ -180,7 +180,7 @@ fn settings(record: &ContainerRecord, image: ContainerDefaults, changed: Contain
         working_dir: or(changed.working_dir, &process.working_dir),
         labels,
         stop_signal: changed.stop_signal.or_else(|| process.stop_signal.clone()),
-        healthcheck: if says("HEALTHCHECK") { changed.healthcheck } else { record.spec.healthcheck.clone().or(image.healthcheck) },
+        healthcheck: if says("HEALTHCHECK") { changed.healthcheck } else { process.healthcheck.clone() },
         on_build: changed.on_build,
         shell: changed.shell.or(image.shell),
         args_escaped: false,
