@@ -16,12 +16,20 @@ fn daemon() -> Daemon {
 }
 
 fn sleeper(daemon: &Daemon, script: &str) -> String {
-    daemon.run_detached(&json!({ "Image": "bb", "Cmd": ["sh", "-c", format!("{script}; exec sleep 1000")], "HostConfig": { "NetworkMode": "none" } }))
+    daemon.run_detached(
+        &json!({ "Image": "bb", "Cmd": ["sh", "-c", format!("{script}; exec sleep 1000")], "HostConfig": { "NetworkMode": "none" } }),
+    )
 }
 
 fn put(daemon: &Daemon, id: &str, path: &str, query: &str, archive: &[u8]) -> (u16, String) {
-    let answer = shipway_testkit::call(&daemon.socket(), "PUT", &format!("/containers/{id}/archive?path={path}{query}"), "application/x-tar", archive)
-        .expect("an answer");
+    let answer = shipway_testkit::call(
+        &daemon.socket(),
+        "PUT",
+        &format!("/containers/{id}/archive?path={path}{query}"),
+        "application/x-tar",
+        archive,
+    )
+    .expect("an answer");
     (answer.status, answer.text())
 }
 
@@ -121,7 +129,9 @@ fn a_commit_survives_the_daemon_and_is_sound() {
     let answer = daemon.post(&format!("/commit?container={id}&repo=made&tag=1&changes=ENV%20A%3Db"), &json!({})).fine().json();
     assert!(answer["Id"].as_str().unwrap().starts_with("sha256:"));
     let changes = daemon.get(&format!("/containers/{id}/changes"));
-    let told = |path: &str| changes.as_array().unwrap().iter().find(|change| change["Path"] == path).map(|change| change["Kind"].as_u64().unwrap());
+    let told = |path: &str| {
+        changes.as_array().unwrap().iter().find(|change| change["Path"] == path).map(|change| change["Kind"].as_u64().unwrap())
+    };
     assert_eq!((told("/f"), told("/etc"), told("/etc/passwd"), told("/usr/only")), (Some(1), Some(0), Some(2), Some(1)), "{changes}");
     daemon.kill_9();
     daemon.restart();
@@ -152,6 +162,9 @@ fn pause_and_update_act_on_the_kernel_and_outlive_the_daemon() {
     daemon.kill_9();
     daemon.restart();
     let host = &daemon.get(&format!("/containers/{id}/json"))["HostConfig"];
-    assert_eq!((host["Memory"].as_u64(), host["MemorySwap"].as_u64(), host["PidsLimit"].as_u64()), (Some(64 << 20), Some(128 << 20), Some(9)));
+    assert_eq!(
+        (host["Memory"].as_u64(), host["MemorySwap"].as_u64(), host["PidsLimit"].as_u64()),
+        (Some(64 << 20), Some(128 << 20), Some(9))
+    );
     daemon.remove_all_containers();
 }

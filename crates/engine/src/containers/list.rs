@@ -183,7 +183,8 @@ fn port_range(key: &str, text: &str) -> Result<(u16, u16, String)> {
     let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let number = |part: &str| {
-        let told = || Error::invalid(format!("error while looking up for {key} {text}: strconv.ParseUint: parsing \"{part}\": invalid syntax"));
+        let told =
+            || Error::invalid(format!("error while looking up for {key} {text}: strconv.ParseUint: parsing \"{part}\": invalid syntax"));
         part.parse::<u16>().map_err(|_| told())
     };
     let (first, last) = (number(first)?, number(last)?);

@@ -77,7 +77,8 @@ const PLAIN: &[&str] = &["pid", "Tty", "time", "cmd"];
 const FULL: &[&str] = &["UserAsUid", "pid", "ppid", "c", "stime", "Tty", "time", "cmd"];
 const EXTRA_FULL: &[&str] = &["UserAsUid", "pid", "ppid", "c", "sz", "rss", "psr", "stime", "Tty", "time", "cmd"];
 const LONG: &[&str] = &["f", "s", "uid", "pid", "ppid", "c", "Priority", "ni", "addr", "sz", "wchan", "Tty", "time", "cmd"];
-const FULL_LONG: &[&str] = &["f", "s", "UserAsUid", "pid", "ppid", "c", "Priority", "ni", "addr", "sz", "wchan", "stime", "Tty", "time", "cmd"];
+const FULL_LONG: &[&str] =
+    &["f", "s", "UserAsUid", "pid", "ppid", "c", "Priority", "ni", "addr", "sz", "wchan", "stime", "Tty", "time", "cmd"];
 const BSD: &[&str] = &["pid", "Tty", "stat", "bsdtime", "command"];
 const BSD_USER: &[&str] = &["user", "pid", "%cpu", "%mem", "vsz", "rss", "Tty", "stat", "start_time", "bsdtime", "command"];
 const BSD_LONG: &[&str] = &["f", "uid", "pid", "ppid", "pri", "ni", "vsz", "rss", "wchan", "stat", "Tty", "bsdtime", "command"];
@@ -193,7 +194,12 @@ impl Process {
         let command = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let command = String::from_utf8_lossy(&command).trim_end_matches('\0').replace('\0', " ");
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-        let ids = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+        let ids = |name: &str| {
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(|line| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+        };
         let (uids, gids) = (ids("Uid:")?, ids("Gid:")?);
         let uptime = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
         let mut process = Self {

@@ -10,8 +10,7 @@ use shipway_model::{MountKind, MountSpec, Port, Timestamp};
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog,
     HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortMap, PortSummary, RestartPolicy as WireRestartPolicy,
-    StringOrList, SummaryHostConfig,
-    SummaryNetworkSettings,
+    StringOrList, SummaryHostConfig, SummaryNetworkSettings,
 };
 use shipway_wire::{ApiVersion, lenient};
 

@@ -24,7 +24,8 @@ pub(crate) async fn events(api: &Api, request: &Request) -> ApiResult {
     if let (Some(since), Some(until)) = (since, until)
         && until < since
     {
-        let seconds = |moment: shipway_model::Timestamp| format!("{}.{:09}", moment.unix_seconds(), moment.nanoseconds().rem_euclid(1_000_000_000));
+        let seconds =
+            |moment: shipway_model::Timestamp| format!("{}.{:09}", moment.unix_seconds(), moment.nanoseconds().rem_euclid(1_000_000_000));
         return Err(ApiError::invalid(format!("`since` time ({}) cannot be after `until` time ({})", seconds(since), seconds(until))));
     }
     // Asking only for an end means everything kept until then.
