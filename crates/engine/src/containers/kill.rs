@@ -45,12 +45,12 @@ impl Engine {
 
     /// Sends a signal and publishes that it was sent. A process that ended meanwhile is no error.
     pub(super) async fn signal(&self, container: &Container, handle: &Handle, signal: Signal) -> Result<()> {
-        match handle.signal(signal).await {
-            Ok(()) | Err(shipway_runtime::Error::NotRunning) => {}
-            Err(error) => return Err(Error::internal(format!("cannot signal container {}: {error}", container.name()))),
-        }
+        // Told before it is done: the end that it causes is told by somebody else, perhaps faster.
         self.publish_container(container, "kill", BTreeMap::from([("signal".to_owned(), signal.number().to_string())]));
-        Ok(())
+        match handle.signal(signal).await {
+            Ok(()) | Err(shipway_runtime::Error::NotRunning) => Ok(()),
+            Err(error) => Err(Error::internal(format!("cannot signal container {}: {error}", container.name()))),
+        }
     }
 
     /// Tells the container's terminal its size.

@@ -49,7 +49,7 @@ const COLUMNS: &[Column] = &[
     column(&["rss", "rssize", "rsz"], "RSS", |process| (process.number(21) * PAGE / 1024).to_string()),
     column(&["sz"], "SZ", |process| (process.number(20) / PAGE).to_string()),
     column(&["psr"], "PSR", |process| process.number(36).to_string()),
-    column(&["stat"], "STAT", |process| state_letters(process)),
+    column(&["stat"], "STAT", state_letters),
     column(&["s", "state"], "S", |process| process.fields.first().cloned().unwrap_or_default()),
     column(&["f", "flag", "flags"], "F", |process| (process.number(6) >> 6 & 7).to_string()),
     column(&["pri"], "PRI", |process| (39 - process.number(15)).to_string()),
@@ -123,8 +123,7 @@ fn columns_of(ps_args: &str) -> Result<Vec<Shown>> {
         let (letters, is_unix) = word.strip_prefix('-').map_or((word, false), |letters| (letters, true));
         // ps takes `-aux` and `-x` for what everybody means by them.
         let is_unix = is_unix && !matches!(letters, "aux" | "auxww" | "auxw" | "ax" | "x" | "axo" | "axww");
-        let mut rest = letters.char_indices();
-        while let Some((at, letter)) = rest.next() {
+        for (at, letter) in letters.char_indices() {
             match (letter, is_unix) {
                 ('o', _) => {
                     let attached = &letters[at + 1..];

@@ -34,7 +34,9 @@ impl Engine {
             return Err(Error::Conflict { reason: "Container is marked for removal and cannot be \"update\".".to_owned(), hint: None });
         }
         let merged = merge(&before.spec.host.limits, &change.limits).map_err(|error| cannot(&container, error))?;
-        super::refuse::limits(&merged).map_err(|error| cannot(&container, error))?;
+        // The kernel judges these two against each other; the rest was judged alone, as dockerd does.
+        let together = Limits { memory: merged.memory, memory_swap: merged.memory_swap, ..Limits::default() };
+        super::refuse::limits(&together).map_err(|error| cannot(&container, error))?;
         if before.spec.host.auto_remove && change.restart.as_ref().is_some_and(|policy| *policy != RestartPolicy::No) {
             let reason = "Restart policy cannot be updated because AutoRemove is enabled for the container";
             return Err(cannot(&container, Error::invalid(reason)));
