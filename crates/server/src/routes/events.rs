@@ -24,9 +24,8 @@ pub(crate) async fn events(api: &Api, request: &Request) -> ApiResult {
     if let (Some(since), Some(until)) = (since, until)
         && until < since
     {
-        let seconds =
-            |moment: shipway_model::Timestamp| format!("{}.{:09}", moment.unix_seconds(), moment.nanoseconds().rem_euclid(1_000_000_000));
-        return Err(ApiError::invalid(format!("`since` time ({}) cannot be after `until` time ({})", seconds(since), seconds(until))));
+        let (since, until) = (request.query.text("since"), request.query.text("until"));
+        return Err(ApiError::invalid(format!("`since` time ({since}) cannot be after `until` time ({until})")));
     }
     // Asking only for an end means everything kept until then.
     let since = since.or_else(|| until.map(|_| shipway_model::Timestamp::default()));
