@@ -6,6 +6,7 @@
 
 mod breakouts;
 mod crash;
+mod files;
 mod lessons;
 mod mistakes;
 mod parity;

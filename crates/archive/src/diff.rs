@@ -86,6 +86,11 @@ pub fn write_layer_tar(folders: &[Root], index: &LayerIndex, options: &ScanOptio
     Ok(scanned.diff_id)
 }
 
+/// Writes the tar of `upper` and tells what layer it is; for folders that nobody has scanned before.
+pub fn write_upper_tar(upper: &Root, options: &ScanOptions, out: &mut dyn Write) -> Result<Scanned, Error> {
+    scan(std::slice::from_ref(upper), options, out, &mut |_| {})
+}
+
 fn scan(folders: &[Root], options: &ScanOptions, out: &mut dyn Write, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
     let mut scan =
         Scan { tar: TarWriter::new(HashingSink::new(out)), newest: options.newest, index: Vec::new(), inodes: HashMap::new(), large };

@@ -40,6 +40,12 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A folder stands where a file is to come, or the other way round, and the caller wants neither replaced.
+    #[error("{problem}")]
+    OtherKind {
+        /// Docker's words.
+        problem: String,
+    },
     /// A pattern cannot be understood.
     #[error("syntax error in pattern \"{pattern}\"")]
     Pattern {
@@ -116,6 +122,7 @@ impl Classified for Error {
             }
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Changed { .. } => ErrorKind::Conflict,
+            Error::OtherKind { .. } => ErrorKind::Invalid,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::NotFound { .. } => ErrorKind::NotFound,
         }

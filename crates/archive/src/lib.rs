@@ -8,6 +8,7 @@
 //! the root handle given; the same tree always gives the same index digest, and the same tree with the same times the same tar bytes.
 //! **Start reading at**: `tar/read.rs`, then `unpack.rs` and `diff.rs`; `index.rs` draws the file format.
 
+pub mod changes;
 pub mod compress;
 pub mod context;
 pub mod diff;
@@ -16,6 +17,7 @@ pub mod glob;
 pub mod ignore;
 pub mod index;
 pub mod limits;
+pub mod pack;
 pub mod tar;
 pub mod tree;
 pub mod unpack;

@@ -17,7 +17,7 @@ use std::io::Read;
 use shipway_sys::path::Root;
 
 use crate::index::{IndexEntry, LayerIndex};
-use crate::tar::TarReader;
+use crate::tar::{EntryKind, TarReader};
 use crate::{Error, Limits};
 
 /// The layers under the one being unpacked.
@@ -58,6 +58,15 @@ pub enum Ownership {
     FromArchive,
     /// This user and group, whatever the archive says (`ADD --chown`, or an unprivileged caller's own).
     Fixed(u32, u32),
+}
+
+/// What becomes of a folder in the way of a file, and the other way round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherKind {
+    /// It gives way.
+    Replaced,
+    /// The archive is refused there.
+    Refused,
 }
 
 /// How to unpack.
@@ -112,6 +121,47 @@ pub fn unpack_layer(reader: impl Read, root: &Root, lower: &dyn Lower, options: 
 /// As [`unpack_layer`].
 pub fn unpack_plain(reader: impl Read, root: &Root, options: &Options) -> Result<UnpackSummary, Error> {
     unpack(reader, root, &NoLower, options, Whiteouts::Plain)
+}
+
+/// Unpacks a tar into the folder `base` (clean, as it is seen from `root`) of a running or stopped container: symlinks on the way of an entry lead
+/// where a process in the container would be led. An entry for the archive's own top gives `base` its owner, mode and time.
+///
+/// # Errors
+/// As [`unpack_layer`]; `Refused` in Docker's words where `other_kind` says so.
+pub fn unpack_beneath(
+    reader: impl Read,
+    root: &Root,
+    base: &[u8],
+    other_kind: OtherKind,
+    options: &Options,
+) -> Result<UnpackSummary, Error> {
+    let mut tar = TarReader::new(reader, options.limits);
+    let mut placing = place::Placing::new(root, &NoLower, options.ownership, Whiteouts::Plain)?;
+    placing.other_kind = other_kind;
+    while let Some(mut entry) = tar.next()? {
+        beneath(&mut entry.path, base);
+        if entry.kind == EntryKind::Hardlink {
+            beneath(&mut entry.link, base);
+        }
+        placing.place(&entry, &mut tar)?;
+    }
+    tar.drain()?;
+    placing.finish()
+}
+
+/// Puts `base` before a name whose own dots were taken out, so that they cannot lead out of it.
+fn beneath(name: &mut Vec<u8>, base: &[u8]) {
+    let mut whole = base.to_vec();
+    if let Some((parent, last)) = place::clean(name) {
+        for part in [parent, last] {
+            if !part.is_empty() {
+                whole.push(b'/');
+                whole.extend(part);
+            }
+        }
+    }
+    // The archive's top in the container's top: "." means the root, which is left alone.
+    *name = if whole.is_empty() { b".".to_vec() } else { whole };
 }
 
 fn unpack(reader: impl Read, root: &Root, lower: &dyn Lower, options: &Options, whiteouts: Whiteouts) -> Result<UnpackSummary, Error> {

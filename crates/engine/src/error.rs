@@ -20,6 +20,12 @@ pub enum Error {
     /// Any other thing that does not exist (a build, a network, a volume).
     #[error("{noun} {name} not found")]
     NotFound { noun: &'static str, name: String },
+    /// A path of a container.
+    #[error("Could not find the file {path} in container {container}")]
+    NoSuchPath { path: String, container: String },
+    /// Where it would be written, nothing can be.
+    #[error("{reason}")]
+    ReadOnly { reason: String },
     /// A prefix of an id that several things share.
     #[error("Multiple IDs found with provided prefix: {prefix}")]
     AmbiguousPrefix { prefix: String },
@@ -50,6 +56,9 @@ pub enum Error {
     Io { doing: String, source: std::io::Error },
     #[error("the client went away")]
     Cancelled,
+    /// What dockerd answers with status 500 although nothing is broken, in its words.
+    #[error("{reason}")]
+    Refused { reason: String },
     /// Our own mistake.
     #[error("internal error: {what}")]
     Internal { what: String },
@@ -59,9 +68,12 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } | Self::InvalidWithHint { .. } => ErrorKind::Invalid,
-            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchExec { .. } | Self::NotFound { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NoSuchContainer { .. }
+            | Self::NoSuchImage { .. }
+            | Self::NoSuchExec { .. }
+            | Self::NoSuchPath { .. }
+            | Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::ReadOnly { .. } => ErrorKind::Forbidden,
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unchanged { .. } => ErrorKind::Unchanged,
@@ -74,7 +86,7 @@ impl Classified for Error {
             Self::Runtime { source, .. } => source.kind(),
             Self::Sys { source, .. } if source.is_no_space() => ErrorKind::Exhausted,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::Exhausted,
-            Self::Sys { .. } | Self::Io { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Sys { .. } | Self::Io { .. } | Self::Refused { .. } | Self::Internal { .. } => ErrorKind::Internal,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }

@@ -38,9 +38,10 @@ pub mod values {
         BuildError, BuildOptions, ExtraHost, ExtraHostAddress, Flavour, LogStream, PlannedStep, ProgressEvent, ProgressSink, RunNetwork,
         VertexId,
     };
-    pub use shipway_runtime::StreamKind;
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
-    pub use shipway_store::{FsckOptions, Volume};
+    pub use shipway_runtime::{BlockUsage, StreamKind};
+    pub use shipway_store::{ChangeKind, FsckOptions, Volume};
+    pub use shipway_sys::path::FileKind;
 }
 
 /// The result of every verb.

@@ -17,7 +17,7 @@ use crate::compat;
 use crate::connection::Application;
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
-use crate::routes::{attach, build, containers, events, exec, images, networks, own, portable, system, volumes};
+use crate::routes::{archive, attach, build, containers, events, exec, images, networks, own, portable, stats, system, volumes};
 use crate::socket::Peer;
 
 /// The API over one engine.
@@ -150,14 +150,14 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["containers", id, "exec"] if post => exec::create(api, request, id).await,
         ["containers", id] if delete => containers::remove(api, request, id).await,
         ["containers", _, "attach", "ws"] if read => Err(ApiError::not_supported_yet("attaching over a websocket")),
-        ["containers", _, "changes"] if read => Err(ApiError::not_supported_yet("listing a container's changes")),
-        ["containers", _, "export"] if read => Err(ApiError::not_supported_yet("exporting a container")),
-        ["containers", _, "archive"] if read || put => Err(ApiError::not_supported_yet("copying files from or to a container")),
-        ["containers", _, "stats"] if read => Err(ApiError::not_supported_yet("container statistics")),
-        ["containers", _, "update"] if post => Err(ApiError::not_supported_yet("updating a container")),
-        ["containers", _, "pause"] if post => Err(ApiError::not_supported_yet("pausing a container")),
-        ["containers", _, "unpause"] if post => Err(ApiError::not_supported_yet("resuming a container")),
-        ["commit"] if post => Err(ApiError::not_supported_yet("committing a container")),
+        ["containers", id, "changes"] if read => archive::changes(api, id).await,
+        ["containers", id, "export"] if read => archive::export(api, request, id).await,
+        ["containers", id, "archive"] if read || put => archive::archive(api, request, id).await,
+        ["containers", id, "stats"] if read => stats::stats(api, request, id).await,
+        ["containers", id, "update"] if post => containers::update(api, request, id).await,
+        ["containers", id, "pause"] if post => containers::pause(api, id).await,
+        ["containers", id, "unpause"] if post => containers::unpause(api, id).await,
+        ["commit"] if post => archive::commit(api, request).await,
 
         // ---- exec
         ["exec", id, "start"] if post => exec::start(api, request, id).await,

@@ -9,6 +9,7 @@
 
 mod blobs;
 mod cache;
+mod changes;
 mod clock;
 mod collect;
 mod error;
@@ -31,6 +32,9 @@ mod usage;
 mod volumes;
 mod worker;
 mod writeback;
+
+/// What became of a path of a container.
+pub use shipway_archive::changes::ChangeKind;
 
 pub use blobs::{Blobs, Ingest};
 pub use cache::{Cache, CacheKey, CacheRecord, PruneOptions, Pruned};

@@ -15,7 +15,7 @@ use shipway_sys::xattr;
 
 use super::metadata::{Xattrs, check_xattrs, umask};
 use super::walk::{Folder, Folders};
-use super::{Lower, Ownership, UnpackSummary, Whiteouts};
+use super::{Lower, OtherKind, Ownership, UnpackSummary, Whiteouts};
 use crate::Error;
 use crate::index::{IndexEntry, LayerIndex, Node, compare_paths};
 use crate::tar::read::Chunk;
@@ -31,6 +31,7 @@ pub(super) struct Placing<'a> {
     pub(super) root: Rc<Folder>,
     pub(super) lower: &'a dyn Lower,
     pub(super) whiteouts: Whiteouts,
+    pub(super) other_kind: OtherKind,
     pub(super) ownership: Ownership,
     pub(super) euid: u32,
     pub(super) egid: u32,
@@ -70,6 +71,7 @@ impl<'a> Placing<'a> {
             root: Rc::new(Folder { dir: top, path: Vec::new(), gid }),
             lower,
             whiteouts,
+            other_kind: OtherKind::Replaced,
             ownership,
             euid,
             egid,
@@ -365,6 +367,18 @@ impl<'a> Placing<'a> {
         let found = folder.dir.stat(name)?;
         if found.kind == FileKind::Directory && coming == EntryKind::Directory {
             return Ok(Found::FolderKept);
+        }
+        if self.other_kind == OtherKind::Refused {
+            let shown = crate::error::show(path);
+            match (found.kind == FileKind::Directory, coming == EntryKind::Directory) {
+                (true, false) => {
+                    return Err(Error::OtherKind { problem: format!("cannot overwrite directory \"/{shown}\" with non-directory") });
+                }
+                (false, true) => {
+                    return Err(Error::OtherKind { problem: format!("cannot overwrite non-directory \"/{shown}\" with directory") });
+                }
+                _ => {}
+            }
         }
         folder.dir.remove_tree(name)?;
         self.folders.forget();

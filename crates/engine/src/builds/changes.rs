@@ -19,6 +19,11 @@ impl Engine {
     /// # Errors
     /// `Invalid` for an instruction that would need a build; `Build` for one that is wrong.
     pub(crate) async fn apply_changes(&self, changes: &[String]) -> Result<ContainerDefaults> {
+        self.apply_changes_to(&[], changes).await
+    }
+
+    /// The same with variables that the changes may use; they are not part of the answer unless a change names them.
+    pub(crate) async fn apply_changes_to(&self, env: &[String], changes: &[String]) -> Result<ContainerDefaults> {
         if changes.is_empty() {
             return Ok(ContainerDefaults::default());
         }
@@ -32,7 +37,7 @@ impl Engine {
         }
         let request = BuildRequest {
             id: BuildId::from_random(clock::random()),
-            dockerfile: SourceText::new("--change", format!("FROM scratch\n{}\n", changes.join("\n"))),
+            dockerfile: SourceText::new("--change", format!("FROM scratch\n{}{}\n", as_instructions(env), changes.join("\n"))),
             ignore: None,
             context: BuildContext::None,
             options: BuildOptions::default(),
@@ -41,6 +46,7 @@ impl Engine {
             shipway_build::build(request, self.inner.store.clone(), self.build_ports(), Arc::new(|_| {}), CancellationToken::new()).await?;
         let config = ImageConfig::parse(&outcome.config_bytes).map_err(|error| Error::internal(error.to_string()))?;
         let mut defaults = config.config;
+        defaults.env.retain(|entry| !env.contains(entry));
         // What building on `scratch` adds by itself was not asked for.
         let says = |word: &str| changes.iter().any(|change| change.to_uppercase().contains(word));
         if !says("PATH") {
@@ -50,5 +56,29 @@ impl Engine {
             defaults.working_dir.clear();
         }
         Ok(defaults)
+    }
+}
+
+/// Variables as `ENV` lines that mean exactly them.
+fn as_instructions(env: &[String]) -> String {
+    let mut lines = String::new();
+    for (name, value) in env.iter().filter_map(|entry| entry.split_once('=')) {
+        // A name that is none, or a value of several lines, cannot be written in a Dockerfile; no change can use it then.
+        let plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if plain && !value.contains(['\n', '\r', '\0']) {
+            let escaped: String =
+                value.chars().flat_map(|letter| ['"', '\\', '$'].contains(&letter).then_some('\\').into_iter().chain([letter])).collect();
+            lines.push_str(&format!("ENV {name}=\"{escaped}\"\n"));
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn variables_cannot_leave_their_line() {
+        let env = ["A=1 2".to_owned(), "B=\"$x\\".to_owned(), "C=a\nRUN evil".to_owned(), "D E=1".to_owned(), "bare".to_owned()];
+        assert_eq!(super::as_instructions(&env), "ENV A=\"1 2\"\nENV B=\"\\\"\\$x\\\\\"\n");
     }
 }

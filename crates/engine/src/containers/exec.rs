@@ -102,7 +102,7 @@ impl Engine {
         let container = self.container(name)?;
         if matches!(container.state(), ContainerState::Paused { .. }) {
             return Err(Error::Conflict {
-                reason: format!("container {} is paused, unpause the container before exec", container.name()),
+                reason: format!("Container {} is paused, unpause the container before exec", container.name()),
                 hint: None,
             });
         }

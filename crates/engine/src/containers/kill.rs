@@ -33,6 +33,10 @@ impl Engine {
         let before = ended.borrow_and_update().exits;
         self.signal(&container, &handle, signal).await?;
         if signal == Signal::KILL {
+            if matches!(container.state(), super::ContainerState::Paused { .. }) {
+                // A frozen process dies only when it goes on (cgroup version 1).
+                self.thaw(&container).await?;
+            }
             // dockerd answers a SIGKILL after the death; scripts rely on it.
             let _ = tokio::time::timeout(std::time::Duration::from_secs(10), ended.wait_for(|now| now.exits > before)).await;
         }
@@ -41,12 +45,12 @@ impl Engine {
 
     /// Sends a signal and publishes that it was sent. A process that ended meanwhile is no error.
     pub(super) async fn signal(&self, container: &Container, handle: &Handle, signal: Signal) -> Result<()> {
-        match handle.signal(signal).await {
-            Ok(()) | Err(shipway_runtime::Error::NotRunning) => {}
-            Err(error) => return Err(Error::internal(format!("cannot signal container {}: {error}", container.name()))),
-        }
+        // Told before it is done: the end that it causes is told by somebody else, perhaps faster.
         self.publish_container(container, "kill", BTreeMap::from([("signal".to_owned(), signal.number().to_string())]));
-        Ok(())
+        match handle.signal(signal).await {
+            Ok(()) | Err(shipway_runtime::Error::NotRunning) => Ok(()),
+            Err(error) => Err(Error::internal(format!("cannot signal container {}: {error}", container.name()))),
+        }
     }
 
     /// Tells the container's terminal its size.

@@ -77,8 +77,11 @@ struct Narrowed {
     before: Vec<Timestamp>,
     since: Vec<Timestamp>,
     ancestors: Vec<ImageId>,
-    names: Vec<regex_lite::Pattern>,
+    names: Vec<NamePattern>,
     exited: Vec<i32>,
+    /// First and last number, and protocol.
+    exposed: Vec<(u16, u16, String)>,
+    is_task: Option<bool>,
     /// An ancestor was asked for that does not exist: nothing matches.
     impossible: bool,
 }
@@ -103,13 +106,17 @@ impl Narrowed {
             .iter()
             .map(|text| text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'"))))
             .collect::<Result<Vec<_>>>()?;
+        let ports = |key: &str| filters.values(key).iter().map(|text| port_range(key, text)).collect::<Result<Vec<_>>>();
+        ports("publish")?;
         Ok(Self {
             before: times("before")?,
             since: times("since")?,
             impossible: ancestors.is_empty() && filters.has("ancestor"),
             ancestors,
-            names: filters.values("name").iter().map(|text| regex_lite::Pattern::new(text)).collect(),
+            names: filters.values("name").iter().map(|text| NamePattern::new(text)).collect(),
             exited,
+            exposed: ports("expose")?,
+            is_task: filters.flag("is-task")?,
         })
     }
 
@@ -137,38 +144,80 @@ impl Narrowed {
             })
             && any("health", &|value| record.health.as_ref().map_or("none", |health| health.status.word()) == value)
             && any("isolation", &|value| value == "default")
-            && any("is-task", &|value| matches!(value, "false" | "0"))
+            // There are no tasks.
+            && self.is_task != Some(true)
             && any("publish", &|_| false)
-            && any("expose", &|value| {
-                record.process.exposed_ports.iter().any(|port| port.to_string() == value || port.number.to_string() == value)
-            })
+            && (!filters.has("expose")
+                || self.exposed.iter().any(|(first, last, protocol)| {
+                    let mut ports = record.process.exposed_ports.iter();
+                    ports.any(|port| (*first..=*last).contains(&port.number) && port.protocol.to_string() == *protocol)
+                }))
             && filters.match_labels(&record.process.labels)
     }
 }
 
-/// The part of regular expressions that name filters are typed with: `^`, `$` and plain text. dockerd takes more; nobody types it.
-mod regex_lite {
-    pub(super) struct Pattern {
-        text: String,
-        at_start: bool,
-        at_end: bool,
+/// A name filter: a regular expression, or plain text when it is none, held against the name with and without its slash.
+struct NamePattern {
+    text: String,
+    expression: Option<regex::Regex>,
+}
+
+impl NamePattern {
+    fn new(text: &str) -> Self {
+        // Bounded, because a stranger's pattern may be made to grow.
+        let expression = regex::RegexBuilder::new(text).size_limit(1 << 20).build().ok();
+        Self { text: text.to_owned(), expression }
     }
 
-    impl Pattern {
-        pub(super) fn new(text: &str) -> Self {
-            let at_start = text.starts_with('^');
-            let at_end = text.ends_with('$');
-            let text = text.trim_start_matches('^').trim_end_matches('$');
-            Self { text: text.trim_start_matches('/').to_owned(), at_start, at_end }
+    fn matches(&self, name: &str) -> bool {
+        let slashed = format!("/{name}");
+        match &self.expression {
+            Some(expression) => expression.is_match(name) || expression.is_match(&slashed),
+            None => slashed.contains(&self.text),
         }
+    }
+}
 
-        pub(super) fn matches(&self, name: &str) -> bool {
-            match (self.at_start, self.at_end) {
-                (true, true) => name == self.text,
-                (true, false) => name.starts_with(&self.text),
-                (false, true) => name.ends_with(&self.text),
-                (false, false) => name.contains(&self.text),
-            }
+/// Reads `80`, `80/udp` or `80-90/tcp`, in dockerd's words when it is none of these.
+fn port_range(key: &str, text: &str) -> Result<(u16, u16, String)> {
+    let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let number = |part: &str| {
+        let told =
+            || Error::invalid(format!("error while looking up for {key} {text}: strconv.ParseUint: parsing \"{part}\": invalid syntax"));
+        part.parse::<u16>().map_err(|_| told())
+    };
+    let (first, last) = (number(first)?, number(last)?);
+    if first > last {
+        return Err(Error::invalid(format!("error while looking up for {key} {text}: Invalid range specified for the Port: {numbers}")));
+    }
+    Ok((first, last, protocol.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_match_by_regular_expression() {
+        for (pattern, name, expected) in [
+            ("a", "bar", true),
+            ("^a", "bar", false),
+            ("^/bar$", "bar", true),
+            ("b[ae]r", "ber", true),
+            ("(foo|bar)$", "xbar", true),
+            ("x(", "x(y", true),
+            ("", "any", true),
+        ] {
+            assert_eq!(NamePattern::new(pattern).matches(name), expected, "{pattern} {name}");
         }
+    }
+
+    #[test]
+    fn ports_of_filters_are_read_or_refused_in_dockerds_words() {
+        assert_eq!(port_range("expose", "80-90/udp").unwrap(), (80, 90, "udp".to_owned()));
+        assert_eq!(port_range("expose", "80").unwrap(), (80, 80, "tcp".to_owned()));
+        let error = port_range("publish", "1-x").unwrap_err();
+        assert_eq!(error.to_string(), "error while looking up for publish 1-x: strconv.ParseUint: parsing \"x\": invalid syntax");
     }
 }

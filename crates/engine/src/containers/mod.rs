@@ -4,6 +4,8 @@
 //! Whoever changes its life holds its *turn*; whoever only looks takes a copy of the record.
 
 mod attach;
+mod changes;
+mod copy;
 mod create;
 pub mod exec;
 mod files;
@@ -13,6 +15,7 @@ mod kill;
 mod launch;
 mod list;
 mod logs;
+mod pause;
 mod prune;
 mod record;
 mod refuse;
@@ -20,11 +23,14 @@ mod remove;
 mod rename;
 mod resolve;
 pub(crate) mod restart;
+mod roots;
 pub mod spec;
 mod start;
+mod stats;
 mod stop;
 mod supervise;
 mod top;
+mod update;
 mod wait;
 
 use std::collections::{BTreeMap, HashMap};
@@ -36,6 +42,8 @@ use shipway_state::Table;
 use tokio::sync::watch;
 
 pub use attach::{AttachOptions, Attachment, Input};
+pub use changes::CommitSpec;
+pub use copy::{ExtractOptions, ExtractedOwner, OtherKindInTheWay, PathStat};
 pub use exec::{ExecSpec, ExecView};
 pub(crate) use files::NameSettings;
 pub use health::{Health, HealthResult, HealthStatus};
@@ -45,8 +53,10 @@ pub use record::{ContainerRecord, ContainerSize, ContainerState, ContainerView, 
 pub use remove::RemoveOptions;
 pub(crate) use resolve::Accounts;
 pub use spec::{CreateSpec, Created, Echo, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions};
+pub use stats::{Counted, StatsReader, StatsReading};
 pub use stop::StopOptions;
 pub use top::ProcessTable;
+pub use update::UpdateSpec;
 pub use wait::{WaitCondition, WaitHandle, WaitOutcome};
 
 use crate::{Engine, Error, Result};
@@ -64,6 +74,8 @@ pub(crate) struct Container {
     ended: Mutex<Option<Handle>>,
     /// Clients that attached before the start.
     lobby: attach::Lobby,
+    /// Those who look into its files from outside.
+    roots: roots::Roots,
     /// Exec instances, for inspect.
     pub(crate) execs: Mutex<Vec<ExecId>>,
     /// The restart policy's last wait in this life of the daemon.
@@ -93,6 +105,7 @@ impl Container {
             handle: Mutex::new(None),
             ended: Mutex::default(),
             lobby: Mutex::default(),
+            roots: roots::Roots::default(),
             execs: Mutex::default(),
             last_wait: Mutex::default(),
             turn: tokio::sync::Mutex::new(()),

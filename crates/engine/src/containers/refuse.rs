@@ -119,7 +119,7 @@ fn mounts(host: &HostOptions) -> Result<()> {
     }
 }
 
-fn limits(limits: &Limits) -> Result<()> {
+pub(super) fn limits(limits: &Limits) -> Result<()> {
     let refuse = |reason: &str| Err(Error::invalid(reason));
     let memory = limits.memory.unwrap_or(0);
     let (swap, reservation) = (limits.memory_swap.unwrap_or(0), limits.memory_reservation.unwrap_or(0));

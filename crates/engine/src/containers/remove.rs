@@ -106,6 +106,7 @@ impl Engine {
             if let Some(handle) = container.ended_handle() {
                 handle.gone().await;
             }
+            container.roots.unused().await;
             let deleted = blocking::files(move || engine.delete_folders(container.id)).await;
             if let Err(error) = deleted {
                 tracing::warn!(%error, "cannot delete what a removed container left; boot will try again");
@@ -133,16 +134,13 @@ impl Engine {
 /// dockerd's refusal, which clients show as it is.
 fn running(container: &Container) -> Error {
     let record = container.record();
-    let how = match record.state {
-        ContainerState::Paused { .. } => "paused",
-        ContainerState::Restarting { .. } => "restarting",
-        _ => "running",
+    let (how, first) = match record.state {
+        ContainerState::Paused { .. } => ("paused", "unpause and then stop the container before removing or force remove"),
+        ContainerState::Restarting { .. } => ("restarting", "stop the container before removing or force remove"),
+        _ => ("running", "stop the container before removing or force remove"),
     };
     Error::Conflict {
-        reason: format!(
-            "cannot remove container \"/{}\": container is {how}: stop the container before removing or force remove",
-            record.name
-        ),
+        reason: format!("cannot remove container \"/{}\": container is {how}: {first}", record.name),
         hint: Some(format!("shipway rm -f {}", record.name)),
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
         if old == new {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));
         }
-        self.inner.containers.rename(&container, new.clone()).map_err(|owner| name_taken(&new, &owner))?;
+        self.inner.containers.rename(&container, new.clone()).map_err(|owner| allocating(name_taken(&new, &owner)))?;
         let record = container.record();
         let store = self.inner.store.clone();
         let saved = blocking::files(move || Ok(store.publish(move |txn| Ok(txn.put(&CONTAINERS, &record.id, &record)?))?)).await;
@@ -35,5 +35,13 @@ impl Engine {
         }
         self.publish_container(&container, "rename", BTreeMap::from([("oldName".to_owned(), format!("/{old}"))]));
         Ok(())
+    }
+}
+
+/// dockerd says what it was doing.
+fn allocating(error: Error) -> Error {
+    match error {
+        Error::Conflict { reason, hint } => Error::Conflict { reason: format!("Error when allocating new name: {reason}"), hint },
+        other => other,
     }
 }

@@ -82,6 +82,7 @@ impl Engine {
         if let Some(before) = container.ended_handle() {
             before.gone().await;
         }
+        container.roots.unused().await;
         let mut spec = self.container_spec(container).await?;
         let (wish, waiting) = attach::open_lobby(container);
         spec.attach = wish;

@@ -69,7 +69,8 @@ impl Engine {
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;
         if matches!(record.state, ContainerState::Paused { .. }) {
-            handle.resume().await.map_err(|error| Error::internal(format!("cannot resume container {}: {error}", record.name)))?;
+            self.thaw(container).await?;
+            self.note_unpaused(container);
         }
         self.signal(container, &handle, signal).await?;
         if tokio::time::timeout(grace, ended.wait_for(|now| now.exits > before)).await.is_err() {

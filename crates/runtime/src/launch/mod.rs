@@ -22,6 +22,7 @@ use crate::message::{AttachWish, InitPart, Launch, LogPart, MonitorPart, Note, O
 use crate::pool::{Parked, Reserved, Shared, default_world, unexpected};
 use crate::spec::{ContainerSpec, LogConfig, Namespace};
 
+pub(crate) use mounts::mount_root;
 pub(crate) use program::{is_confined, limits_of, program_of};
 
 /// A launched container.
@@ -129,7 +130,7 @@ fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Pre
     let (world, joins) = world::world_of(shared, spec)?;
     let mut handles = Handles::default();
     let stubs = if matches!(duty, Duty::Step) { &shared.step_stubs } else { &shared.stubs };
-    let root = handles.add(mounts::mount_root(&spec.root, stubs)?);
+    let root = handles.add(mount_root(&spec.root, stubs)?);
     let mut mounts = Vec::new();
     for mount in std::mem::take(&mut spec.mounts) {
         mounts.push(mounts::prepare_mount(mount, &mut handles)?);

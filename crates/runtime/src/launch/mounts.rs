@@ -16,7 +16,7 @@ use crate::message::{FilePart, MountPart, MountWhat};
 use crate::spec::{BindSource, ContainerSpec, FileSource, Mount, Propagation, RootFs};
 
 /// The root as a detached mount.
-pub(super) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchError> {
+pub(crate) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchError> {
     if let Some(plain) = &root.plain {
         let handle = rustix::fs::open(plain, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
             .map_err(|errno| Error::new(format!("open({plain:?})"), errno))?;

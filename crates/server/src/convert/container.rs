@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 use shipway_engine::Engine;
-use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, HealthStatus, NetworkMode};
+use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, NetworkMode, RestartPolicy};
 use shipway_engine::values;
 use shipway_model::{MountKind, MountSpec, Port, Timestamp};
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog,
-    HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortMap, PortSummary, StringOrList, SummaryHostConfig,
-    SummaryNetworkSettings,
+    HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortMap, PortSummary, RestartPolicy as WireRestartPolicy,
+    StringOrList, SummaryHostConfig, SummaryNetworkSettings,
 };
 use shipway_wire::{ApiVersion, lenient};
 
@@ -201,8 +201,8 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
             default.clone_into(text);
         }
     };
+    show_limits(&mut host, applied);
     or(&mut host.network_mode, "default");
-    or(&mut host.restart_policy.name, "no");
     or(&mut host.ipc_mode, "private");
     or(&mut host.cgroupns_mode, "private");
     or(&mut host.runtime, system::RUNTIME);
@@ -219,6 +219,29 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
         host.readonly_paths.get_or_insert_with(values::default_readonly_paths);
     }
     host
+}
+
+/// Limits and restart policy as they are now: an update changes them after the request was made.
+fn show_limits(host: &mut HostConfig, applied: &HostOptions) {
+    let limits = &applied.limits;
+    host.memory = limits.memory.map_or(0, signed);
+    host.memory_swap = limits.memory_swap.unwrap_or(0);
+    host.memory_reservation = limits.memory_reservation.map_or(0, signed);
+    host.nano_cpus = limits.nano_cpus.map_or(0, signed);
+    host.cpu_shares = limits.cpu_shares.map_or(0, signed);
+    host.cpu_period = limits.cpu_period.map_or(0, signed);
+    host.cpu_quota = limits.cpu_quota.unwrap_or(0);
+    host.cpuset_cpus = limits.cpuset_cpus.clone().unwrap_or_default();
+    host.cpuset_mems = limits.cpuset_mems.clone().unwrap_or_default();
+    host.blkio_weight = limits.blkio_weight.unwrap_or(0);
+    host.pids_limit = limits.pids.or(host.pids_limit);
+    let (name, retries) = match applied.restart {
+        RestartPolicy::No => ("no", 0),
+        RestartPolicy::Always => ("always", 0),
+        RestartPolicy::UnlessStopped => ("unless-stopped", 0),
+        RestartPolicy::OnFailure(most) => ("on-failure", most),
+    };
+    host.restart_policy = WireRestartPolicy { name: name.to_owned(), maximum_retry_count: i64::from(retries) };
 }
 
 fn mount_point(mount: &MountSpec) -> MountPoint {

@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use shipway_engine::containers::{HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions};
+use shipway_engine::containers::{HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec};
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
 use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
-use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec};
+use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec, UpdateBody};
 
 use crate::error::ApiError;
 
@@ -249,6 +249,13 @@ pub(crate) fn positive(value: i64, what: &str) -> Result<Option<u64>, ApiError> 
 
 pub(crate) fn ulimits(limits: &[UlimitSpec]) -> Result<Vec<Ulimit>, ApiError> {
     limits.iter().map(|limit| Ok(Ulimit::new(&limit.name, limit.soft, limit.hard)?)).collect()
+}
+
+/// The body of an update, read by the rules of creation; zero and empty mean "as it is".
+pub(crate) fn update(body: &UpdateBody) -> Result<UpdateSpec, ApiError> {
+    let config = body.as_host_config();
+    let restart = (!config.restart_policy.name.is_empty()).then(|| restart(&config)).transpose()?;
+    Ok(UpdateSpec { limits: limits(&config)?, restart })
 }
 
 fn restart(config: &HostConfig) -> Result<RestartPolicy, ApiError> {

@@ -5,10 +5,12 @@ pub(crate) mod classic;
 pub(crate) mod container;
 pub(crate) mod create;
 pub(crate) mod event;
+pub(crate) mod files;
 pub(crate) mod host;
 mod ignored;
 pub(crate) mod image;
 pub(crate) mod solve;
+pub(crate) mod stats;
 pub(crate) mod system;
 
 use shipway_engine::Filters;

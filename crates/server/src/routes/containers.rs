@@ -3,7 +3,7 @@
 use http::StatusCode;
 use shipway_engine::clock;
 use shipway_engine::containers::{ContainerFilter, RemoveOptions, StopOptions, WaitCondition};
-use shipway_wire::containers::{ContainersPruned, CreateBody, Created, TopAnswer, WaitAnswer, WaitError};
+use shipway_wire::containers::{ContainersPruned, CreateBody, Created, TopAnswer, UpdateAnswer, UpdateBody, WaitAnswer, WaitError};
 
 use crate::answer::{self, AnswerBody, JSON};
 use crate::convert::{container, create as body_of, filters_of, host};
@@ -67,6 +67,22 @@ fn stop_options(request: &Request) -> Result<StopOptions, ApiError> {
         signal: request.query.non_empty("signal").map(host::signal).transpose()?,
         timeout: request.query.number("t")?.map(body_of::seconds),
     })
+}
+
+pub(crate) async fn pause(api: &Api, id: &str) -> ApiResult {
+    api.engine.pause_container(id).await?;
+    Ok(answer::status(StatusCode::NO_CONTENT))
+}
+
+pub(crate) async fn unpause(api: &Api, id: &str) -> ApiResult {
+    api.engine.unpause_container(id).await?;
+    Ok(answer::status(StatusCode::NO_CONTENT))
+}
+
+pub(crate) async fn update(api: &Api, request: &mut Request, id: &str) -> ApiResult {
+    let body: UpdateBody = request.read_json().await?;
+    let warnings = api.engine.update_container(id, host::update(&body)?).await?;
+    Ok(answer::ok(&UpdateAnswer { warnings: (!warnings.is_empty()).then_some(warnings) }))
 }
 
 pub(crate) async fn kill(api: &Api, request: &Request, id: &str) -> ApiResult {

@@ -24,6 +24,7 @@ pub(crate) async fn events(api: &Api, request: &Request) -> ApiResult {
     if let (Some(since), Some(until)) = (since, until)
         && until < since
     {
+        let (since, until) = (request.query.text("since"), request.query.text("until"));
         return Err(ApiError::invalid(format!("`since` time ({since}) cannot be after `until` time ({until})")));
     }
     // Asking only for an end means everything kept until then.

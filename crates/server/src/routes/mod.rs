@@ -1,5 +1,6 @@
 //! The routes, one file per resource: read the request, call one verb, write the answer.
 
+pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod containers;
@@ -9,5 +10,6 @@ pub(crate) mod images;
 pub(crate) mod networks;
 pub(crate) mod own;
 pub(crate) mod portable;
+pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod volumes;

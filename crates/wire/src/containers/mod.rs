@@ -8,7 +8,9 @@ mod host_config;
 mod inspect;
 mod network;
 mod small;
+mod stats;
 mod summary;
+mod update;
 
 pub use config::{ContainerConfig, Health, HealthLog, HealthcheckConfig, StringOrList};
 pub use host_config::{
@@ -17,8 +19,10 @@ pub use host_config::{
 };
 pub use inspect::{ContainerInspect, ContainerState, GraphDriver, MountPoint, NetworkSettings};
 pub use network::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
-pub use small::{ChangeItem, ContainersPruned, Created, TopAnswer, UpdateAnswer, WaitAnswer, WaitError};
+pub use small::{ChangeItem, Committed, ContainersPruned, Created, TopAnswer, UpdateAnswer, WaitAnswer, WaitError};
+pub use stats::{BlkioEntry, BlkioStats, CpuStats, CpuUsage, MemoryStats, NetworkStats, PidsStats, Stats, ThrottlingData};
 pub use summary::{ContainerSummary, PortSummary, SummaryHostConfig, SummaryNetworkSettings};
+pub use update::UpdateBody;
 
 use serde_json::Value;
 

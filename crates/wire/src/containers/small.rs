@@ -49,6 +49,13 @@ pub struct ChangeItem {
     pub kind: u8,
 }
 
+/// Answer to commit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Committed {
+    pub id: String,
+}
+
 /// Answer to prune.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]

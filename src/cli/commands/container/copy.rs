@@ -7,7 +7,7 @@ use super::path;
 mod local;
 
 use crate::cli::catalog::{Verb, Words};
-use crate::cli::client::Call;
+use crate::cli::client::{Call, Client};
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::session::Session;
@@ -62,13 +62,19 @@ fn split(text: &str) -> Option<(&str, &str)> {
 impl Copy {
     async fn out_of(&self, session: &Session, container: &str, from: &str) -> Outcome {
         let client = session.client()?;
-        let answer = client.send(Call::get(path(container, "/archive")).query("path", from)).await?;
+        let asked = if self.follow_link { stat(client, container, from).await? } else { None };
+        // What a link leads to is copied under the name of the link.
+        let (from, renamed) = match asked.as_ref().and_then(link_target) {
+            Some(target) => (target, asked.as_ref().map(name_of)),
+            None => (from.to_owned(), None),
+        };
+        let answer = client.send(Call::get(path(container, "/archive")).query("path", &from)).await?;
         if self.target == "-" {
             return upload::save(answer, None).await;
         }
         let stat = answer.headers().get("x-docker-container-path-stat").and_then(|value| value.to_str().ok()).and_then(decode_stat);
-        let is_folder = stat.as_ref().and_then(|stat| stat.get("mode")).and_then(Value::as_u64).is_some_and(|mode| mode & (1 << 31) != 0);
-        let name = stat.as_ref().and_then(|stat| stat.get("name")).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let is_folder = stat.as_ref().is_some_and(is_folder);
+        let name = renamed.or_else(|| stat.as_ref().map(name_of)).unwrap_or_default();
         let target = Path::new(&self.target);
         let place = local::Place::choose(target, &name, is_folder, from.ends_with("/.") || from == ".")?;
         let written = local::unpack(answer, place, self.archive).await?;
@@ -77,20 +83,25 @@ impl Copy {
 
     async fn put_into(&self, session: &Session, container: &str, to: &str) -> Outcome {
         let client = session.client()?;
-        let head = client.send(Call::head(path(container, "/archive")).query("path", to)).await;
-        let target = match head {
-            Ok(answer) => answer.headers().get("x-docker-container-path-stat").and_then(|value| value.to_str().ok()).and_then(decode_stat),
-            Err(failure) if failure.is_not_found() => None,
-            Err(failure) => return Err(failure),
-        };
-        let target_is_folder =
-            target.as_ref().and_then(|stat| stat.get("mode")).and_then(Value::as_u64).is_some_and(|mode| mode & (1 << 31) != 0);
-        let (folder, chunks) = if self.source == "-" {
-            (to.to_owned(), upload::standard_input())
-        } else {
-            let source = local::Source::open(&self.source, self.follow_link)?;
-            let (folder, name) = source.destination(to, target_is_folder)?;
-            (folder, source.tar(name, self.archive))
+        let source = if self.source == "-" { None } else { Some(local::Source::open(&self.source, self.follow_link)?) };
+        let mut to = to.to_owned();
+        let mut target = stat(client, container, &to).await?;
+        // A link is written through, also when nothing is there yet.
+        if let Some(behind) = target.as_ref().and_then(link_target) {
+            to = behind;
+            target = stat(client, container, &to).await?;
+        }
+        let target_is_folder = target.as_ref().is_some_and(is_folder);
+        let (folder, chunks) = match source {
+            None if !target_is_folder => return Err(Failure::new(format!("destination \"{}\" must be a directory", self.target))),
+            None => (to, upload::standard_input()),
+            Some(source) => {
+                if target.is_some() && !target_is_folder && source.is_folder() {
+                    return Err(Failure::new("cannot copy directory"));
+                }
+                let (folder, name) = source.destination(&to, target_is_folder)?;
+                (folder, source.tar(name))
+            }
         };
         let call = Call::put(path(container, "/archive"))
             .query("path", folder)
@@ -109,6 +120,31 @@ impl Copy {
         output::note(format!("Successfully copied {size}to {target}"));
         Ok(())
     }
+}
+
+/// What stands at a path of a container; none when nothing does.
+async fn stat(client: &Client, container: &str, at: &str) -> Outcome<Option<Value>> {
+    match client.send(Call::head(path(container, "/archive")).query("path", at)).await {
+        Ok(answer) => Ok(answer.headers().get("x-docker-container-path-stat").and_then(|value| value.to_str().ok()).and_then(decode_stat)),
+        Err(failure) if failure.is_not_found() => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}
+
+fn has_mode(stat: &Value, bit: u32) -> bool {
+    stat.get("mode").and_then(Value::as_u64).is_some_and(|mode| mode & (1 << bit) != 0)
+}
+
+fn is_folder(stat: &Value) -> bool {
+    has_mode(stat, 31)
+}
+
+fn link_target(stat: &Value) -> Option<String> {
+    has_mode(stat, 27).then(|| stat.get("linkTarget").and_then(Value::as_str).unwrap_or_default().to_owned())
+}
+
+fn name_of(stat: &Value) -> String {
+    stat.get("name").and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 fn decode_stat(text: &str) -> Option<Value> {

@@ -3,7 +3,7 @@
 use super::path;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::{Call, Client};
-use crate::cli::exit::{Failure, Outcome};
+use crate::cli::exit::Outcome;
 use crate::cli::human;
 use crate::cli::listing::{Listing, Row, short_id};
 use crate::cli::output;
@@ -51,11 +51,13 @@ impl Verb for Stats {
         let table = "{{.ID}}\t{{.Name}}\t{{.CPUPerc}}\t{{.MemUsage}}\t{{.MemPerc}}\t{{.NetIO}}\t{{.BlockIO}}\t{{.PIDs}}".to_owned();
         let listing = Listing { table, titles: TITLES, kind: "*container.statsContext" };
         loop {
+            let began = tokio::time::Instant::now();
             let names = self.names(client).await?;
             let mut rows = Vec::new();
-            for name in &names {
-                // Without "one-shot" the daemon waits for a second reading, which is what makes a percentage.
-                match client.json::<Value>(Call::get(path(name, "/stats")).query("stream", "0")).await {
+            // Without "one-shot" the daemon waits for a second reading, which is what makes a percentage; all containers are waited for at once.
+            let readings = names.iter().map(|name| client.json::<Value>(Call::get(path(name, "/stats")).query("stream", "0")));
+            for (name, reading) in names.iter().zip(futures_util::future::join_all(readings).await) {
+                match reading {
                     Ok(stats) => rows.push(row(name, &stats, !self.no_trunc)),
                     // A container of the whole list may be gone by now; one that was named must be there.
                     Err(failure) if self.containers.is_empty() && failure.is_not_found() => {}
@@ -71,7 +73,8 @@ impl Verb for Stats {
             if self.no_stream {
                 return Ok(());
             }
-            tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            // Readings of what does not run come at once, and so does an empty list.
+            tokio::time::sleep_until(began + std::time::Duration::from_secs(1)).await;
         }
     }
 }
@@ -79,13 +82,10 @@ impl Verb for Stats {
 impl Stats {
     async fn names(&self, client: &Client) -> Outcome<Vec<String>> {
         if !self.containers.is_empty() {
-            if self.all {
-                return Err(Failure::new("the --all option cannot be combined with container names"));
-            }
             return Ok(self.containers.clone());
         }
         let found: Vec<super::list::Summary> = client.json(Call::get("/containers/json").flag("all", self.all)).await?;
-        Ok(found.into_iter().map(|container| container.id).collect())
+        Ok(found.into_iter().map(|container| if self.no_trunc { container.id } else { short_id(&container.id) }).collect())
     }
 }
 

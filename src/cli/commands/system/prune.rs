@@ -45,7 +45,9 @@ impl Verb for Prune {
             freed += skip_unsupported(volume::remove::prune(session, false, &self.filter).await)?;
         }
         freed += image::prune::prune(session, self.all, &self.filter).await?;
-        freed += skip_unsupported(builder::prune::prune(session, self.all, &[], None).await)?;
+        // The cache has times but neither labels nor names of others' filters.
+        let until: Vec<String> = self.filter.iter().filter(|filter| filter.starts_with("until=")).cloned().collect();
+        freed += skip_unsupported(builder::prune::prune(session, self.all, &until, None).await)?;
         output::line(format!("Total reclaimed space: {}", human::size(freed)))
     }
 }
@@ -66,8 +68,14 @@ impl Prune {
             lines.push("all anonymous volumes not used by at least one container");
         }
         lines.extend([images, cache]);
-        let list: Vec<String> = lines.iter().map(|line| format!("  - {line}")).collect();
-        format!("WARNING! This will remove:\n{}\n", list.join("\n"))
+        let list = |lines: &[&str]| lines.iter().map(|line| format!("  - {line}\n")).collect::<String>();
+        let mut text = format!("WARNING! This will remove:\n{}", list(&lines));
+        if !self.filter.is_empty() {
+            let mut filters: Vec<&str> = self.filter.iter().map(String::as_str).collect();
+            filters.sort_unstable();
+            text.push_str(&format!("\n  Items to be pruned will be filtered with:\n{}", list(&filters)));
+        }
+        text
     }
 }
 

@@ -30,12 +30,17 @@ impl Source {
     pub(super) fn open(text: &str, follow: bool) -> Outcome<Self> {
         let path = PathBuf::from(text);
         let looked = if follow || text.ends_with('/') { fs::metadata(&path) } else { fs::symlink_metadata(&path) };
-        let metadata = looked.map_err(|_| Failure::new(format!("lstat {text}: no such file or directory")))?;
+        let shown = std::path::absolute(&path).unwrap_or_else(|_| path.clone());
+        let metadata = looked.map_err(|_| Failure::new(format!("lstat {}: no such file or directory", shown.display())))?;
         let contents_only = text.ends_with("/.") || text == ".";
         if !metadata.is_dir() && (text.ends_with('/') || contents_only) {
             return Err(Failure::new(format!("\"{text}\" is not a directory")));
         }
         Ok(Self { path, is_folder: metadata.is_dir(), contents_only, follow })
+    }
+
+    pub(super) fn is_folder(&self) -> bool {
+        self.is_folder
     }
 
     /// The folder in the container to unpack in, and the name the source gets there (none: its contents only).
@@ -48,18 +53,20 @@ impl Source {
         }
         let bare = to.trim_end_matches('/');
         if to.ends_with('/') && !self.is_folder {
-            return Err(Failure::new(format!("no such directory: {to}")));
+            return Err(Failure::new("no such directory"));
         }
         let (folder, name) = bare.rsplit_once('/').unwrap_or((".", bare));
         Ok((if folder.is_empty() { "/".to_owned() } else { folder.to_owned() }, Some(name.to_owned())))
     }
 
     /// The tar of it.
-    pub(super) fn tar(self, name: Option<String>, keep_owner: bool) -> Chunks {
+    ///
+    /// Owners are the files' own also without `-a`, as with docker's client, whatever its documentation says.
+    pub(super) fn tar(self, name: Option<String>) -> Chunks {
         upload::made_by("tar-writer", move |out| {
             let mut writer = TarWriter::new(&mut *out);
             let ignore = IgnoreFile::default();
-            let mut tree = TreeTar { writer: &mut writer, ignore: &ignore, always: &[], keep_owner, linked: HashMap::new() };
+            let mut tree = TreeTar { writer: &mut writer, ignore: &ignore, always: &[], keep_owner: true, linked: HashMap::new() };
             let prefix = name.unwrap_or_default();
             if !prefix.is_empty() {
                 if self.follow { tree.followed(&self.path, prefix.as_bytes())? } else { tree.one(&self.path, prefix.as_bytes())? }
@@ -89,17 +96,18 @@ impl Place {
             return Ok(Self { folder: target.to_path_buf(), rename });
         }
         if target.exists() && source_is_folder {
-            return Err(Failure::new(format!("cannot copy a directory to the file \"{}\"", target.display())));
+            return Err(Failure::new("cannot copy directory"));
         }
         if text.ends_with(b"/") && !source_is_folder {
-            return Err(Failure::new(format!("no such directory: \"{}\"", target.display())));
+            return Err(Failure::new("no such directory"));
         }
         let folder = match target.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
             _ => PathBuf::from("."),
         };
         if !folder.is_dir() {
-            return Err(Failure::new(format!("invalid output path: directory \"{}\" does not exist", folder.display())));
+            let shown = std::path::absolute(&folder).unwrap_or_else(|_| folder.clone());
+            return Err(Failure::new(format!("invalid output path: directory \"{}\" does not exist", shown.display())));
         }
         Ok(Self { folder, rename: Some(PathBuf::from(target.file_name().unwrap_or_default())) })
     }
@@ -115,7 +123,9 @@ impl Place {
                 _ => return Err(Failure::new(format!("refusing a path with \"..\" in the archive: \"{}\"", name.display()))),
             }
         }
-        let rest: PathBuf = parts.iter().skip(1).collect();
+        // The first part is what was asked for; of `/etc/.` it is a dot, of `/` a slash, and neither was kept above.
+        let was_named = !matches!(name.components().next(), Some(Component::CurDir | Component::RootDir));
+        let rest: PathBuf = parts.iter().skip(usize::from(was_named)).collect();
         Ok(match &self.rename {
             Some(rename) if rest.as_os_str().is_empty() => Some(rename.clone()),
             Some(rename) => Some(rename.join(rest)),
@@ -130,6 +140,7 @@ pub(super) async fn unpack(answer: Answer, place: Place, keep_owner: bool) -> Ou
     upload::read_on_thread(answer, move |body| {
         let mut reader = TarReader::new(body, Limits::default());
         let mut bytes = 0;
+        let mut times = Vec::new();
         let cannot = |error: shipway_archive::Error| Failure::new(format!("cannot read the archive: {error}"));
         while let Some(entry) = reader.next().map_err(cannot)? {
             let Some(relative) = place.path(&entry.path)? else { continue };
@@ -143,6 +154,20 @@ pub(super) async fn unpack(answer: Answer, place: Place, keep_owner: bool) -> Ou
                     .map_err(|error| Failure::new(format!("cannot give \"{}\" its owner: {error}", target.display())))?;
             }
             bytes += entry.size;
+            if matches!(entry.kind, EntryKind::Regular | EntryKind::Directory) {
+                times.push((target, entry.mtime));
+            }
+        }
+        // Last and from the bottom: what is made in a folder changes its time.
+        for (target, time) in times.into_iter().rev() {
+            let file = fs::File::open(&target);
+            let set = file.and_then(|file| shipway_sys::path::set_times(&file, time).map_err(io::Error::other));
+            // A file that its owner may not read keeps the time of the copy.
+            if let Err(error) = set
+                && error.kind() != io::ErrorKind::PermissionDenied
+            {
+                return Err(Failure::new(format!("cannot set the time of \"{}\": {error}", target.display())));
+            }
         }
         Ok(bytes)
     })
@@ -218,6 +243,10 @@ mod tests {
             (Some("new"), "etc/", Some("new")),
             (None, "etc/", None),
             (None, "etc/hosts", Some("hosts")),
+            (None, "./hosts", Some("hosts")),
+            (None, "./", None),
+            (Some("new"), "./a/b", Some("new/a/b")),
+            (Some("new"), "/bin/sh", Some("new/bin/sh")),
         ];
         for (rename, name, expected) in table {
             assert_eq!(place(rename).path(name.as_bytes()).unwrap(), expected.map(PathBuf::from), "{rename:?} {name}");
