@@ -7,11 +7,13 @@
 mod breakouts;
 mod crash;
 mod lessons;
+mod logging;
 mod mistakes;
 mod parity;
 mod posture;
 mod powercut;
 mod recovery;
+mod sharing;
 mod supervision;
 
 /// The product.

@@ -4,15 +4,20 @@
 //! Whoever changes its life holds its *turn*; whoever only looks takes a copy of the record.
 
 mod attach;
+mod cdi;
 mod create;
+mod devices;
 pub mod exec;
 mod files;
 mod health;
 mod inspect;
+mod kernel;
 mod kill;
 mod launch;
 mod list;
+pub(crate) mod logging;
 mod logs;
+mod modes;
 mod prune;
 mod record;
 mod refuse;
@@ -36,6 +41,7 @@ use shipway_state::Table;
 use tokio::sync::watch;
 
 pub use attach::{AttachOptions, Attachment, Input};
+pub use devices::DeviceRequest;
 pub use exec::{ExecSpec, ExecView};
 pub(crate) use files::NameSettings;
 pub use health::{Health, HealthResult, HealthStatus};
