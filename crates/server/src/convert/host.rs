@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use shipway_engine::containers::{HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec};
+use shipway_engine::containers::{
+    DeviceRequest, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec,
+};
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
 use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
 use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec, UpdateBody};
@@ -13,6 +15,7 @@ use crate::error::ApiError;
 pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Result<HostOptions, ApiError> {
     super::ignored::refuse(config)?;
     let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    refuse_unknown(config)?;
     Ok(HostOptions {
         mounts: mounts(config)?,
         network: network(config, networking),
@@ -39,6 +42,18 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
             .flatten()
             .map(|device| (device.path_on_host.clone(), device.path_in_container.clone(), device.cgroup_permissions.clone()))
             .collect(),
+        device_rules: words(&config.device_cgroup_rules),
+        device_requests: config
+            .device_requests
+            .iter()
+            .flatten()
+            .map(|request| DeviceRequest {
+                driver: request.driver.clone(),
+                count: request.count,
+                ids: words(&request.device_ids),
+                capabilities: request.capabilities.clone().unwrap_or_default(),
+            })
+            .collect(),
         group_add: words(&config.group_add),
         pid_mode: config.pid_mode.clone(),
         ipc_mode: config.ipc_mode.clone(),
@@ -62,6 +77,26 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
         volumes_from: words(&config.volumes_from),
         links: words(&config.links),
     })
+}
+
+/// Refuses what the engine has no word for, rather than leaving it out silently.
+fn refuse_unknown(config: &HostConfig) -> Result<(), ApiError> {
+    if !matches!(config.isolation.as_str(), "" | "default") {
+        return Err(ApiError::invalid(format!("Invalid isolation: {:?} - linux only supports 'default'", config.isolation)));
+    }
+    let some = |list: &Option<Vec<shipway_wire::containers::ThrottleDevice>>| list.as_ref().is_some_and(|list| !list.is_empty());
+    for (given, what) in [
+        (config.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()), "a block I/O weight by device"),
+        (some(&config.blkio_device_read_bps) || some(&config.blkio_device_read_iops), "a limit on reading from a device"),
+        (some(&config.blkio_device_write_bps) || some(&config.blkio_device_write_iops), "a limit on writing to a device"),
+        (config.cpu_realtime_period != 0 || config.cpu_realtime_runtime != 0, "a real-time share of the processor"),
+        (config.storage_opt.as_ref().is_some_and(|options| !options.is_empty()), "a size of the container's own layer (--storage-opt)"),
+    ] {
+        if given {
+            return Err(ApiError::not_supported_yet(what));
+        }
+    }
+    Ok(())
 }
 
 /// Binds first, then the long form, then tmpfs, as dockerd registers them.
@@ -278,10 +313,7 @@ fn restart(config: &HostConfig) -> Result<RestartPolicy, ApiError> {
 }
 
 fn log(config: &HostConfig) -> LogSpec {
-    let driver = match config.log_config.driver.as_str() {
-        "" => LogSpec::default().driver,
-        driver => driver.to_owned(),
-    };
+    let driver = config.log_config.driver.clone();
     LogSpec { driver, options: config.log_config.config.clone().unwrap_or_default() }
 }
 
