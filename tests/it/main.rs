@@ -13,6 +13,7 @@ mod posture;
 mod powercut;
 mod recovery;
 mod supervision;
+mod volumes;
 
 /// The product.
 const BINARY: &str = env!("CARGO_BIN_EXE_shipway");

@@ -20,6 +20,9 @@ pub enum Error {
     /// Any other thing that does not exist (a build, a network, a volume).
     #[error("{noun} {name} not found")]
     NotFound { noun: &'static str, name: String },
+    /// As `NotFound`, in the words that clients match.
+    #[error("{reason}")]
+    NotFoundInWords { reason: String, hint: Option<String> },
     /// A prefix of an id that several things share.
     #[error("Multiple IDs found with provided prefix: {prefix}")]
     AmbiguousPrefix { prefix: String },
@@ -59,9 +62,11 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid { .. } | Self::InvalidWithHint { .. } => ErrorKind::Invalid,
-            Self::NoSuchContainer { .. } | Self::NoSuchImage { .. } | Self::NoSuchExec { .. } | Self::NotFound { .. } => {
-                ErrorKind::NotFound
-            }
+            Self::NoSuchContainer { .. }
+            | Self::NoSuchImage { .. }
+            | Self::NoSuchExec { .. }
+            | Self::NotFound { .. }
+            | Self::NotFoundInWords { .. } => ErrorKind::NotFound,
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unchanged { .. } => ErrorKind::Unchanged,
@@ -82,7 +87,10 @@ impl Classified for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::InvalidWithHint { hint, .. } => Some(hint.clone()),
-            Self::NoSuchContainer { hint, .. } | Self::Conflict { hint, .. } | Self::StartFailed { hint, .. } => hint.clone(),
+            Self::NotFoundInWords { hint, .. }
+            | Self::NoSuchContainer { hint, .. }
+            | Self::Conflict { hint, .. }
+            | Self::StartFailed { hint, .. } => hint.clone(),
             Self::NoSuchImage { nearest, .. } => nearest.first().map(|name| format!("did you mean {name}?")),
             Self::Build(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -43,13 +43,8 @@ fn unsupported(spec: &CreateSpec) -> Result<()> {
     if let NetworkMode::Named(name) = &host.network {
         return refuse(format!("network \"{name}\" (only none and host exist)"));
     }
-    if !host.volumes_from.is_empty() || !host.links.is_empty() {
-        return refuse("--volumes-from and --link".to_owned());
-    }
-    if let Some(mount) =
-        host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs))
-    {
-        return refuse(format!("a {} mount on {}", mount.kind, mount.target));
+    if !host.links.is_empty() {
+        return refuse("--link".to_owned());
     }
     if !host.userns_mode.is_empty() && host.userns_mode != "host" {
         return refuse(format!("user namespace mode \"{}\"", host.userns_mode));
