@@ -84,7 +84,14 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
 }
 
 /// Points of volumes, which these lives do not touch, and of blobs, which only pulled images have.
-const OUT_OF_REACH: &[&str] = &["store.volume.created", "store.volume.removed", "store.blob.written", "store.blob.renamed"];
+const OUT_OF_REACH: &[&str] = &[
+    "store.volume.created",
+    "store.volume.staged",
+    "store.volume.moved",
+    "store.volume.removed",
+    "store.blob.written",
+    "store.blob.renamed",
+];
 
 /// Every fault point in the sources whose name begins with one of `prefixes`.
 fn fault_points(prefixes: &[&str]) -> Vec<String> {

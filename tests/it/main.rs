@@ -16,6 +16,7 @@ mod powercut;
 mod recovery;
 mod sharing;
 mod supervision;
+mod volumes;
 
 /// The product.
 const BINARY: &str = env!("CARGO_BIN_EXE_shipway");

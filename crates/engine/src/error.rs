@@ -26,6 +26,9 @@ pub enum Error {
     /// Where it would be written, nothing can be.
     #[error("{reason}")]
     ReadOnly { reason: String },
+    /// As `NotFound`, in the words that clients match.
+    #[error("{reason}")]
+    NotFoundInWords { reason: String, hint: Option<String> },
     /// A prefix of an id that several things share.
     #[error("Multiple IDs found with provided prefix: {prefix}")]
     AmbiguousPrefix { prefix: String },
@@ -75,7 +78,8 @@ impl Classified for Error {
             | Self::NoSuchImage { .. }
             | Self::NoSuchExec { .. }
             | Self::NoSuchPath { .. }
-            | Self::NotFound { .. } => ErrorKind::NotFound,
+            | Self::NotFound { .. }
+            | Self::NotFoundInWords { .. } => ErrorKind::NotFound,
             Self::ReadOnly { .. } => ErrorKind::Forbidden,
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
@@ -97,7 +101,10 @@ impl Classified for Error {
     fn hint(&self) -> Option<String> {
         match self {
             Self::InvalidWithHint { hint, .. } | Self::LogsNotKept { hint } => Some(hint.clone()),
-            Self::NoSuchContainer { hint, .. } | Self::Conflict { hint, .. } | Self::StartFailed { hint, .. } => hint.clone(),
+            Self::NotFoundInWords { hint, .. }
+            | Self::NoSuchContainer { hint, .. }
+            | Self::Conflict { hint, .. }
+            | Self::StartFailed { hint, .. } => hint.clone(),
             Self::NoSuchImage { nearest, .. } => nearest.first().map(|name| format!("did you mean {name}?")),
             Self::Build(error) => error.hint(),
             Self::Store(error) => error.hint(),

@@ -16,6 +16,11 @@ impl Filters {
         Self(pairs)
     }
 
+    /// One more pair.
+    pub fn add(&mut self, key: &str, value: &str) {
+        self.0.entry(key.to_owned()).or_default().push(value.to_owned());
+    }
+
     /// True when nothing narrows the answer.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

@@ -61,6 +61,7 @@ pub(crate) struct Inner {
     pub(crate) containers: containers::Registry,
     pub(crate) execs: containers::exec::Execs,
     pub(crate) builds: builds::Builds,
+    pub(crate) volumes: volumes::Turns,
     /// Verbs being served; an on-demand daemon stays while there are any.
     active: AtomicUsize,
     /// The daemon is taking its containers down with it: nothing is started by policy any more.
@@ -93,6 +94,7 @@ impl Engine {
                 containers: containers::Registry::default(),
                 execs: containers::exec::Execs::default(),
                 builds: builds::Builds::default(),
+                volumes: volumes::Turns::default(),
                 active: AtomicUsize::new(0),
                 stopping: AtomicBool::new(false),
                 started: clock::now(),

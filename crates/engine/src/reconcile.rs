@@ -45,8 +45,23 @@ impl Engine {
                 by_policy.push(container);
             }
         }
+        self.unmount_unused_volumes().await;
         self.start_by_policy(by_policy);
         self.discard_unknown_layers(&known).await
+    }
+
+    /// Filesystems over volumes whose containers ended while nobody looked.
+    async fn unmount_unused_volumes(&self) {
+        let mounted = self.inner.store.volumes().list().into_iter().filter(|volume| !volume.options.is_empty());
+        for volume in mounted {
+            if self.users_of_volume(&volume.name).iter().any(|user| user.state().is_alive()) {
+                continue;
+            }
+            let (store, name) = (self.inner.store.clone(), volume.name.clone());
+            if let Err(error) = blocking::files(move || Ok(store.volumes().unmount(&name)?)).await {
+                tracing::warn!(volume = %volume.name, %error, "cannot unmount a volume that nobody uses");
+            }
+        }
     }
 
     pub(crate) async fn adopt(&self, container: &Arc<Container>) {

@@ -42,7 +42,7 @@ pub use id::{BuildId, ContainerId, EndpointId, ExecId, IdError, LayerId, LeaseId
 pub use kind::{Classified, ErrorKind};
 pub use limits::{Limits, Ulimit, UlimitError};
 pub use manifest::{Index, Manifest, ManifestDocument, ManifestError};
-pub use mount::{MountError, MountKind, MountSpec, Propagation, ReadOnlyReach};
+pub use mount::{IdMap, MountError, MountForm, MountKind, MountSpec, Propagation, ReadOnlyReach};
 pub use name::{ContainerName, NameError, NetworkName, VolumeName};
 pub use platform::{Platform, PlatformError};
 pub use port::{Port, PortBinding, PortError, Protocol, parse_publish};

@@ -60,6 +60,28 @@ pub enum ReadOnlyReach {
     Everything,
 }
 
+/// In which of Docker's words a mount was asked for. It decides what inspect says of it, never what is mounted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MountForm {
+    /// `--mount`.
+    #[default]
+    Long,
+    /// `-v`.
+    Short,
+    /// `--tmpfs`.
+    Tmpfs,
+}
+
+/// Whose files of a bind are to look like the container's own: exactly this owner and the container's user are made one (idmapped mount).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum IdMap {
+    /// The owner and group of the source itself.
+    SourceOwner,
+    /// These ids of the host.
+    Ids { uid: u32, gid: u32 },
+}
+
 /// One mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
@@ -77,6 +99,14 @@ pub struct MountSpec {
     /// Bring the mounts below a bind's source along.
     pub recursive: bool,
     pub propagation: Propagation,
+    /// Show the files of one host user as the container's user (`idmap`), whoever that is on the disk.
+    pub idmap: Option<IdMap>,
+    /// Give everything below the source to the container's user when it starts (`U`).
+    pub change_owner: bool,
+    /// How it was asked for.
+    pub form: MountForm,
+    /// The third part of a `-v`, as typed.
+    pub mode: String,
     /// Bytes; the kernel's default (half the memory) when `None`.
     pub tmpfs_size: Option<u64>,
     /// Permission bits of the tmpfs' top folder.
@@ -115,6 +145,10 @@ impl Default for MountSpec {
             create_source: false,
             recursive: true,
             propagation: Propagation::default(),
+            idmap: None,
+            change_owner: false,
+            form: MountForm::default(),
+            mode: String::new(),
             tmpfs_size: None,
             tmpfs_mode: None,
             tmpfs_options: Vec::new(),
@@ -167,7 +201,11 @@ pub enum MountError {
     Propagation { text: String },
     #[error("invalid mount option: a quote is out of place at position {position}")]
     Quote { position: usize },
-    #[error("invalid tmpfs option {option:?}")]
+    #[error("field BindOptions must not be specified")]
+    VolumePropagation,
+    #[error("invalid id mapping: {text}")]
+    IdMap { text: String },
+    #[error("invalid tmpfs option [{option:?}]")]
     TmpfsOption { option: String, nearest: Option<&'static str> },
 }
 
@@ -182,7 +220,7 @@ impl Classified for MountError {
                 Some("a volume is given as [source:]target[:options], e.g. ./src:/app:ro or cache:/var/cache".to_owned())
             }
             Self::Mode { .. } => {
-                Some("options of -v are ro, rw, nocopy, z, Z and a propagation such as rslave, joined by commas".to_owned())
+                Some("options of -v are ro, rw, nocopy, z, Z, U, idmap and a propagation such as rslave, joined by commas".to_owned())
             }
             Self::VolumeName { name } if name.contains('/') => Some(format!("for a folder below the current one write \"$PWD/{name}\"")),
             Self::RelativeTarget { target } => Some(format!("write \"/{}\"", target.trim_start_matches("./"))),
@@ -191,6 +229,9 @@ impl Classified for MountError {
                 nearest.map(|known| format!("did you mean \"{known}\"?"))
             }
             Self::NoTarget => Some("say where it appears in the container: target=/path".to_owned()),
+            Self::IdMap { .. } => {
+                Some("idmap shows the files of the source's owner as the container's user; idmap=UID-GID those of another".to_owned())
+            }
             Self::Propagation { .. } => Some("one of private, rprivate, shared, rshared, slave, rslave".to_owned()),
             _ => None,
         }
@@ -226,6 +267,33 @@ impl FromStr for MountKind {
             text: text.to_owned(),
             nearest: crate::suggest::nearest(text, Self::ALL.map(|(name, _)| name), 2),
         })
+    }
+}
+
+impl fmt::Display for IdMap {
+    /// The word for it in `-v`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SourceOwner => formatter.write_str("idmap"),
+            Self::Ids { uid, gid } => write!(formatter, "idmap={uid}-{gid}"),
+        }
+    }
+}
+
+impl FromStr for IdMap {
+    type Err = MountError;
+
+    /// Reads "idmap" or "idmap=UID-GID".
+    fn from_str(text: &str) -> Result<Self, MountError> {
+        let wrong = || MountError::IdMap { text: text.to_owned() };
+        let ids = match text {
+            "idmap" => return Ok(Self::SourceOwner),
+            other => other.strip_prefix("idmap=").ok_or_else(wrong)?,
+        };
+        let (uid, gid) = ids.split_once('-').ok_or_else(wrong)?;
+        // The last id means "nobody" to the kernel.
+        let id = |text: &str| text.parse::<u32>().ok().filter(|id| *id != u32::MAX).ok_or_else(wrong);
+        Ok(Self::Ids { uid: id(uid)?, gid: id(gid)? })
     }
 }
 

@@ -231,8 +231,18 @@ pub(crate) struct MountPart {
     pub(crate) target: String,
     pub(crate) what: MountWhat,
     pub(crate) is_folder: bool,
-    /// Fill it first with what stands at its place (a memory filesystem over a folder of the image).
-    pub(crate) copy_up: bool,
+    /// What it takes from the folder at its place before it covers it.
+    pub(crate) fill: Fill,
+}
+
+/// What a memory filesystem takes from the folder of the image that it covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Fill {
+    Nothing,
+    /// Its permission bits, as runc does.
+    Mode,
+    /// Everything (podman's `tmpcopyup`).
+    Content,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,21 +118,54 @@ pub enum Mount {
         source: BindSource,
         /// Where, inside the container; missing targets are made.
         target: String,
-        /// Read-only, mounts below included.
-        read_only: bool,
+        /// Whether it can be written.
+        access: Access,
         /// How later mounts travel.
         propagation: Propagation,
+        /// The mounts below the source travel the same way.
+        propagates_below: bool,
         /// Take the mounts below the source along.
         recursive: bool,
+        /// Whose files look like whose.
+        ids: Option<ShownIds>,
+    },
+    /// The files of a stack of layers, read-only.
+    Layers {
+        /// Their folders, the uppermost first.
+        lowers: Vec<PathBuf>,
+        /// Where.
+        target: String,
+        /// The folder or file inside that is meant, in the place of all of it; links are followed inside only.
+        subpath: Option<String>,
     },
     /// A fresh memory filesystem.
     Tmpfs {
         /// Where.
         target: String,
         /// Options as of mount(8): `size=64m`, `mode=1777`, `uid=`, `gid=`, `nr_inodes=`, `ro`, `exec`, `suid`, `dev` and their opposites. The
-        /// latter three start as no.
+        /// latter three start as no. Without a mode it takes that of the folder it covers.
         options: Vec<String>,
     },
+}
+
+/// Whether a bind can be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// As the mounts it is taken from.
+    Full,
+    /// Nowhere, mounts below included.
+    ReadOnly,
+    /// Not at its top; mounts below stay as they are.
+    ReadOnlyTop,
+}
+
+/// An id-mapped mount: one user and one group of the disk are shown as others, everyone else as themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShownIds {
+    /// The user on the disk, and the one seen inside.
+    pub user: (u32, u32),
+    /// The group on the disk, and the one seen inside.
+    pub group: (u32, u32),
 }
 
 impl Mount {
@@ -141,9 +174,11 @@ impl Mount {
         Mount::Bind {
             source: BindSource::Path(source.into()),
             target: target.into(),
-            read_only,
+            access: if read_only { Access::ReadOnly } else { Access::Full },
             propagation: Propagation::Private,
+            propagates_below: true,
             recursive: true,
+            ids: None,
         }
     }
 }

@@ -197,11 +197,11 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
             Err(ApiError::not_supported_yet("a network beside \"none\" and \"host\""))
         }
         ["networks", id] if delete => networks::remove(api, id),
-        ["volumes"] if read => Ok(volumes::list(api)),
-        ["volumes", "create"] if post => volumes::create(api),
-        ["volumes", "prune"] if post => volumes::prune(request),
+        ["volumes"] if read => volumes::list(api, request),
+        ["volumes", "create"] if post => volumes::create(api, request).await,
+        ["volumes", "prune"] if post => volumes::prune(api, request).await,
         ["volumes", name] if read => volumes::inspect(api, name),
-        ["volumes", name] if delete => volumes::remove(api, name),
+        ["volumes", name] if delete => volumes::remove(api, request, name).await,
 
         // ---- what we are not
         ["plugins"] if read => Ok(crate::answer::ok(&[(); 0])),
@@ -212,6 +212,8 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["shipway", "build"] if post => build::local(api, request).await,
         ["shipway", "build", "history"] if read => own::build_history(api),
         ["shipway", "build", "history", id, "logs"] if read => own::build_logs(api, id),
+        ["shipway", "volumes", name, "import"] if post => volumes::import(api, request, name).await,
+        ["shipway", "volumes", name, "clone"] if post => volumes::clone(api, request, name).await,
         ["shipway", "fsck"] if post => own::fsck(api, request).await,
         _ => Err(compat::page_not_found()),
     }

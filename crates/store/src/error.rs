@@ -33,6 +33,20 @@ pub enum Error {
         /// Why it cannot be taken.
         reason: String,
     },
+    /// An option of a volume that its driver cannot take, in dockerd's words.
+    #[error("{reason}")]
+    Option {
+        /// The words.
+        reason: String,
+    },
+    /// What a volume's options say cannot be mounted, in dockerd's words.
+    #[error("{text}")]
+    Mount {
+        /// The words.
+        text: String,
+        /// What the kernel said beyond them.
+        detail: String,
+    },
     /// Another process owns this data root.
     #[error("the data root \"{}\" is in use by process {pid}{}", root.display(), about(text))]
     Locked {
@@ -154,7 +168,7 @@ impl Classified for Error {
         match self {
             Self::NotFound { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } => ErrorKind::Conflict,
-            Self::Invalid { .. } => ErrorKind::Invalid,
+            Self::Invalid { .. } | Self::Option { .. } | Self::Mount { .. } => ErrorKind::Invalid,
             Self::Locked { .. } | Self::Degraded { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::NoSpace { .. } => ErrorKind::Exhausted,
@@ -174,6 +188,7 @@ impl Classified for Error {
             Self::Corrupt { .. } => {
                 Some("`shipway system fsck --strict` looks at everything, `--repair` removes what cannot be saved".to_owned())
             }
+            Self::Mount { detail, .. } if !detail.is_empty() => Some(format!("the kernel says: {detail}")),
             Self::Locked { .. } => Some("stop that process or use another --data-root".to_owned()),
             Self::Degraded { .. } => Some("check the disk, then restart the daemon".to_owned()),
             Self::Archive(error) => error.hint(),

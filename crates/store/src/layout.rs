@@ -13,6 +13,7 @@
 //!   active/<id>/{upper,work}    writable snapshots: of build steps (swept at start), of containers (kept by a row)
 //!   containers/<id>/            the engine's: logs, generated files
 //!   volumes/<name>/_data        volumes
+//!   volumes/<name>/fill         what an empty volume gets from an image, until it is moved into _data
 //!   builds/<id>/                the engine's: event logs of builds
 //!   trash/<n>                   renamed here, deleted in the background
 //!   tmp/<n>                     unfinished ingests; swept at start

@@ -52,7 +52,7 @@ pub use snapshots::{ActiveSnapshot, CommitOptions, KeptSnapshot, PrepareOptions}
 pub use tree::Tree;
 pub use unpack::{UnpackRequest, UnpackedLayer};
 pub use usage::{ActiveUsage, CacheUsage, ImagesUsage, Usage, VolumeUsage};
-pub use volumes::{Volume, Volumes};
+pub use volumes::{AtTarget, PreparedVolumes, Seed, Volume, VolumeWish, Volumes};
 pub use writeback::EarlyWriting;
 
 /// Result of this crate's operations.

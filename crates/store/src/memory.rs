@@ -79,6 +79,8 @@ pub(crate) enum PendingItem {
     Blob(Digest, u64),
     Cache(Arc<CacheRecord>),
     Kept(String, KeptRecord),
+    /// What an image has was moved into the volume of this name.
+    Filled(String),
 }
 
 impl Shared {
@@ -163,7 +165,7 @@ impl Memory {
                 PendingItem::Layer(layer) => drop(reached.insert(layer.id)),
                 PendingItem::Kept(_, kept) => reached.extend(kept.parents.iter().copied()),
                 PendingItem::Cache(record) => reached.extend(record.result),
-                PendingItem::Blob(..) => {}
+                PendingItem::Blob(..) | PendingItem::Filled(_) => {}
             }
         }
         let bases: Vec<LayerId> = reached.iter().filter_map(|id| self.layers.get(id)?.base).collect();
@@ -201,6 +203,11 @@ impl Pending {
 
     pub(crate) fn up_to(&self, newest: u64) -> Vec<(u64, PendingItem)> {
         self.items.range(..=newest).map(|(number, item)| (*number, item.clone())).collect()
+    }
+
+    /// Volumes that were filled and whose note still stands.
+    pub(crate) fn filled(&self) -> impl Iterator<Item = String> {
+        self.items.values().filter_map(|item| if let PendingItem::Filled(volume) = item { Some(volume.clone()) } else { None })
     }
 
     pub(crate) fn forget_cache(&mut self, key: &CacheKey) {

@@ -89,7 +89,7 @@ impl Store {
         if new {
             shared.mark_dirty();
         }
-        crate::volumes::finish_removals(&db, &shared)?;
+        crate::volumes::finish_interrupted(&db, &shared)?;
         // The publisher needs the store and the store owns the publisher; it gets a weak handle, so that it keeps nothing alive.
         let (sender, receiver) = std::sync::mpsc::channel::<std::sync::Weak<Inner>>();
         let publisher = Worker::start("store-publish", move |queue| {
@@ -325,7 +325,7 @@ fn sweep(layout: &Layout, memory: &Memory, trash: &Trash) -> Result<()> {
     sweep_folder(&layout.blobs(), trash, known_blob)?;
     sweep_folder(&layout.actives(), trash, |name| memory.kept.contains_key(name))?;
     sweep_folder(&layout.tmp(), trash, |_| false)?;
-    sweep_volumes(layout, memory)
+    sweep_volumes(layout, memory, trash)
 }
 
 fn sweep_folder(folder: &Path, trash: &Trash, known: impl Fn(&str) -> bool) -> Result<()> {
@@ -338,9 +338,11 @@ fn sweep_folder(folder: &Path, trash: &Trash, known: impl Fn(&str) -> bool) -> R
 }
 
 /// A volume folder without a row is removed only while it is empty: if the database was ever lost, the user's bytes must not follow it.
-fn sweep_volumes(layout: &Layout, memory: &Memory) -> Result<()> {
+fn sweep_volumes(layout: &Layout, memory: &Memory, trash: &Trash) -> Result<()> {
     for name in names_in(&layout.volumes())? {
         if !memory.volumes.contains_key(&name) {
+            // What was put together for it was promised to nobody.
+            trash.take(&layout.volume(&name).join("fill"))?;
             // Failing means that there is something inside; fsck tells of it.
             drop(std::fs::remove_dir(layout.volume(&name).join("_data")));
             drop(std::fs::remove_dir(layout.volume(&name)));

@@ -128,6 +128,7 @@ fn write_pending(shared: &Arc<Shared>, txn: &mut WriteTxn<'_>, newest: u64) -> R
             PendingItem::Kept(id, kept) => {
                 txn.put(&KEPT, &id, &kept)?;
             }
+            PendingItem::Filled(volume) => crate::volumes::filled(shared, txn, &volume)?,
         }
     }
     // A commit that syncs anyway takes the hits noted since the last one along; for themselves they are not worth a sync.
@@ -157,7 +158,8 @@ fn discard_pending(shared: &Shared, newest: u64) {
             }
             PendingItem::Cache(record) => memory.cache.remove(&record.key),
             // The snapshot of a container being created: its creator hears of the failure and discards it.
-            PendingItem::Kept(..) => {}
+            // The note stays open; the next start looks again.
+            PendingItem::Kept(..) | PendingItem::Filled(_) => {}
         }
         memory.pending.items.remove(&number);
     }

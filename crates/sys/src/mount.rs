@@ -25,6 +25,10 @@ pub mod attribute {
     pub const NO_EXEC: u64 = 0x8;
     /// Access times are never written.
     pub const NO_ATIME: u64 = 0x10;
+    /// Folders' access times are never written.
+    pub const NO_FOLDER_ATIME: u64 = 0x80;
+    /// Owners are shown through the mapping of a user namespace (kernel 5.12).
+    pub(super) const MAPPED_IDS: u64 = 0x0010_0000;
     /// Access times follow modification times (the default of mount(8)).
     pub const RELATIVE_ATIME: u64 = 0x0;
 }
@@ -187,6 +191,24 @@ impl DetachedMount {
         change_attributes(self.0.as_fd(), set, clear, propagation, recursive)
     }
 
+    /// Shows owners through the mapping of `users`, a user namespace: an id inside it is the one on the disk, the one outside is what is seen. Only
+    /// before the mount is attached.
+    ///
+    /// # Errors
+    /// `EINVAL` where the filesystem cannot (overlayfs; tmpfs before kernel 6.3).
+    ///
+    /// # Source
+    /// mount_setattr(2), `MOUNT_ATTR_IDMAP`, kernel 5.12; Documentation/filesystems/idmappings.rst.
+    pub fn map_ids(&self, users: BorrowedFd<'_>, recursive: bool) -> Result<(), Error> {
+        let request = MountAttributes {
+            attr_set: attribute::MAPPED_IDS,
+            attr_clr: 0,
+            propagation: 0,
+            userns_fd: u64::from(users.as_raw_fd().unsigned_abs()),
+        };
+        set_attributes(self.0.as_fd(), &request, recursive)
+    }
+
     /// Hangs this mount over the file or folder behind `target`, wherever that has been moved to meanwhile.
     pub fn attach(&self, target: BorrowedFd<'_>) -> Result<(), Error> {
         move_mount(self.0.as_fd(), target)
@@ -209,12 +231,72 @@ pub fn change_attributes(
     recursive: bool,
 ) -> Result<(), Error> {
     let request = MountAttributes { attr_set: set, attr_clr: clear, propagation: propagation.map_or(0, Propagation::bits), userns_fd: 0 };
+    set_attributes(mount, &request, recursive)
+}
+
+fn set_attributes(mount: BorrowedFd<'_>, request: &MountAttributes, recursive: bool) -> Result<(), Error> {
     let flags = libc::AT_EMPTY_PATH as u32 | if recursive { libc::AT_RECURSIVE as u32 } else { 0 };
-    // SAFETY: the path is an empty C string, the structure lives on this stack and its true size is passed; the kernel writes to neither.
+    // SAFETY: the path is an empty C string, the structure outlives the call and its true size is passed; the kernel writes to neither.
     let answer = unsafe {
-        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const request, size_of::<MountAttributes>())
+        libc::syscall(libc::SYS_mount_setattr, mount.as_raw_fd(), c"".as_ptr(), flags, &raw const *request, size_of::<MountAttributes>())
     };
-    if answer == 0 { Ok(()) } else { Err(last_error(format!("mount_setattr({}, +{set:#x} -{clear:#x})", crate::fd::describe(mount)))) }
+    if answer == 0 {
+        return Ok(());
+    }
+    Err(last_error(format!("mount_setattr({}, +{:#x} -{:#x})", crate::fd::describe(mount), request.attr_set, request.attr_clr)))
+}
+
+/// Where the mount that `handle` lies on hangs, and how it propagates.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedAt {
+    /// Its mount point in this mount namespace.
+    pub point: PathBuf,
+    /// It has peers.
+    pub shared: bool,
+    /// It receives from peers.
+    pub slave: bool,
+}
+
+/// Looks the mount behind `handle` up in this process's list; `None` for a mount that hangs nowhere here.
+///
+/// # Source
+/// proc_pid_fdinfo(5) "mnt_id"; proc_pid_mountinfo(5): number, parent, device, root, mount point, options, optional fields up to " - ".
+pub fn mounted_at(handle: BorrowedFd<'_>) -> Result<Option<MountedAt>, Error> {
+    let read = |path: &str| std::fs::read_to_string(path).map_err(|error| Error::from_io(format!("read({path:?})"), &error));
+    let about = read(&format!("/proc/self/fdinfo/{}", handle.as_raw_fd()))?;
+    let Some(number) = about.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim) else { return Ok(None) };
+    let table = read("/proc/self/mountinfo")?;
+    Ok(table.lines().find(|line| line.split(' ').next() == Some(number)).and_then(read_mountinfo))
+}
+
+fn read_mountinfo(line: &str) -> Option<MountedAt> {
+    let (head, _) = line.split_once(" - ")?;
+    let mut fields = head.split(' ').skip(4);
+    let point = PathBuf::from(unescape(fields.next()?));
+    let marks: Vec<&str> = fields.skip(1).collect();
+    let has = |mark: &str| marks.iter().any(|field| field.starts_with(mark));
+    Some(MountedAt { point, shared: has("shared:"), slave: has("master:") })
+}
+
+/// Space, tab, newline and backslash are written as three octal digits.
+fn unescape(text: &str) -> std::ffi::OsString {
+    use std::os::unix::ffi::OsStringExt as _;
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let digits = tail.get(..3).filter(|digits| *first == b'\\' && digits.iter().all(u8::is_ascii_digit));
+        match digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[3..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    std::ffi::OsString::from_vec(bytes)
 }
 
 /// Changes options of the filesystem mounted at the folder behind `mount`, e.g. the size of a tmpfs (fspick(2)).
@@ -257,4 +339,25 @@ pub fn make_device(folder: BorrowedFd<'_>, name: &str, kind: rustix::fs::FileTyp
     // The umask has taken bits away.
     rustix::fs::chmodat(folder, &path, rustix::fs::Mode::from_raw_mode(mode), rustix::fs::AtFlags::empty())
         .map_err(|errno| Error::new(format!("chmod({name:?})"), errno))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_mountinfo_tells_point_and_propagation() {
+        let line = "36 35 98:0 /mnt1 /mnt\\0402/a rw,noatime shared:7 master:1 - ext3 /dev/root rw,errors=continue";
+        let expected = MountedAt { point: "/mnt 2/a".into(), shared: true, slave: true };
+        assert_eq!(read_mountinfo(line), Some(expected));
+        let plain = read_mountinfo("1 0 0:1 / / rw - tmpfs none rw").expect("a line");
+        assert_eq!((plain.point.as_path(), plain.shared, plain.slave), (Path::new("/"), false, false));
+        assert_eq!(read_mountinfo("nonsense"), None);
+    }
+
+    #[test]
+    fn an_open_folder_is_found_in_the_list() {
+        let proc = std::fs::File::open("/proc").expect("open");
+        assert_eq!(mounted_at(proc.as_fd()).expect("look").expect("there").point, Path::new("/proc"));
+    }
 }

@@ -44,7 +44,7 @@ const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 /// struct clone_args of linux/sched.h, version 2 (kernel 5.7).
 #[repr(C)]
 #[derive(Default)]
-struct CloneArguments {
+pub(crate) struct CloneArguments {
     flags: u64,
     pidfd: u64,
     child_tid: u64,
@@ -58,12 +58,18 @@ struct CloneArguments {
     cgroup: u64,
 }
 
+impl CloneArguments {
+    pub(crate) fn with(flags: u64) -> Self {
+        Self { flags, ..Self::default() }
+    }
+}
+
 /// Copies this process (fork semantics) with the `CLONE_*` namespace flags of `flags`, straight into `cgroup` (version 2) when given.
 ///
 /// # Source
 /// clone(2), "clone3()"; CLONE_INTO_CGROUP kernel 5.7.
 pub fn clone_process(_one_thread: SingleThreaded, flags: u64, cgroup: Option<BorrowedFd<'_>>) -> Result<Cloned, Error> {
-    let mut arguments = CloneArguments { flags, ..CloneArguments::default() };
+    let mut arguments = CloneArguments::with(flags);
     if flags & CLONE_PARENT == 0 {
         arguments.exit_signal = libc::SIGCHLD as u64;
     }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use shipway_runtime::{BindSource, ContainerSpec, Device, Mount, Propagation};
+use shipway_runtime::{Access, BindSource, ContainerSpec, Device, Mount, Propagation};
 
 use crate::{Error, Result};
 
@@ -156,9 +156,11 @@ fn apply(edits: &Edits, spec: &mut ContainerSpec) -> Result<()> {
             spec.mounts.push(Mount::Bind {
                 source: BindSource::Path(bind.host_path.clone()),
                 target: bind.container_path.clone(),
-                read_only: bind.options.iter().any(|option| option == "ro"),
+                access: if bind.options.iter().any(|option| option == "ro") { Access::ReadOnly } else { Access::Full },
                 propagation: Propagation::Private,
+                propagates_below: true,
                 recursive: true,
+                ids: None,
             });
         }
     }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, env};
+use shipway_model::{ContainerDefaults, ContainerId, ContainerName, Platform, VolumeName, env};
 use shipway_state::WriteTxn;
-use shipway_store::PrepareOptions;
+use shipway_store::{PrepareOptions, VolumeWish};
 
+use super::mounts;
 use super::spec::{CreateSpec, Created};
 use super::{CONTAINERS, Container, ContainerRecord, ContainerState, ResolvedProcess};
 use crate::{Engine, Error, Result, Subject, blocking, clock};
@@ -29,13 +30,16 @@ impl Engine {
     pub async fn create_container(&self, mut spec: CreateSpec) -> Result<Created> {
         self.complete_log(&mut spec.host.log);
         super::refuse::refuse(&spec)?;
-        let mut warnings = super::kernel::discard_unknown(&mut spec.host.limits);
+        let warnings = super::kernel::discard_unknown(&mut spec.host.limits);
         let image = self.resolve_image(&spec.image)?;
         let image =
             self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
         refuse_foreign_platform(&spec, &image.config)?;
         let id = ContainerId::from_random(clock::random());
         let process = resolve_process(&spec, &image.config.config, id)?;
+        let plan = self.plan_mounts(&spec, &process, &image.layers)?;
+        let names = plan.volume_names();
+        let _turn = self.inner.volumes.take(&names).await;
         let record = ContainerRecord {
             id,
             name: spec.name.clone().unwrap_or_else(|| made_up_name(id, 0)),
@@ -43,6 +47,7 @@ impl Engine {
             image: image.id,
             layers: image.layers.clone(),
             process,
+            mounts: plan.mounts,
             spec,
             state: ContainerState::Created { error: None },
             restart_count: 0,
@@ -50,11 +55,13 @@ impl Engine {
             health: None,
             started_at: None,
         };
-        warnings.extend(warnings_of(&record));
         let container = self.claim_name(record)?;
-        if let Err(error) = self.store_created(&container).await {
-            self.inner.containers.remove(&container);
-            return Err(error);
+        match self.store_created(&container, plan.wishes).await {
+            Ok(made) => self.tell_made(&made),
+            Err(error) => {
+                self.inner.containers.remove(&container);
+                return Err(error);
+            }
         }
         self.publish_container(&container, "create", BTreeMap::new());
         Ok(Created { id, warnings })
@@ -74,8 +81,9 @@ impl Engine {
         Err(Error::internal("no free name could be made up"))
     }
 
-    /// Makes the writable layer and stores the record; takes the layer back when that fails.
-    async fn store_created(&self, container: &Container) -> Result<()> {
+    /// Makes the writable layer and the volumes and stores the record, all in one transaction; takes everything back when that fails. Answers the
+    /// volumes that are new.
+    async fn store_created(&self, container: &Container, wishes: Vec<VolumeWish>) -> Result<Vec<VolumeName>> {
         let record = container.record();
         let store = self.inner.store.clone();
         blocking::files(move || {
@@ -84,15 +92,28 @@ impl Engine {
                 return Err(Error::NoSuchImage { name: record.spec.image.clone(), nearest: Vec::new() });
             }
             let name = record.id.to_string();
+            for (image, _) in record.mounts.iter().filter_map(|mount| mount.image.as_ref()) {
+                if !lease.add_image(image) {
+                    return Err(Error::NoSuchImage { name: image.to_string(), nearest: Vec::new() });
+                }
+            }
+            let names = wishes.iter().map(|wish| wish.name.clone()).collect();
+            let volumes = store.volumes().prepare(wishes).map_err(|error| mounts::refused(error, &names))?;
             let snapshot = store.prepare(&record.layers, PrepareOptions { name: Some(name.clone()), lease: None })?;
-            let (held, id) = (store.clone(), record.id);
-            let removes_itself = record.spec.host.auto_remove;
+            let (held, id, made) = (store.clone(), record.id, volumes.clone());
+            // What goes with the container may go with a power cut too; a volume that stays was promised.
+            let own = record.anonymous_volumes();
+            let until_reboot = record.spec.host.auto_remove && volumes.changed_names().iter().all(|name| own.contains(name));
             let rows = move |txn: &mut WriteTxn<'_>| {
                 held.hold(txn, &hold_name(id), &record.layers, Some(record.image))?;
+                for (number, (image, layers)) in record.mounts.iter().filter_map(|mount| mount.image.as_ref()).enumerate() {
+                    held.hold(txn, &mount_hold_name(id, number), layers, Some(*image))?;
+                }
+                made.record(txn)?;
                 txn.put(&CONTAINERS, &id, &record)?;
                 Ok(())
             };
-            let stored = if removes_itself {
+            let stored = if until_reboot {
                 store.publish_until_reboot(&snapshot.keep_until_reboot(), rows)
             } else {
                 snapshot.keep();
@@ -101,9 +122,17 @@ impl Engine {
             if stored.is_err() {
                 store.remove_active(&name)?;
             }
-            Ok(stored?)
+            stored?;
+            store.volumes().finish(&volumes)?;
+            Ok(volumes.new_names())
         })
         .await
+    }
+
+    fn tell_made(&self, names: &[VolumeName]) {
+        for volume in names.iter().filter_map(|name| self.inner.store.volumes().get(name)) {
+            self.publish_volume(&volume, "create", BTreeMap::new());
+        }
     }
 
     /// Publishes a container event with the attributes that every one has.
@@ -119,6 +148,11 @@ impl Engine {
 /// The owner under which a container holds its layers.
 pub(crate) fn hold_name(id: ContainerId) -> String {
     format!("container:{id}")
+}
+
+/// The owner under which it holds the layers of the image it mounts as its `number`-th.
+pub(crate) fn mount_hold_name(id: ContainerId, number: usize) -> String {
+    format!("container:{id}:mount:{number}")
 }
 
 fn made_up_name(id: ContainerId, attempt: u64) -> ContainerName {
@@ -184,14 +218,4 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
         healthcheck: super::health::merge(spec.healthcheck.as_ref(), image.healthcheck.as_ref()),
         shell: image.shell.clone().unwrap_or_default(),
     })
-}
-
-/// What was accepted but will not work as asked.
-fn warnings_of(record: &ContainerRecord) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if !record.process.volumes.is_empty() {
-        let paths: Vec<&str> = record.process.volumes.iter().map(String::as_str).collect();
-        warnings.push(format!("volumes are not supported yet: {} stays in the container's own layer", paths.join(", ")));
-    }
-    warnings
 }

@@ -5,10 +5,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shipway_model::{MountKind, MountSpec, mount};
 use shipway_runtime::{
-    BindSource, ContainerSpec, FileSource, GeneratedFile, Mount, Namespaces, NetNs, ProcessSpec, Propagation, RootFs, SeccompChoice, Stdio,
-    TerminalSize,
+    ContainerSpec, FileSource, GeneratedFile, Namespaces, NetNs, ProcessSpec, RootFs, SeccompChoice, Stdio, TerminalSize,
 };
 
 use super::files::{self, NameSettings};
@@ -23,6 +21,7 @@ const PIDS: i64 = 4096;
 impl Engine {
     /// Everything a launch of this container needs.
     pub(super) async fn container_spec(&self, container: &Arc<Container>) -> Result<ContainerSpec> {
+        let _turn = self.inner.volumes.take(&container.record().volume_names()).await;
         let (engine, container) = (self.clone(), Arc::clone(container));
         blocking::files(move || engine.container_spec_now(&container)).await
     }
@@ -45,9 +44,11 @@ impl Engine {
         let mut spec = ContainerSpec::new(record.id, root, process, self.state_dir(record.id));
         spec.hostname.clone_from(&record.process.hostname);
         spec.domainname.clone_from(&record.spec.domainname);
-        spec.mounts = host.mounts.iter().map(mount_of).collect::<Result<_>>()?;
+        spec.mounts = self.mounts_of(&record, &user.ids)?;
         spec.files = [("/etc/resolv.conf", generated.resolv_conf), ("/etc/hostname", generated.hostname), ("/etc/hosts", generated.hosts)]
             .into_iter()
+            // One that the user mounts something over is the user's.
+            .filter(|(target, _)| record.mounts.iter().all(|mount| mount.spec.target != *target))
             .map(|(target, path)| GeneratedFile { target: target.to_owned(), source: FileSource::Path(path), read_only: false })
             .collect();
         spec.namespaces = self.namespaces_of(host)?;
@@ -140,43 +141,5 @@ impl Engine {
             reason: format!("cannot join {what} of a non running container: {}", other.id),
             hint: Some(format!("start it first: shipway start {}", other.name())),
         })
-    }
-}
-
-/// A mount as the hands take it. A missing bind source is an error for `--mount` and a new folder for `-v`, as with dockerd.
-fn mount_of(spec: &MountSpec) -> Result<Mount> {
-    match spec.kind {
-        MountKind::Bind => {
-            let source = PathBuf::from(spec.source.as_deref().unwrap_or_default());
-            if !source.is_absolute() {
-                return Err(Error::invalid(format!("invalid mount path: '{}' mount path must be absolute", source.display())));
-            }
-            if !source.exists() {
-                if !spec.create_source {
-                    return Err(Error::InvalidWithHint {
-                        reason: format!("invalid mount config for type \"bind\": bind source path does not exist: {}", source.display()),
-                        hint: format!("create it first: mkdir -p {}", source.display()),
-                    });
-                }
-                std::fs::create_dir_all(&source).map_err(Error::io(format!("create {}", source.display())))?;
-            }
-            let propagation = match spec.propagation {
-                mount::Propagation::Private | mount::Propagation::RecursivePrivate => Propagation::Private,
-                mount::Propagation::Slave | mount::Propagation::RecursiveSlave => Propagation::Slave,
-                mount::Propagation::Shared | mount::Propagation::RecursiveShared => Propagation::Shared,
-            };
-            let source = BindSource::Path(source);
-            Ok(Mount::Bind { source, target: spec.target.clone(), read_only: spec.read_only, propagation, recursive: spec.recursive })
-        }
-        MountKind::Tmpfs => {
-            let mut options = spec.tmpfs_options.clone();
-            options.extend(spec.tmpfs_size.map(|size| format!("size={size}")));
-            options.extend(spec.tmpfs_mode.map(|mode| format!("mode={mode:o}")));
-            if spec.read_only {
-                options.push("ro".to_owned());
-            }
-            Ok(Mount::Tmpfs { target: spec.target.clone(), options })
-        }
-        other => Err(Error::NotSupportedYet { what: format!("a {other} mount on {}", spec.target) }),
     }
 }

@@ -140,7 +140,10 @@ impl Narrowed {
             && any("status", &|value| record.state.word() == value)
             && any("network", &|value| value == network)
             && any("volume", &|value| {
-                record.spec.host.mounts.iter().any(|mount| mount.target == value || mount.source.as_deref() == Some(value))
+                record.mounts.iter().any(|mount| {
+                    let source = mount.volume.as_ref().map(|name| name.as_str()).or(mount.spec.source.as_deref());
+                    mount.spec.target == value || source == Some(value)
+                })
             })
             && any("health", &|value| record.health.as_ref().map_or("none", |health| health.status.word()) == value)
             && any("isolation", &|value| value == "default")

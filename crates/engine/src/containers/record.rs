@@ -16,6 +16,9 @@ pub struct ContainerRecord {
     /// The image's layers, bottom first: the lower directories of its root.
     pub layers: Vec<LayerId>,
     pub spec: CreateSpec,
+    /// The mounts as worked out at creation, the outermost first.
+    #[serde(default)]
+    pub mounts: Vec<super::ContainerMount>,
     /// The process as worked out from the request and the image.
     pub process: ResolvedProcess,
     pub state: ContainerState,

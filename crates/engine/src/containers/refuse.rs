@@ -42,13 +42,8 @@ fn unsupported(spec: &CreateSpec) -> Result<()> {
     if let NetworkMode::Named(name) = &host.network {
         return refuse(format!("network \"{name}\" (only none and host exist)"));
     }
-    if !host.volumes_from.is_empty() || !host.links.is_empty() {
-        return refuse("--volumes-from and --link".to_owned());
-    }
-    if let Some(mount) =
-        host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs))
-    {
-        return refuse(format!("a {} mount on {}", mount.kind, mount.target));
+    if !host.links.is_empty() {
+        return refuse("--link".to_owned());
     }
     if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "shipway" | "runc" | "io.containerd.runc.v2") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use shipway_state::WriteTxn;
 
-use super::create::hold_name;
+use super::create::{hold_name, mount_hold_name};
 use super::{CONTAINERS, Container, ContainerState};
 use crate::{Engine, Error, Result, blocking};
 
@@ -50,11 +50,16 @@ impl Engine {
         }
         container.change(|record| record.state = ContainerState::Removing);
         let (store, id) = (self.inner.store.clone(), container.id);
-        let removes_itself = container.record().spec.host.auto_remove;
+        let record = container.record();
+        let removes_itself = record.spec.host.auto_remove;
+        let images = record.mounts.iter().filter(|mount| mount.image.is_some()).count();
         let removed = blocking::files(move || {
             let inside = store.clone();
             let rows = move |txn: &mut WriteTxn<'_>| -> shipway_store::Result<()> {
                 inside.release(txn, &hold_name(id))?;
+                for number in 0..images {
+                    inside.release(txn, &mount_hold_name(id, number))?;
+                }
                 txn.remove(&CONTAINERS, &id)?;
                 Ok(())
             };
@@ -74,6 +79,9 @@ impl Engine {
         self.inner.containers.remove(container);
         self.tell_removed(container);
         self.publish_container(container, "destroy", BTreeMap::new());
+        if options.volumes {
+            self.remove_anonymous(record.anonymous_volumes()).await;
+        }
         self.delete_leftovers(container);
         Ok(())
     }

@@ -73,6 +73,9 @@ pub struct Echo {
 pub struct HostOptions {
     /// Bind mounts, volumes and tmpfs, in the order they are mounted.
     pub mounts: Vec<MountSpec>,
+    /// Driver of volumes that are made for this container; `local` when empty.
+    #[serde(default)]
+    pub volume_driver: String,
     /// Which network the container lives in.
     pub network: NetworkMode,
     /// Ports to publish.

@@ -83,10 +83,23 @@ impl Engine {
             before.gone().await;
         }
         container.roots.unused().await;
-        let mut spec = self.container_spec(container).await?;
+        let mut spec = match self.container_spec(container).await {
+            Ok(spec) => spec,
+            Err(error) => {
+                self.release_mounts(container).await;
+                return Err(error);
+            }
+        };
+        self.tell_mounted(container);
         let (wish, waiting) = attach::open_lobby(container);
         spec.attach = wish;
-        let running = self.inner.runtime.launch(spec).await.map_err(|error| explain(container, error))?;
+        let running = match self.inner.runtime.launch(spec).await {
+            Ok(running) => running,
+            Err(error) => {
+                self.release_mounts(container).await;
+                return Err(explain(container, error));
+            }
+        };
         if let Some(attachment) = running.attachment {
             attach::let_in(attachment, waiting);
         }

@@ -49,6 +49,7 @@ impl Engine {
                 now.last = WaitOutcome { code: exit.code, error: None };
             });
         }
+        self.release_mounts(container).await;
         if restart {
             self.save_lazily(record);
             self.restart_after(container, next_wait(container, Some(exit.at)));

@@ -5,7 +5,7 @@ mod info;
 mod usage;
 
 pub use info::{SystemInfo, VersionInfo};
-pub use usage::{CacheUsage, DiskUsage, ImageUsage};
+pub use usage::{CacheUsage, DiskUsage, ImageUsage, VolumeUsage};
 
 use crate::EngineConfig;
 

@@ -27,6 +27,15 @@ pub struct CacheUsage {
     pub shared: bool,
 }
 
+/// One volume's share of the disk.
+#[derive(Debug, Clone)]
+pub struct VolumeUsage {
+    pub volume: std::sync::Arc<shipway_store::Volume>,
+    pub size: u64,
+    /// How many containers use it.
+    pub users: usize,
+}
+
 /// Where the bytes are.
 #[derive(Debug, Clone)]
 pub struct DiskUsage {
@@ -34,7 +43,8 @@ pub struct DiskUsage {
     /// Bytes of all layers that images use, each counted once.
     pub layers_size: u64,
     pub containers: Vec<ContainerView>,
-    pub volumes: Vec<(std::sync::Arc<shipway_store::Volume>, u64)>,
+    /// Volumes whose bytes are here; those with driver options lie elsewhere and may be slow to look at, so that dockerd leaves them out too.
+    pub volumes: Vec<VolumeUsage>,
     pub cache: Vec<CacheUsage>,
     /// Digests remembered of folders that were built from.
     pub contexts: Vec<ContextIndexUsage>,
@@ -63,16 +73,17 @@ impl Engine {
         let filter = ContainerFilter { all: true, with_size: true, limit: None, filters: Filters::default() };
         let containers = self.list_containers(&filter).await?;
         let cache = self.cache_usage(&users)?;
-        let store = self.inner.store.clone();
+        let (store, users) = (self.inner.store.clone(), self.volume_users());
         let engine = self.clone();
         let (volumes, contexts) = blocking::files(move || {
             let volumes = store.volumes();
             let sized = volumes
                 .list()
                 .into_iter()
+                .filter(|volume| volume.options.is_empty())
                 .map(|volume| {
                     let size = volumes.usage(&volume.name).map_or(0, |usage| usage.0);
-                    (volume, size)
+                    VolumeUsage { size, users: users.get(&volume.name).copied().unwrap_or(0), volume }
                 })
                 .collect();
             Ok((sized, engine.context_indexes()?))

@@ -1,9 +1,9 @@
 //! `--mount type=bind,source=…,target=…`: comma-separated fields with CSV quoting.
 
-use super::{MountError, MountKind, MountSpec, Propagation, ReadOnlyReach, clean_target, tmpfs};
+use super::{IdMap, MountError, MountKind, MountSpec, Propagation, ReadOnlyReach, clean_target, tmpfs};
 use crate::suggest;
 
-const KEYS: [&str; 21] = [
+const KEYS: [&str; 22] = [
     "type",
     "source",
     "src",
@@ -13,6 +13,7 @@ const KEYS: [&str; 21] = [
     "readonly",
     "ro",
     "consistency",
+    "idmap",
     "bind-propagation",
     "bind-recursive",
     "bind-nonrecursive",
@@ -28,7 +29,7 @@ const KEYS: [&str; 21] = [
 ];
 
 /// Keys that alone mean "true".
-const FLAGS: [&str; 5] = ["readonly", "ro", "volume-nocopy", "bind-nonrecursive", "bind-create-src"];
+const FLAGS: [&str; 6] = ["readonly", "ro", "idmap", "volume-nocopy", "bind-nonrecursive", "bind-create-src"];
 
 /// Reads a `--mount` text. Without `type` it is a volume. A source starting with "." must be made absolute afterwards, by whoever knows the
 /// current folder.
@@ -75,6 +76,9 @@ impl Reading {
             "readonly" | "ro" => mount.read_only = boolean(&key, value)?,
             // For file sharing of virtual machines; Linux has always ignored it.
             "consistency" => {}
+            // Ours, and podman's.
+            "idmap" if matches!(value, "true" | "false") => mount.idmap = (value == "true").then_some(IdMap::SourceOwner),
+            "idmap" => mount.idmap = Some(field.to_ascii_lowercase().parse()?),
             "bind-propagation" => mount.propagation = value.parse()?,
             "bind-recursive" => recursion(mount, value)?,
             "bind-nonrecursive" => mount.recursive = !boolean(&key, value)?,

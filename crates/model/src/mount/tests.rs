@@ -10,15 +10,30 @@ fn volume(source: Option<&str>, target: &str) -> MountSpec {
 
 #[test]
 fn volume_flags() {
+    let short = |mode: &str, spec: MountSpec| MountSpec { form: MountForm::Short, mode: mode.to_owned(), ..spec };
     for (text, expected) in [
-        ("/data", volume(None, "/data")),
-        ("cache:/var//cache/", volume(Some("cache"), "/var/cache")),
-        ("cache:/var/cache:nocopy,ro", MountSpec { read_only: true, volume_no_copy: true, ..volume(Some("cache"), "/var/cache") }),
-        ("/a:/b", MountSpec { create_source: true, ..bind("/a", "/b") }),
-        ("/a:/b:", MountSpec { create_source: true, ..bind("/a", "/b") }),
-        ("/a:/b/../c:ro,Z", MountSpec { create_source: true, read_only: true, ..bind("/a", "/c") }),
-        ("/a:/b:slave", MountSpec { create_source: true, recursive: false, propagation: Propagation::Slave, ..bind("/a", "/b") }),
-        ("/a:/b:rw,rshared", MountSpec { create_source: true, propagation: Propagation::RecursiveShared, ..bind("/a", "/b") }),
+        ("/data", short("", volume(None, "/data"))),
+        ("cache:/var//cache/", short("", volume(Some("cache"), "/var/cache"))),
+        (
+            "cache:/var/cache:nocopy,ro",
+            short("nocopy,ro", MountSpec { read_only: true, volume_no_copy: true, ..volume(Some("cache"), "/var/cache") }),
+        ),
+        ("/a:/b", short("", MountSpec { create_source: true, ..bind("/a", "/b") })),
+        ("/a:/b:", short("", MountSpec { create_source: true, ..bind("/a", "/b") })),
+        ("/a:/b/../c:ro,Z", short("ro,Z", MountSpec { create_source: true, read_only: true, ..bind("/a", "/c") })),
+        ("/a:/b:slave", short("slave", MountSpec { create_source: true, propagation: Propagation::Slave, ..bind("/a", "/b") })),
+        (
+            "/a:/b:idmap,U",
+            short("idmap,U", MountSpec { create_source: true, idmap: Some(IdMap::SourceOwner), change_owner: true, ..bind("/a", "/b") }),
+        ),
+        (
+            "vv:/b:idmap=1000-100",
+            short("idmap=1000-100", MountSpec { idmap: Some(IdMap::Ids { uid: 1000, gid: 100 }), ..volume(Some("vv"), "/b") }),
+        ),
+        (
+            "/a:/b:rw,rshared",
+            short("rw,rshared", MountSpec { create_source: true, propagation: Propagation::RecursiveShared, ..bind("/a", "/b") }),
+        ),
     ] {
         assert_eq!(parse_volume_flag(text), Ok(expected), "{text}");
     }
@@ -35,7 +50,10 @@ fn volume_flags_wrongly() {
         ("/a:/b:or", "invalid mode: or"),
         ("/a:/b:ro,rw", "invalid mode: ro,rw"),
         ("/a:/b:nocopy", "invalid mode: nocopy"),
-        ("cache:/b:rshared", "invalid mode: rshared"),
+        ("cache:/b:rshared", "field BindOptions must not be specified"),
+        ("/a:/b:idmap=1000", "invalid id mapping: idmap=1000"),
+        ("/a:/b:idmap=4294967295-1", "invalid id mapping: idmap=4294967295-1"),
+        ("/a:/b:idmap,idmap", "invalid mode: idmap,idmap"),
         ("/a:b", "invalid mount path: 'b' mount path must be absolute"),
         ("/a:/", "invalid specification: destination can't be '/'"),
         ("/a:/b/..", "invalid specification: destination can't be '/'"),
@@ -55,6 +73,8 @@ fn mount_flags() {
         ("type=bind,src=/a,dst=/b", bind("/a", "/b")),
         ("type=bind,source=/a,destination=/b,readonly", MountSpec { read_only: true, ..bind("/a", "/b") }),
         ("TYPE=Bind,src=/a,dst=/b,ro=false,consistency=cached", bind("/a", "/b")),
+        ("type=bind,src=/a,dst=/b,idmap", MountSpec { idmap: Some(IdMap::SourceOwner), ..bind("/a", "/b") }),
+        ("type=bind,src=/a,dst=/b,idmap=7-8", MountSpec { idmap: Some(IdMap::Ids { uid: 7, gid: 8 }), ..bind("/a", "/b") }),
         ("type=bind,\"src=/a,b\",dst=/b", bind("/a,b", "/b")),
         ("type=bind,\"src=/a\"\"b\",dst=/b", bind("/a\"b", "/b")),
         (
@@ -137,15 +157,16 @@ fn tmpfs_flags() {
         tmpfs_size: Some(64 << 20),
         tmpfs_mode: Some(0o700),
         tmpfs_options: vec!["noexec".to_owned(), "uid=1000".to_owned()],
+        form: MountForm::Tmpfs,
         ..MountSpec::new(MountKind::Tmpfs, None, "/run")
     };
     assert_eq!(parse_tmpfs_flag("/run:ro,noexec,size=64m,mode=700,uid=1000"), Ok(expected));
-    assert_eq!(parse_tmpfs_flag("/run"), Ok(MountSpec::new(MountKind::Tmpfs, None, "/run")));
+    assert_eq!(parse_tmpfs_flag("/run"), Ok(MountSpec { form: MountForm::Tmpfs, ..MountSpec::new(MountKind::Tmpfs, None, "/run") }));
     assert_eq!(parse_tmpfs_flag("/run:size=50%").unwrap().tmpfs_options, ["size=50%"]);
     let unknown = parse_tmpfs_flag("/run:noexce").unwrap_err();
     assert_eq!(
         (unknown.to_string().as_str(), unknown.hint().as_deref()),
-        ("invalid tmpfs option \"noexce\"", Some("did you mean \"noexec\"?"))
+        ("invalid tmpfs option [\"noexce\"]", Some("did you mean \"noexec\"?"))
     );
     for text in ["run", "/", "/run:size", "/run:uid=", "/run:upper=/etc", "/run:mode=99999"] {
         assert!(parse_tmpfs_flag(text).is_err(), "{text}");

@@ -1,6 +1,6 @@
 //! `--tmpfs target[:options]`.
 
-use super::{MountError, MountKind, MountSpec, clean_target};
+use super::{MountError, MountForm, MountKind, MountSpec, clean_target};
 use crate::bytes::ByteSize;
 
 /// Options the kernel's tmpfs and mount flags know, without those that have a field of their own.
@@ -40,7 +40,7 @@ const VALUED: [&str; 7] = ["uid", "gid", "nr_inodes", "nr_blocks", "mpol", "huge
 /// When the target is not absolute or an option is unknown.
 pub fn parse_tmpfs_flag(text: &str) -> Result<MountSpec, MountError> {
     let (target, options) = text.split_once(':').unwrap_or((text, ""));
-    let mut mount = MountSpec::new(MountKind::Tmpfs, None, clean_target(target)?);
+    let mut mount = MountSpec { form: MountForm::Tmpfs, ..MountSpec::new(MountKind::Tmpfs, None, clean_target(target)?) };
     parse_tmpfs_options(options, &mut mount)?;
     Ok(mount)
 }

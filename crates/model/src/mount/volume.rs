@@ -1,12 +1,12 @@
 //! `-v [source:]target[:options]`.
 
-use super::{MountError, MountKind, MountSpec, Propagation, clean_target};
+use super::{IdMap, MountError, MountForm, MountKind, MountSpec, Propagation, clean_target};
 
 /// Reads a `-v` text. A source that is an absolute path is a bind whose folder is made when missing; a name is a volume; no source is an
 /// anonymous volume. A source starting with "." must have been made absolute before, by whoever knows the current folder.
 ///
 /// # Errors
-/// In Docker's words. The options `z` and `Z` (SELinux) are accepted and change nothing.
+/// In Docker's words. The options `z` and `Z` (SELinux) are accepted and change nothing; `U` and `idmap` are ours (and podman's).
 pub fn parse_volume_flag(text: &str) -> Result<MountSpec, MountError> {
     let invalid = || MountError::Volume { text: text.to_owned() };
     let parts: Vec<&str> = text.splitn(4, ':').collect();
@@ -28,15 +28,21 @@ pub fn parse_volume_flag(text: &str) -> Result<MountSpec, MountError> {
     }
     let kind = if is_path { MountKind::Bind } else { MountKind::Volume };
     // Propagation says something about binds only, copying about volumes only.
-    if (is_path && modes.no_copy) || (!is_path && modes.propagation.is_some()) {
+    if is_path && modes.no_copy {
         return Err(MountError::Mode { mode: mode.to_owned() });
+    }
+    if !is_path && modes.propagation.is_some() {
+        return Err(MountError::VolumePropagation);
     }
     let mut mount = MountSpec::new(kind, source.map(str::to_owned), clean_target(target)?);
     mount.read_only = modes.read_only;
     mount.create_source = is_path;
     mount.propagation = modes.propagation.unwrap_or_default();
-    mount.recursive = mount.propagation.is_recursive();
     mount.volume_no_copy = modes.no_copy;
+    mount.idmap = modes.idmap;
+    mount.change_owner = modes.change_owner;
+    mount.form = MountForm::Short;
+    mode.clone_into(&mut mount.mode);
     Ok(mount)
 }
 
@@ -55,6 +61,8 @@ struct Modes {
     read_only: bool,
     no_copy: bool,
     propagation: Option<Propagation>,
+    idmap: Option<IdMap>,
+    change_owner: bool,
 }
 
 impl Modes {
@@ -70,6 +78,8 @@ impl Modes {
                 "ro" | "rw" => (access, modes.read_only) = (access + 1, word == "ro"),
                 "nocopy" => (copy, modes.no_copy) = (copy + 1, true),
                 "z" | "Z" => label += 1,
+                "U" => modes.change_owner = true,
+                word if modes.idmap.is_none() && (word == "idmap" || word.starts_with("idmap=")) => modes.idmap = Some(word.parse()?),
                 // For file sharing of virtual machines; Linux has always ignored them.
                 "consistent" | "cached" | "delegated" | "default" => {}
                 other => match other.parse() {

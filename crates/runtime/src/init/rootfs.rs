@@ -10,12 +10,12 @@ use std::path::Path;
 use rustix::fs::{FileType, Mode, OFlags};
 use shipway_sys::mount::attribute::READ_ONLY;
 use shipway_sys::mount::{DetachedMount, MountBuilder};
-use shipway_sys::path::{FileKind, Root, clean_inside};
+use shipway_sys::path::{FileKind, Root, clean_inside, metadata, set_mode};
 use shipway_sys::{Error, mount};
 
 use super::world::{Standing, open};
 use super::{at, copy_up, mask, world};
-use crate::message::{DevicePart, Failure, FilePart, FreshKind, FreshMount, InitPart, MountPart, MountWhat, Step};
+use crate::message::{DevicePart, Failure, FilePart, Fill, FreshKind, FreshMount, InitPart, MountPart, MountWhat, Step};
 
 /// Assembles the root and pivots into it. Returns the mount points that had to be made in it.
 pub(super) fn assemble(
@@ -63,8 +63,12 @@ pub(super) fn assemble(
     Ok(created)
 }
 
+/// runc's question, which people search for.
+const MISMATCH: &str =
+    "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is the expected type";
+
 fn mount_failure(target: &str, error: Error) -> Failure {
-    Failure { step: Step::Mount, errno: error.errno.raw_os_error(), text: format!("mount to \"{target}\": {error}") }
+    Failure { step: Step::Mount, errno: error.errno.raw_os_error(), text: format!("to rootfs at \"{target}\": {error}") }
 }
 
 fn attach_root(handle: &OwnedFd, standing: &Standing) -> Result<Root, Error> {
@@ -91,10 +95,19 @@ fn attach_standard(root: &Root, path: &str, mount: &DetachedMount, created: &mut
 }
 
 fn attach_wanted(root: &Root, wanted: &MountPart, handle: &OwnedFd, created: &mut Vec<String>) -> Result<(), Error> {
+    let made_before = created.len();
     let target = find_or_make(root, &wanted.target, wanted.is_folder, created)?;
     refuse_inside_proc(&target, &wanted.target)?;
-    if wanted.copy_up {
-        copy_up::fill(handle, &target)?;
+    let found = metadata(&target)?;
+    if wanted.is_folder != (found.kind == FileKind::Directory) {
+        // The kernel says only that the argument is invalid.
+        return Err(Error::new(format!("mount over a {}", found.kind), rustix::io::Errno::NOTDIR).with_detail(MISMATCH));
+    }
+    match wanted.fill {
+        Fill::Content => copy_up::fill(handle, &target)?,
+        // A folder made for the mount says nothing.
+        Fill::Mode if created.len() == made_before => set_mode(handle, found.mode)?,
+        Fill::Mode | Fill::Nothing => {}
     }
     mount::move_mount(handle.as_fd(), target.as_fd())
 }
@@ -149,8 +162,9 @@ fn refuse_inside_proc(target: &OwnedFd, name: &str) -> Result<(), Error> {
     const PROC_SUPER_MAGIC: u64 = 0x9fa0;
     let status = rustix::fs::fstatfs(target).map_err(|errno| Error::new(format!("statfs({name:?})"), errno))?;
     if status.f_type as u64 == PROC_SUPER_MAGIC {
-        return Err(Error::new(format!("mount to {name:?}"), rustix::io::Errno::PERM)
-            .with_detail("it cannot be mounted because it is inside /proc"));
+        return Err(
+            Error::new(format!("mount to {name:?}"), rustix::io::Errno::PERM).with_detail("cannot be mounted because it is inside /proc")
+        );
     }
     Ok(())
 }

@@ -6,14 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use shipway_sys::Error;
 use shipway_sys::mount::{DetachedMount, MountBuilder, attribute};
 use shipway_sys::overlay::Overlay;
+use shipway_sys::path::Root;
+use shipway_sys::{Error, users};
 
 use super::{Handles, world};
 use crate::error::LaunchError;
-use crate::message::{FilePart, MountPart, MountWhat};
-use crate::spec::{BindSource, ContainerSpec, FileSource, Mount, Namespace, Propagation, RootFs};
+use crate::message::{FilePart, Fill, MountPart, MountWhat};
+use crate::spec::{Access, BindSource, ContainerSpec, FileSource, Mount, Namespace, Propagation, RootFs, ShownIds};
 
 /// The root as a detached mount.
 pub(crate) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchError> {
@@ -33,7 +34,7 @@ pub(crate) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchE
 
 pub(super) fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<MountPart, LaunchError> {
     match mount {
-        Mount::Bind { source, target, read_only, propagation, recursive } => {
+        Mount::Bind { source, target, access, propagation, propagates_below, recursive, ids } => {
             let told = |error: Error| LaunchError::Mount { text: format!("\"{target}\": {error}") };
             let handle = match source {
                 BindSource::Fd(handle) => handle,
@@ -42,15 +43,60 @@ pub(super) fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<Mount
             };
             let is_folder = is_folder(&handle).map_err(told)?;
             let copy = DetachedMount::copy_of_handle(handle.as_fd(), recursive).map_err(told)?;
-            let set = if read_only { attribute::READ_ONLY } else { 0 };
-            copy.change(set, 0, Some(propagation), recursive).map_err(told)?;
-            Ok(MountPart { what: MountWhat::Handle(handles.add(copy.into_handle())), target, is_folder, copy_up: false })
+            copy.change(0, 0, Some(propagation), recursive && propagates_below).map_err(told)?;
+            match access {
+                Access::Full => {}
+                Access::ReadOnly => copy.change(attribute::READ_ONLY, 0, None, recursive).map_err(told)?,
+                Access::ReadOnlyTop => copy.change(attribute::READ_ONLY, 0, None, false).map_err(told)?,
+            }
+            if let Some(ids) = ids {
+                map_ids(&copy, &ids, recursive).map_err(|error| LaunchError::Mount { text: format!("\"{target}\": {error}") })?;
+            }
+            Ok(MountPart { what: MountWhat::Handle(handles.add(copy.into_handle())), target, is_folder, fill: Fill::Nothing })
+        }
+        Mount::Layers { lowers, target, subpath } => {
+            let mounted =
+                mount_layers(&lowers, subpath.as_deref()).map_err(|error| LaunchError::Mount { text: format!("\"{target}\": {error}") })?;
+            let handle = mounted.into_handle();
+            let is_folder = is_folder(&handle).map_err(|error| LaunchError::Mount { text: format!("\"{target}\": {error}") })?;
+            Ok(MountPart { what: MountWhat::Handle(handles.add(handle)), target, is_folder, fill: Fill::Nothing })
         }
         Mount::Tmpfs { target, options } => {
             let mounted = mount_tmpfs(&options).map_err(|error| LaunchError::Mount { text: format!("tmpfs to \"{target}\": {error}") })?;
-            Ok(MountPart { what: MountWhat::Handle(handles.add(mounted.into_handle())), target, is_folder: true, copy_up: false })
+            let has_mode = options.iter().flat_map(|option| option.split(',')).any(|option| option.starts_with("mode="));
+            let fill = if has_mode { Fill::Nothing } else { Fill::Mode };
+            Ok(MountPart { what: MountWhat::Handle(handles.add(mounted.into_handle())), target, is_folder: true, fill })
         }
     }
+}
+
+/// A stack of layers for reading. A single one is mounted as it is: overlayfs wants two.
+fn mount_layers(lowers: &[std::path::PathBuf], subpath: Option<&str>) -> Result<DetachedMount, Error> {
+    let whole = match lowers {
+        [] => MountBuilder::new("tmpfs")?.mount(attribute::READ_ONLY)?,
+        [single] => {
+            let handle = rustix::fs::open(single, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+                .map_err(|errno| Error::new(format!("open({single:?})"), errno))?;
+            DetachedMount::copy_of_handle(handle.as_fd(), false)?
+        }
+        several => Overlay { lowers: several, upper: None, volatile: false }.mount(attribute::READ_ONLY)?,
+    };
+    whole.change(attribute::READ_ONLY, 0, Some(Propagation::Private), false)?;
+    let Some(subpath) = subpath else { return Ok(whole) };
+    let root = Root::from_fd(whole.into_handle(), "the image");
+    let part = root.open_file(Path::new(subpath), OFlags::PATH, Mode::empty())?;
+    let copy = DetachedMount::copy_of_handle(part.as_fd(), false)?;
+    copy.change(attribute::READ_ONLY, 0, Some(Propagation::Private), false)?;
+    Ok(copy)
+}
+
+/// Shows the source's ids as others. Most filesystems can; the error of one that cannot says so.
+fn map_ids(copy: &DetachedMount, ids: &ShownIds, recursive: bool) -> Result<(), Error> {
+    let (users, groups) = (users::swap_in(ids.user.0, ids.user.1), users::swap_in(ids.group.0, ids.group.1));
+    copy.map_ids(users::namespace_mapping(&users, &groups)?.as_fd(), recursive).map_err(|error| match error.errno {
+        rustix::io::Errno::INVAL => error.with_detail("this filesystem cannot map owners (idmap)"),
+        _ => error,
+    })
 }
 
 pub(super) fn mount_tmpfs(options: &[String]) -> Result<DetachedMount, Error> {
@@ -99,7 +145,7 @@ pub(super) fn shared_memory(ipc: &Namespace, handles: &mut Handles) -> Result<Op
             let copy = shipway_sys::mount::memory_of_namespace(space, PLACE.into()).map_err(told)?;
             copy.change(0, 0, Some(Propagation::Private), false).map_err(told)?;
             let what = MountWhat::Handle(handles.add(copy.into_handle()));
-            Ok(Some(MountPart { target: PLACE.to_owned(), what, is_folder: true, copy_up: false }))
+            Ok(Some(MountPart { target: PLACE.to_owned(), what, is_folder: true, fill: Fill::Nothing }))
         }
     }
 }

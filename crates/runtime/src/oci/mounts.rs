@@ -15,7 +15,7 @@ use shipway_sys::mount::{DetachedMount, MountBuilder, Propagation};
 use super::config::Mount;
 use super::error::Error;
 use crate::error::LaunchError;
-use crate::message::{FreshKind, FreshMount, MountPart, MountWhat};
+use crate::message::{Fill, FreshKind, FreshMount, MountPart, MountWhat};
 
 /// MOUNT_ATTR_* that `sys::mount` has no name for.
 const STRICT_ATIME: u64 = 0x20;
@@ -141,7 +141,7 @@ pub(super) fn prepare(mount: &Mount, bundle: &Path, keep: &mut dyn FnMut(OwnedFd
     let told = |error: shipway_sys::Error| LaunchError::Mount { text: format!("\"{}\" to \"{target}\": {error}", mount.source) };
     if mount.kind == "bind" || options.bind.is_some() {
         let (copy, is_folder) = bind(&bundle.join(&mount.source), &options).map_err(told)?;
-        return Ok(MountPart { target, what: MountWhat::Handle(keep(copy.into_handle())), is_folder, copy_up: false });
+        return Ok(MountPart { target, what: MountWhat::Handle(keep(copy.into_handle())), is_folder, fill: Fill::Nothing });
     }
     if options.copy_up && mount.kind != "tmpfs" {
         return Err(Error::unsupported("the mount option \"tmpcopyup\" on anything but a tmpfs"));
@@ -154,7 +154,13 @@ pub(super) fn prepare(mount: &Mount, bundle: &Path, keep: &mut dyn FnMut(OwnedFd
         "cgroup" | "cgroup2" => FreshKind::Cgroups,
         _ => {
             let built = build(mount, &options).map_err(told)?;
-            return Ok(MountPart { target, what: MountWhat::Handle(keep(built.into_handle())), is_folder: true, copy_up: options.copy_up });
+            let has_mode = options.data.iter().any(|(key, _)| key == "mode");
+            let fill = match mount.kind.as_str() {
+                "tmpfs" if options.copy_up => Fill::Content,
+                "tmpfs" if !has_mode => Fill::Mode,
+                _ => Fill::Nothing,
+            };
+            return Ok(MountPart { target, what: MountWhat::Handle(keep(built.into_handle())), is_folder: true, fill });
         }
     };
     // Every devpts is an instance of its own since Linux 4.7.
@@ -163,7 +169,7 @@ pub(super) fn prepare(mount: &Mount, bundle: &Path, keep: &mut dyn FnMut(OwnedFd
         target,
         what: MountWhat::Fresh(FreshMount { kind: fresh, attributes: options.set, options: own }),
         is_folder: true,
-        copy_up: false,
+        fill: Fill::Nothing,
     })
 }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::Map;
 use shipway_engine::Engine;
-use shipway_engine::containers::{ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, NetworkMode, RestartPolicy};
+use shipway_engine::containers::{
+    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, NetworkMode, RestartPolicy,
+};
 use shipway_engine::values;
-use shipway_model::{MountKind, MountSpec, Port, Timestamp};
+use shipway_model::{MountForm, MountKind, Port, Timestamp};
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog,
     HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortMap, PortSummary, RestartPolicy as WireRestartPolicy,
@@ -41,7 +43,7 @@ pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion
         graph_driver: GraphDriver { details: None, name: system::DRIVER.to_owned() },
         size_rw: view.size.map(|size| signed(size.writable)),
         size_root_fs: view.size.map(|size| signed(size.root)),
-        mounts: record.spec.host.mounts.iter().map(mount_point).collect(),
+        mounts: mount_points(engine, record, true),
         config: config(record),
         network_settings: NetworkSettings {
             networks: networks(engine, record, version),
@@ -76,7 +78,7 @@ pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, ver
         status: status(&record.state, record.health.as_ref().map(|health| health.status), now),
         host_config: SummaryHostConfig { network_mode, annotations: None },
         network_settings: Some(SummaryNetworkSettings { networks: networks(engine, record, version) }),
-        mounts: record.spec.host.mounts.iter().filter(|mount| mount.kind != MountKind::Tmpfs).map(mount_point).collect(),
+        mounts: mount_points(engine, record, false),
     }
 }
 
@@ -244,19 +246,42 @@ fn show_limits(host: &mut HostConfig, applied: &HostOptions) {
     host.restart_policy = WireRestartPolicy { name: name.to_owned(), maximum_retry_count: i64::from(retries) };
 }
 
-fn mount_point(mount: &MountSpec) -> MountPoint {
-    let volume = mount.kind == MountKind::Volume;
-    let source = mount.source.clone().unwrap_or_default();
-    MountPoint {
-        kind: mount.kind.name().to_owned(),
-        name: if volume { source.clone() } else { String::new() },
-        source: if volume { String::new() } else { source },
-        destination: mount.target.clone(),
-        driver: if volume { "local".to_owned() } else { String::new() },
-        mode: if mount.read_only && mount.kind == MountKind::Bind { "ro".to_owned() } else { String::new() },
-        writable: !mount.read_only,
-        propagation: if mount.kind == MountKind::Bind { mount.propagation.name().to_owned() } else { String::new() },
+/// The mounts as dockerd tells them: memory only where it was asked for with `--mount`, and only by inspect.
+fn mount_points(engine: &Engine, record: &ContainerRecord, with_memory: bool) -> Vec<MountPoint> {
+    let shown = |mount: &&ContainerMount| mount.spec.kind != MountKind::Tmpfs || with_memory && mount.spec.form == MountForm::Long;
+    record.mounts.iter().filter(shown).map(|mount| mount_point(engine, mount)).collect()
+}
+
+fn mount_point(engine: &Engine, mount: &ContainerMount) -> MountPoint {
+    let spec = &mount.spec;
+    let mut point = MountPoint {
+        kind: spec.kind.name().to_owned(),
+        source: spec.source.clone().unwrap_or_default(),
+        destination: spec.target.clone(),
+        mode: spec.mode.clone(),
+        writable: !spec.read_only,
+        ..MountPoint::default()
+    };
+    match spec.kind {
+        MountKind::Bind => spec.propagation.name().clone_into(&mut point.propagation),
+        MountKind::Volume => {
+            let Some(name) = &mount.volume else { return point };
+            point.name = name.to_string();
+            point.source = engine.store().volumes().path(name).display().to_string();
+            "local".clone_into(&mut point.driver);
+            // dockerd relabels named volumes for everyone unless told otherwise, and says so also where nothing has labels.
+            if point.mode.is_empty() && !(mount.anonymous && spec.form == MountForm::Short) {
+                "z".clone_into(&mut point.mode);
+            }
+        }
+        MountKind::Image => {
+            if let Some((id, _)) = &mount.image {
+                point.name = id.to_string();
+            }
+        }
+        MountKind::Tmpfs => point.source = String::new(),
     }
+    point
 }
 
 /// Exposed ports without a host address; published ones come with networks.

@@ -6,7 +6,7 @@ use shipway_engine::containers::{
     DeviceRequest, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec,
 };
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
-use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
+use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, Propagation, ReadOnlyReach, Signal, Ulimit};
 use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec, UpdateBody};
 
 use crate::error::ApiError;
@@ -18,6 +18,7 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
     refuse_unknown(config)?;
     Ok(HostOptions {
         mounts: mounts(config)?,
+        volume_driver: config.volume_driver.clone(),
         network: network(config, networking),
         publish: config.port_bindings.as_ref().map(publish).transpose()?.unwrap_or_default(),
         publish_all: config.publish_all_ports,
@@ -120,7 +121,7 @@ fn in_specification(text: &str, error: &MountError) -> ApiError {
     let kind = if text.starts_with('/') { "bind" } else { "volume" };
     let told = match error {
         MountError::VolumeName { name } | MountError::ShortVolumeName { name } => format!("create {name}: {error}"),
-        MountError::RelativeTarget { .. } | MountError::RootTarget => {
+        MountError::RelativeTarget { .. } | MountError::RootTarget | MountError::VolumePropagation => {
             format!("invalid volume specification: '{text}': invalid mount config for type \"{kind}\": {error}")
         }
         other => other.to_string(),
@@ -143,8 +144,11 @@ fn long_form(mount: &Mount) -> Result<MountSpec, ApiError> {
         return Err(ApiError::invalid("invalid mount config for type \"bind\": field Source must not be empty"));
     }
     let mut spec = MountSpec::new(kind, Some(mount.source.clone()).filter(|source| !source.is_empty()), clean_target(&mount.target)?);
-    spec.read_only = mount.read_only;
+    // An image is never written through a mount.
+    spec.read_only = mount.read_only || kind == MountKind::Image;
+    refuse_foreign_options(mount, kind)?;
     if let Some(bind) = &mount.bind_options {
+        spec.idmap = Some(bind.id_map.as_str()).filter(|text| !text.is_empty()).map(str::parse).transpose()?;
         spec.create_source = bind.create_mountpoint;
         spec.recursive = !bind.non_recursive;
         if !bind.propagation.is_empty() {
@@ -155,6 +159,17 @@ fn long_form(mount: &Mount) -> Result<MountSpec, ApiError> {
             (_, true) => ReadOnlyReach::Everything,
             _ => ReadOnlyReach::BestEffort,
         };
+        if spec.read_only_reach == ReadOnlyReach::Everything {
+            for (fine, needed) in [
+                (spec.read_only, "ReadOnlyForceRecursive needs ReadOnly"),
+                (spec.propagation == Propagation::RecursivePrivate, "ReadOnlyForceRecursive needs the propagation rprivate"),
+                (!bind.read_only_non_recursive, "mount options conflict: ReadOnlyNonRecursive && ReadOnlyForceRecursive"),
+            ] {
+                if !fine {
+                    return Err(ApiError::invalid(format!("invalid mount config for type \"bind\": {needed}")));
+                }
+            }
+        }
     }
     if let Some(volume) = &mount.volume_options {
         spec.volume_no_copy = volume.no_copy;
@@ -174,6 +189,28 @@ fn long_form(mount: &Mount) -> Result<MountSpec, ApiError> {
         spec.tmpfs_options = tmpfs.options.iter().flatten().map(|pair| pair.join("=")).collect();
     }
     Ok(spec)
+}
+
+/// Options of one kind of mount mean nothing to another.
+fn refuse_foreign_options(mount: &Mount, kind: MountKind) -> Result<(), ApiError> {
+    let given = [
+        (mount.bind_options.is_some(), MountKind::Bind, "BindOptions"),
+        (mount.volume_options.is_some(), MountKind::Volume, "VolumeOptions"),
+        (mount.image_options.is_some(), MountKind::Image, "ImageOptions"),
+        (mount.tmpfs_options.is_some(), MountKind::Tmpfs, "TmpfsOptions"),
+    ];
+    match given.into_iter().find(|(given, owner, _)| *given && *owner != kind) {
+        Some((_, _, field)) => {
+            Err(ApiError::invalid(format!("invalid mount config for type \"{kind}\": field {field} must not be specified")))
+        }
+        None if kind == MountKind::Tmpfs && !mount.source.is_empty() => {
+            Err(ApiError::invalid("invalid mount config for type \"tmpfs\": field Source must not be specified"))
+        }
+        None if kind == MountKind::Image && mount.source.is_empty() => {
+            Err(ApiError::invalid("invalid mount config for type \"image\": field Source must not be empty"))
+        }
+        None => Ok(()),
+    }
 }
 
 /// The network by mode; a network of the networking half counts when the mode leaves it open.

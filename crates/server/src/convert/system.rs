@@ -163,9 +163,9 @@ pub(crate) fn disk_usage(engine: &Engine, usage: &Usage, parts: Parts, now: Time
             .then(|| usage.images.iter().map(|usage| image::summary(&usage.view, Some(usage.shared), true, version)).collect()),
         containers: parts.containers.then(|| usage.containers.iter().map(|view| container::summary(engine, view, now, version)).collect()),
         volumes: parts.volumes.then(|| {
-            let sized = |(volume, size): &(std::sync::Arc<values::Volume>, u64)| Volume {
-                usage_data: Some(VolumeUsage { ref_count: 0, size: signed(*size) }),
-                ..self::volume(engine, volume)
+            let sized = |usage: &shipway_engine::system::VolumeUsage| Volume {
+                usage_data: Some(VolumeUsage { ref_count: i64::try_from(usage.users).unwrap_or(i64::MAX), size: signed(usage.size) }),
+                ..volume(engine, &usage.volume)
             };
             usage.volumes.iter().map(sized).collect()
         }),

@@ -1,46 +1,61 @@
-//! Volumes: listed; making them comes with their own issue.
+//! Volumes.
 
-use shipway_model::ErrorKind;
-use shipway_wire::volumes::{VolumeList, VolumesPruned};
+use http::StatusCode;
+use shipway_engine::volumes::VolumeSpec;
+use shipway_wire::volumes::{VolumeCreateBody, VolumeList, VolumesPruned};
 
-use crate::answer::{self, Answer};
+use crate::answer;
 use crate::convert::{filters_of, system};
-use crate::error::{ApiError, ApiResult};
+use crate::error::ApiResult;
 use crate::request::Request;
 use crate::router::Api;
+use crate::upload;
 
-pub(crate) fn list(api: &Api) -> Answer {
-    let volumes = api.engine.list_volumes().iter().map(|volume| system::volume(&api.engine, volume)).collect();
-    answer::ok(&VolumeList { volumes, warnings: None })
+pub(crate) fn list(api: &Api, request: &Request) -> ApiResult {
+    let volumes = api.engine.list_volumes(&filters_of(&request.query)?)?;
+    let volumes = volumes.iter().map(|volume| system::volume(&api.engine, volume)).collect();
+    Ok(answer::ok(&VolumeList { volumes, warnings: None }))
 }
 
 pub(crate) fn inspect(api: &Api, name: &str) -> ApiResult {
-    let volumes = api.engine.list_volumes();
-    match volumes.iter().find(|volume| volume.name.to_string() == name) {
-        Some(volume) => Ok(answer::ok(&system::volume(&api.engine, volume))),
-        None => Err(missing(name)),
+    Ok(answer::ok(&system::volume(&api.engine, &*api.engine.inspect_volume(name)?)))
+}
+
+pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {
+    let body: VolumeCreateBody = request.read_json().await?;
+    let spec = VolumeSpec {
+        name: body.name,
+        driver: body.driver,
+        options: body.driver_opts.unwrap_or_default(),
+        labels: body.labels.unwrap_or_default(),
+    };
+    let volume = api.engine.create_volume(spec).await?;
+    Ok(answer::json(StatusCode::CREATED, &system::volume(&api.engine, &volume)))
+}
+
+pub(crate) async fn remove(api: &Api, request: &mut Request, name: &str) -> ApiResult {
+    api.engine.remove_volume(name, request.query.flag("force")).await?;
+    Ok(answer::status(StatusCode::NO_CONTENT))
+}
+
+/// Ours: the files of an archive into a volume.
+pub(crate) async fn import(api: &Api, request: &mut Request, name: &str) -> ApiResult {
+    let volume = api.engine.import_volume(name, upload::reader(request)).await?;
+    Ok(answer::json(StatusCode::CREATED, &system::volume(&api.engine, &volume)))
+}
+
+/// Ours: a volume once more, under another name.
+pub(crate) async fn clone(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let volume = api.engine.clone_volume(name, request.query.text("name")).await?;
+    Ok(answer::json(StatusCode::CREATED, &system::volume(&api.engine, &volume)))
+}
+
+/// Before API 1.42 unused named volumes went too.
+pub(crate) async fn prune(api: &Api, request: &mut Request) -> ApiResult {
+    let mut filters = filters_of(&request.query)?;
+    if !request.version.at_least(42) {
+        filters.add("all", "true");
     }
-}
-
-pub(crate) fn create(api: &Api) -> ApiResult {
-    api.engine.refuse_volumes()?;
-    Err(ApiError::not_supported_yet("a named volume"))
-}
-
-pub(crate) fn remove(api: &Api, name: &str) -> ApiResult {
-    if api.engine.list_volumes().iter().all(|volume| volume.name.to_string() != name) {
-        return Err(missing(name));
-    }
-    Err(ApiError::not_supported_yet("removing a volume"))
-}
-
-/// Nothing can be unused yet.
-pub(crate) fn prune(request: &Request) -> ApiResult {
-    filters_of(&request.query)?.check_known(&["label", "label!", "all"])?;
-    Ok(answer::ok(&VolumesPruned { volumes_deleted: Some(Vec::new()), space_reclaimed: 0 }))
-}
-
-/// dockerd's words, which Compose matches.
-fn missing(name: &str) -> ApiError {
-    ApiError::new(ErrorKind::NotFound, format!("get {name}: no such volume"))
+    let pruned = api.engine.prune_volumes(&filters).await?;
+    Ok(answer::ok(&VolumesPruned { volumes_deleted: Some(pruned.ids), space_reclaimed: pruned.bytes }))
 }

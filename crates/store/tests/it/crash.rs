@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use shipway_model::{ContainerDefaults, LayerId, Platform};
-use shipway_store::{CommitOptions, ImportOptions, LayerOrigin, PrepareOptions, SaveItem, Store};
+use shipway_store::{AtTarget, CommitOptions, ImportOptions, LayerOrigin, PrepareOptions, SaveItem, Seed, Store, VolumeWish};
 
 use crate::cache::{key, record};
 use crate::made::{assert_sound, image, name, open, random_tree, when};
@@ -25,7 +25,9 @@ const POINTS: &[&str] = &[
     "store.publish.synced",
     "store.unpack.unpacked",
     "store.volume.created",
+    "store.volume.moved",
     "store.volume.removed",
+    "store.volume.staged",
 ];
 
 fn acknowledge(what: &str) {
@@ -45,6 +47,27 @@ fn build(store: &Store, seed: u64) -> Vec<LayerId> {
     stack
 }
 
+/// A volume that gets everything the layers have.
+fn fill(store: &Store, layers: &[LayerId], name: &str) {
+    let AtTarget::Folder(seed) = Seed::at(&store.tree(layers).unwrap(), "/") else { panic!("the root is a folder") };
+    let name = name.parse().unwrap();
+    let wish = VolumeWish { name, driver: String::new(), options: Default::default(), labels: Default::default(), seed: Some(seed) };
+    let prepared = store.volumes().prepare(vec![wish]).unwrap();
+    let rows = prepared.clone();
+    store.publish(move |txn| rows.record(txn)).unwrap();
+    store.volumes().finish(&prepared).unwrap();
+}
+
+/// How many names the root of what `fill` was given has.
+fn seeded() -> usize {
+    static COUNT: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
+        let made = crate::made::made();
+        let layers = build(&made.store, 11);
+        made.store.tree(&layers).unwrap().children(b"").len()
+    });
+    *COUNT
+}
+
 fn import_options() -> ImportOptions {
     ImportOptions { config: ContainerDefaults::default(), comment: String::new(), platform: Platform::host(), created: when(5) }
 }
@@ -61,6 +84,8 @@ pub(crate) fn work(store: &Store) {
     acknowledge("+cache");
     store.volumes().create(&"data".parse().unwrap(), "", Default::default(), Default::default()).unwrap();
     acknowledge("+volume");
+    fill(store, &first, "seeded");
+    acknowledge("+seeded");
     let lease = store.lease();
     let blob = store.blobs().put(b"a blob that is published").unwrap();
     assert!(lease.add_blob(&blob));
@@ -120,8 +145,17 @@ pub(crate) fn check(store: &Store, acknowledged: &[String], what: &str) {
     if said("+volume") && !said("-first:1") {
         assert!(store.volumes().get(&"data".parse().unwrap()).is_some(), "{what}");
     }
+    // Half of what the image has is never in a volume, acknowledged or not.
+    if let Some(volume) = store.volumes().get(&"seeded".parse().unwrap()) {
+        let there = std::fs::read_dir(store.volumes().path(&volume.name)).unwrap().count();
+        let stage = store.volumes().path(&volume.name).parent().unwrap().join("fill");
+        let left = std::fs::read_dir(stage).map_or(0, Iterator::count);
+        assert_eq!((there, left), (seeded(), 0), "{what}");
+    } else {
+        assert!(!said("+seeded"), "{what}");
+    }
     if said("-volume") {
-        assert!(store.volumes().list().is_empty() && !store.root().join("volumes/data").exists(), "{what}");
+        assert!(store.volumes().get(&"data".parse().unwrap()).is_none() && !store.root().join("volumes/data").exists(), "{what}");
     }
     if said("+cache") && !said("-container") {
         assert!(store.cache().lookup(&key(1)).is_some() && store.cache().lookup(&key(2)).is_some(), "{what}");

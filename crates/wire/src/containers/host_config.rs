@@ -217,6 +217,9 @@ pub struct BindOptions {
     pub read_only_non_recursive: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub read_only_force_recursive: bool,
+    /// Ours: `idmap` or `idmap=UID-GID`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub id_map: String,
 }
 
 /// Options of a volume mount.

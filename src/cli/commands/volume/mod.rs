@@ -3,6 +3,7 @@
 pub(crate) mod create;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod portable;
 pub(crate) mod remove;
 
 use crate::cli::client::path_escape;

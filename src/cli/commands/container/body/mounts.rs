@@ -1,7 +1,7 @@
 //! `-v`, `--mount` and `--tmpfs`: checked by the model, sent as the API wants them.
 
 use super::*;
-use shipway_model::mount::{MountKind, Propagation, ReadOnlyReach};
+use shipway_model::mount::{IdMap, MountKind, Propagation, ReadOnlyReach};
 
 /// Binds, and the anonymous volumes, of `-v`.
 pub(super) fn volumes(given: &[String]) -> Outcome<(Vec<String>, Value)> {
@@ -11,13 +11,31 @@ pub(super) fn volumes(given: &[String]) -> Outcome<(Vec<String>, Value)> {
         let absolute = with_absolute_source(text);
         let spec = parse_volume_flag(&absolute)
             .map_err(|error| Failure { hints: error.hint().into_iter().collect(), ..Failure::usage(error.to_string()) })?;
-        if spec.source.is_none() {
-            anonymous.insert(spec.target, json!({}));
-        } else {
-            binds.push(absolute);
+        match (&spec.source, spec.idmap) {
+            (None, _) => drop(anonymous.insert(spec.target, json!({}))),
+            (Some(source), Some(IdMap::SourceOwner)) if caller().is_some() => {
+                let mode: Vec<String> = spec
+                    .mode
+                    .split(',')
+                    .map(|word| if word == "idmap" { whose(IdMap::SourceOwner).to_string() } else { word.to_owned() })
+                    .collect();
+                binds.push(format!("{source}:{}:{}", spec.target, mode.join(",")));
+            }
+            (Some(_), _) => binds.push(absolute),
         }
     }
     Ok((binds, Value::Object(anonymous)))
+}
+
+/// Who types this, unless it is root: root has no files of its own to show, so the owner of the source is meant.
+fn caller() -> Option<IdMap> {
+    let (uid, gid) = (rustix::process::getuid().as_raw(), rustix::process::getgid().as_raw());
+    (uid != 0).then_some(IdMap::Ids { uid, gid })
+}
+
+/// A bare `idmap` means the files of who types it.
+fn whose(wanted: IdMap) -> IdMap {
+    if wanted == IdMap::SourceOwner { caller().unwrap_or(wanted) } else { wanted }
 }
 
 /// `./src:/app` means the folder here, wherever the daemon lives.
@@ -87,6 +105,9 @@ pub(super) fn mount_json(text: &str) -> Outcome<Value> {
                 ReadOnlyReach::TopOnly => drop(options.insert("ReadOnlyNonRecursive".to_owned(), Value::from(true))),
                 ReadOnlyReach::Everything => drop(options.insert("ReadOnlyForceRecursive".to_owned(), Value::from(true))),
                 ReadOnlyReach::BestEffort => {}
+            }
+            if let Some(wanted) = spec.idmap {
+                options.insert("IdMap".to_owned(), Value::from(whose(wanted).to_string()));
             }
             if spec.create_source {
                 options.insert("CreateMountpoint".to_owned(), Value::from(true));
