@@ -6,7 +6,7 @@ use shipway_sys::netlink::nft::Hook;
 use shipway_sys::netlink::nft::list::BaseChain;
 
 use crate::firewall::SegmentRules;
-use crate::host::{Host, lock};
+use crate::host::{Host, HostFirewall, lock};
 use crate::naming::InterfaceName;
 use crate::ports::Published;
 use crate::{Error, forwarding};
@@ -27,6 +27,8 @@ pub struct Facts {
     pub guarded: bool,
     /// True when bridged packets pass the firewall (`br_netfilter`).
     pub bridge_filter: bool,
+    /// True when the chains of `others` that decide about the host also decide about published ports.
+    pub respects_host_firewall: bool,
     /// Other programs' chains that packets to (`Hook::Forward`) and into (`Hook::Input`) this host pass.
     pub others: Vec<OtherChain>,
     /// True when rules of iptables-legacy exist: they act too, and cannot be seen here.
@@ -111,6 +113,7 @@ impl Host {
         let chains = rules.socket.base_chains().map_err(kernel())?;
         let table = inner.naming.table();
         let others = others(&chains, &table);
+        let respects = inner.settings.host_firewall == HostFirewall::Respect;
         let up = |name: &InterfaceName| links.iter().any(|link| link.name == name.as_str() && link.up);
         Ok(Facts {
             table_present: chains.iter().any(|chain| chain.table == table),
@@ -119,6 +122,7 @@ impl Host {
             forwards_v4: forwarding::is_on(false),
             forwards_v6: forwarding::is_on(true),
             guarded: rules.firewall.guard,
+            respects_host_firewall: respects,
             bridge_filter: forwarding::bridges_ask_the_firewall(),
             legacy_iptables: legacy_iptables(),
             networks: rules.firewall.segments.iter().map(|(bridge, rules)| network(bridge, rules, up(bridge))).collect(),
@@ -126,7 +130,7 @@ impl Host {
                 .firewall
                 .published
                 .iter()
-                .map(|published| PublishedFacts { published: *published, ways: ways(published, &others) })
+                .map(|published| PublishedFacts { published: *published, ways: ways(published, &others, respects) })
                 .collect(),
             others,
         })
@@ -166,7 +170,7 @@ fn legacy_iptables() -> bool {
 }
 
 /// Who reaches a published port. The same answers stand in SPECIFICATION.md, and `tests/it/exposure.rs` asks the kernel for them.
-fn ways(published: &Published, others: &[OtherChain]) -> Vec<Way> {
+fn ways(published: &Published, others: &[OtherChain], respects: bool) -> Vec<Way> {
     let v6 = published.target.is_ipv6();
     let dropping = others.iter().find(|chain| !chain.to_host && chain.drops);
     let (at, on_loopback) = match published.host_ip {
@@ -178,14 +182,19 @@ fn ways(published: &Published, others: &[OtherChain]) -> Vec<Way> {
         Some(chain) => way(from, Reach::Depends, &format!("chain {} drops forwarded packets that its rules do not accept", chain.name)),
         None => way(from, Reach::Yes, because),
     };
+    let gate = others.iter().find(|chain| respects && chain.to_host && chain.drops);
+    let from_outside = || match gate {
+        Some(chain) => {
+            let because =
+                format!("the host's own chain {} must accept port {} (published ports follow it)", chain.name, published.host_port);
+            way(Origin::Outside, Reach::Depends, &because)
+        }
+        None => passing(Origin::Outside, "it is published; the container sees the client's address"),
+    };
     let closed = |from| way(from, Reach::No, "it is published on the loopback, which is the host's own");
     vec![
         way(Origin::Host, Reach::Yes, "the host's own packets are forwarded to the container"),
-        if on_loopback {
-            closed(Origin::Outside)
-        } else {
-            passing(Origin::Outside, "it is published; the container sees the client's address")
-        },
+        if on_loopback { closed(Origin::Outside) } else { from_outside() },
         if on_loopback {
             closed(Origin::Containers)
         } else {

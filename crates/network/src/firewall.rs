@@ -17,6 +17,7 @@ use crate::naming::InterfaceName;
 use crate::ports::Published;
 use crate::segment::{IsolationBetween, Segment};
 
+pub(crate) mod respect;
 mod rules;
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,8 @@ pub(crate) const GUARD_NOTE: &str = "forward-guard";
 
 const SETS: [Set; 11] =
     [BRIDGES, INTERNAL, OPEN, HAIRPIN, MASQUERADE_V4, MASQUERADE_V6, PORTS_V4, PORTS_V6, ANY_PORTS_V4, ANY_PORTS_V6, NOTES];
+
+const CHAINS: [&str; 8] = ["published", "entering", "leaving", "arriving", "forwarding", "destination", "destination_of_host", "source"];
 
 const V4_TARGET: (u32, u32) = (key_type::concatenated(&[key_type::IPV4, key_type::SERVICE]), 8);
 const V6_TARGET: (u32, u32) = (key_type::concatenated(&[key_type::IPV6, key_type::SERVICE]), 20);
@@ -99,12 +102,26 @@ impl Firewall {
         self.segments.is_empty() && self.published.is_empty() && !self.guard
     }
 
-    /// The whole table, replacing whatever there is under its name.
+    /// The whole table, instead of whatever there is under its name.
+    ///
+    /// Not by deleting it: a table made anew misses the packets of its first milliseconds. Chains and sets stay, what is in them is exchanged.
     pub(crate) fn replacement(&self, table: &str) -> Batch {
+        let mut batch = Batch::new(table);
+        self.write(&mut batch);
+        batch
+    }
+
+    /// As `replacement`, where what there is under the name has another shape.
+    pub(crate) fn fresh(&self, table: &str) -> Batch {
         let mut batch = Batch::new(table);
         // Deleting needs something to delete.
         batch.add_table();
         batch.delete_table();
+        self.write(&mut batch);
+        batch
+    }
+
+    fn write(&self, batch: &mut Batch) {
         batch.add_table();
         for set in &SETS {
             batch.add_set(set);
@@ -118,6 +135,8 @@ impl Firewall {
         batch.add_chain("destination", Some(base("nat", Hook::Prerouting, priority::DNAT)));
         batch.add_chain("destination_of_host", Some(base("nat", Hook::Output, priority::DNAT)));
         batch.add_chain("source", Some(base("nat", Hook::Postrouting, priority::SNAT)));
+        CHAINS.iter().for_each(|chain| batch.flush_chain(chain));
+        SETS.iter().for_each(|set| batch.flush_set(set.name));
         for (chain, rule) in rules::all(self.guard) {
             batch.add_rule(chain, &rule);
         }
@@ -126,8 +145,7 @@ impl Firewall {
         if self.guard {
             entries.push((NOTES.name, element(interface(GUARD_NOTE))));
         }
-        add_entries(&mut batch, entries);
-        batch
+        add_entries(batch, entries);
     }
 }
 

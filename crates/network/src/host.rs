@@ -12,7 +12,7 @@ use shipway_sys::netlink::nft::Batch;
 use shipway_sys::netlink::{Family, Request, Socket};
 
 use crate::endpoint::{Attachment, EndpointSpec};
-use crate::firewall::{self, Firewall, SegmentRules};
+use crate::firewall::{self, Firewall, SegmentRules, respect};
 use crate::naming::{InterfaceName, Naming};
 use crate::plan::InUse;
 use crate::ports::Published;
@@ -27,6 +27,17 @@ mod reconcile;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct HostSettings {
     pub forwarding: Forwarding,
+    pub host_firewall: HostFirewall,
+}
+
+/// Whether the rules that admins write for packets to this host also decide who reaches published ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostFirewall {
+    /// They do: who may not reach port 8080 of this host does not reach what is published there.
+    #[default]
+    Respect,
+    /// They do not, as with Docker: publishing opens a port to everyone.
+    Bypass,
 }
 
 /// Whether this daemon may make the host forward packets (`--ip-forward`).
@@ -49,7 +60,7 @@ pub struct Host {
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) naming: Naming,
-    settings: HostSettings,
+    pub(crate) settings: HostSettings,
     /// A socket each for links and for rules; a request and its answers may not be mixed with another's.
     pub(crate) links: Mutex<Socket>,
     pub(crate) rules: Mutex<Rules>,
@@ -67,6 +78,9 @@ struct Known {
 pub(crate) struct Rules {
     pub(crate) socket: Socket,
     pub(crate) firewall: Firewall,
+    host_firewall: HostFirewall,
+    /// Copies of the host's own rules that are in force.
+    copies: respect::Tables,
     /// Whether the table was put into the kernel by this `Host`; before, the first change replaces whatever is there.
     installed: bool,
 }
@@ -80,7 +94,8 @@ impl Host {
         let kernel = || Error::kernel("open the host's network");
         let links = Socket::open(Family::Route).map_err(kernel())?;
         let socket = Socket::open(Family::Netfilter).map_err(kernel())?;
-        let rules = Rules { socket, firewall: Firewall::default(), installed: false };
+        let host_firewall = settings.host_firewall;
+        let rules = Rules { socket, firewall: Firewall::default(), host_firewall, copies: respect::Tables::new(), installed: false };
         let inner = Arc::new(Inner { naming, settings, links: Mutex::new(links), rules: Mutex::new(rules), known: RwLock::default() });
         let threads = background::start(&inner).map_err(kernel())?;
         Ok(Self { inner, _threads: Arc::new(threads) })
@@ -235,7 +250,9 @@ impl Inner {
                 rules.commit(&self.naming, batch)
             }
             _ => rules.replace(&self.naming),
-        }
+        }?;
+        // The copies have to know which interfaces are not outside.
+        if rules.copies.is_empty() { Ok(()) } else { rules.copy_hosts_rules(&self.naming) }
     }
 
     fn unset_segment(&self, bridge: &InterfaceName) -> Result<(), Error> {
@@ -255,6 +272,7 @@ impl Inner {
         rules.firewall.published.extend(&missing);
         let mut batch = Batch::new(&self.naming.table());
         firewall::add_entries(&mut batch, missing.iter().map(firewall::published_entry).collect());
+        respect::add(&mut batch, &rules.copies, &missing);
         if let Err(error) = rules.commit(&self.naming, batch) {
             rules.firewall.published.retain(|entry| !missing.contains(entry));
             return Err(error);
@@ -272,6 +290,7 @@ impl Inner {
         rules.firewall.published.retain(|entry| !there.contains(entry));
         let mut batch = Batch::new(&self.naming.table());
         firewall::delete_entries(&mut batch, there.iter().map(firewall::published_entry).collect());
+        respect::remove(&mut batch, &rules.copies, &there, &rules.firewall.published);
         rules.commit(&self.naming, batch)?;
         rules.forget_connections(&there);
         Ok(())
@@ -296,6 +315,8 @@ impl Rules {
     /// Makes the table in the kernel equal to the one in memory.
     fn replace(&mut self, naming: &Naming) -> Result<(), Error> {
         let doing = || Error::kernel(format!("write the firewall table {}", naming.table()));
+        // The gates first, so that nothing is open before its gate is there.
+        self.copy_hosts_rules(naming)?;
         if self.firewall.is_empty() {
             self.installed = false;
             if self.socket.has_table(&naming.table()).map_err(doing())? {
@@ -305,8 +326,44 @@ impl Rules {
             }
             return Ok(());
         }
-        self.socket.commit(self.firewall.replacement(&naming.table())).map_err(doing())?;
+        if self.socket.commit(self.firewall.replacement(&naming.table())).is_err() {
+            self.socket.commit(self.firewall.fresh(&naming.table())).map_err(doing())?;
+        }
         self.installed = true;
+        Ok(())
+    }
+
+    /// Makes the copies of the host's own rules equal to their originals, and removes copies whose original is gone.
+    pub(crate) fn copy_hosts_rules(&mut self, naming: &Naming) -> Result<(), Error> {
+        let doing = || Error::kernel("follow the host's own firewall");
+        let ours = naming.table();
+        let wanted = self.host_firewall == HostFirewall::Respect && !self.firewall.is_empty();
+        let originals = if wanted { respect::respected(&self.socket).map_err(doing())? } else { Vec::new() };
+        let mut copies = respect::Tables::new();
+        for (chain, copy) in &originals {
+            copies.insert((copy.family(), respect::table_of(&ours, chain)));
+            let Err(error) = self.socket.commit(respect::copy(&ours, chain, copy, &self.firewall)) else { continue };
+            let chain_name = format!("{} {} {}", chain.family, chain.table, chain.chain);
+            if chain.drops {
+                tracing::warn!(%error, chain = chain_name, "the host's rules cannot be copied: published ports are closed to the outside");
+                self.socket.commit(respect::closed(&ours, chain, copy.family(), &self.firewall)).map_err(doing())?;
+            } else {
+                tracing::warn!(%error, chain = chain_name, "the host's rules cannot be copied: they do not hold for published ports");
+                copies.remove(&(copy.family(), respect::table_of(&ours, chain)));
+            }
+        }
+        let mut batch = Batch::new(&ours);
+        let prefix = format!("{ours}.");
+        for (family, table) in self.socket.tables().map_err(doing())? {
+            if table.starts_with(&prefix) && !copies.contains(&(family, table.clone())) {
+                batch.turn_to(family, &table);
+                batch.delete_table();
+            }
+        }
+        if !batch.is_empty() {
+            self.socket.commit(batch).map_err(doing())?;
+        }
+        self.copies = copies;
         Ok(())
     }
 

@@ -31,7 +31,7 @@ pub use addresses::AddressSpace;
 pub use endpoint::{Attachment, EndpointSpec, InterfaceAddress, IpvlanMode, MacvlanMode};
 pub use error::Error;
 pub use facts::Facts;
-pub use host::{Forwarding, Host, HostSettings};
+pub use host::{Forwarding, Host, HostFirewall, HostSettings};
 pub use naming::{InterfaceName, MacAddress, Naming};
 pub use plan::{AddressPool, InUse, PlanRequest, SubnetPlan};
 pub use ports::{ClaimedPort, PortClaims, PortOwner, Published};

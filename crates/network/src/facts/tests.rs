@@ -6,7 +6,7 @@ fn published(host_ip: Option<&str>) -> Published {
 }
 
 fn reaches(host_ip: Option<&str>, others: &[OtherChain]) -> Vec<(Origin, Reach)> {
-    ways(&published(host_ip), others).into_iter().map(|way| (way.from, way.reach)).collect()
+    ways(&published(host_ip), others, true).into_iter().map(|way| (way.from, way.reach)).collect()
 }
 
 #[test]
@@ -36,5 +36,8 @@ fn a_strangers_dropping_chain_is_named() {
     let others = others(&chains, "shipway");
     assert_eq!(others.len(), 1);
     assert_eq!(reaches(None, &others)[1], (Origin::Outside, Reach::Depends));
-    assert!(ways(&published(None), &others)[1].because.contains("ip filter FORWARD"));
+    let host = OtherChain { name: "inet filter input".to_owned(), to_host: true, drops: true };
+    assert!(ways(&published(None), std::slice::from_ref(&host), true)[1].because.contains("must accept port 8080"));
+    assert_eq!(ways(&published(None), &[host], false)[1].reach, Reach::Yes);
+    assert!(ways(&published(None), &others, true)[1].because.contains("ip filter FORWARD"));
 }

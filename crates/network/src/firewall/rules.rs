@@ -52,15 +52,15 @@ pub(super) fn all(guard: bool) -> Vec<(&'static str, Steps)> {
     rules
 }
 
-fn rule<const PARTS: usize>(parts: [Steps; PARTS]) -> Steps {
+pub(super) fn rule<const PARTS: usize>(parts: [Steps; PARTS]) -> Steps {
     parts.into_iter().flatten().collect()
 }
 
-fn accept() -> Steps {
+pub(super) fn accept() -> Steps {
     vec![Expression::Verdict(Verdict::Accept)]
 }
 
-fn drop() -> Steps {
+pub(super) fn drop() -> Steps {
     vec![Expression::Verdict(Verdict::Drop)]
 }
 
@@ -68,7 +68,7 @@ fn back() -> Steps {
     vec![Expression::Verdict(Verdict::Return)]
 }
 
-fn jump(chain: &'static str) -> Steps {
+pub(super) fn jump(chain: &'static str) -> Steps {
     vec![Expression::Verdict(Verdict::Jump(chain))]
 }
 
@@ -80,7 +80,7 @@ fn family(wanted: u8) -> Steps {
     vec![Expression::Meta { key: Meta::Family, to: R }, Expression::Equal { register: R, value: vec![wanted] }]
 }
 
-fn input_in(set: Set) -> Steps {
+pub(super) fn input_in(set: Set) -> Steps {
     vec![Expression::Meta { key: Meta::InputName, to: R }, Expression::In { set: set.name, id: set.id, key: R }]
 }
 
@@ -116,13 +116,13 @@ fn to_loopback() -> Steps {
 }
 
 /// Packets to one of the host's own addresses.
-fn to_this_host() -> Steps {
+pub(super) fn to_this_host() -> Steps {
     const LOCAL: u32 = 2;
     vec![Expression::DestinationKind { to: R }, Expression::Equal { register: R, value: LOCAL.to_ne_bytes().to_vec() }]
 }
 
 /// The transport's number and the destination port, a register each; holds for TCP, UDP and SCTP alike.
-fn transport_and_port(to: Register) -> Steps {
+pub(super) fn transport_and_port(to: Register) -> Steps {
     vec![
         Expression::Meta { key: Meta::Transport, to },
         Expression::Payload { header: Header::Transport, offset: 2, bytes: 2, to: to.after(4) },
@@ -139,7 +139,7 @@ fn forward(map: Set, family: u8) -> Steps {
 }
 
 /// A packet of a connection that was let through before, or speaks of one.
-fn answer() -> Steps {
+pub(super) fn answer() -> Steps {
     const ESTABLISHED_OR_RELATED: u32 = 2 | 4;
     bits(Expression::ConnectionState { to: R }, ESTABLISHED_OR_RELATED)
 }

@@ -105,10 +105,13 @@ fn watch(inner: &Weak<Inner>, watcher: &Watcher, stop: &OwnedFd) {
         if ready[0].revents().is_empty() {
             continue;
         }
-        let Some(author) = stranger(inner, watcher) else { continue };
-        wait_until_settled(watcher);
+        let Some(mut news) = read(inner, watcher) else { continue };
+        wait_until_settled(inner, watcher, &mut news);
         let Some(inner) = inner.upgrade() else { return };
-        restore(&inner, &author);
+        match news {
+            News::OurTable { author } => restore(&inner, &author),
+            News::Others => follow(&inner),
+        }
         drop(inner);
         if stopped_within(stop, BETWEEN_REPAIRS) {
             return;
@@ -116,18 +119,29 @@ fn watch(inner: &Weak<Inner>, watcher: &Watcher, stop: &OwnedFd) {
     }
 }
 
-/// Reads news; the program that changed our table, if one did.
-fn stranger(inner: &Weak<Inner>, watcher: &Watcher) -> Option<String> {
+/// What somebody else changed.
+enum News {
+    OurTable { author: String },
+    Others,
+}
+
+/// Reads news; nothing when all of it is our own doing.
+fn read(inner: &Weak<Inner>, watcher: &Watcher) -> Option<News> {
     let inner = inner.upgrade()?;
     match watcher.changes() {
         Ok(changes) => {
-            // Our own changes bear our socket's number. It never changes, so the lock is not needed for long.
+            // Our own changes bear our socket's number.
             let (own, table) = (lock(&inner.rules).socket.port(), inner.naming.table());
-            let touched = changes.iter().any(|change| change.port != own && change.table == table);
-            let program = changes.iter().map(|change| change.program.as_str()).find(|program| !program.is_empty());
-            touched.then(|| program.unwrap_or("another program").to_owned())
+            let copies = format!("{table}.");
+            let foreign: Vec<_> = changes.iter().filter(|change| change.port != own && !change.table.is_empty()).collect();
+            if foreign.iter().any(|change| change.table == table || change.table.starts_with(&copies)) {
+                let program = changes.iter().map(|change| change.program.as_str()).find(|program| !program.is_empty());
+                return Some(News::OurTable { author: program.unwrap_or("another program").to_owned() });
+            }
+            let others = foreign.iter().any(|change| !change.table.starts_with("shipway"));
+            others.then_some(News::Others)
         }
-        Err(error) if error.errno == Errno::NOBUFS => Some("a flood of changes".to_owned()),
+        Err(error) if error.errno == Errno::NOBUFS => Some(News::OurTable { author: "a flood of changes".to_owned() }),
         Err(error) => {
             tracing::warn!(%error, "cannot read news of the firewall");
             None
@@ -136,12 +150,22 @@ fn stranger(inner: &Weak<Inner>, watcher: &Watcher) -> Option<String> {
 }
 
 /// Reads on until it is quiet.
-fn wait_until_settled(watcher: &Watcher) {
+fn wait_until_settled(inner: &Weak<Inner>, watcher: &Watcher, news: &mut News) {
     let end = Instant::now() + 4 * SETTLE;
     while Instant::now() < end && readable(watcher, SETTLE) {
-        if watcher.changes().is_err() {
-            return;
+        if let Some(more @ News::OurTable { .. }) = read(inner, watcher) {
+            *news = more;
         }
+    }
+}
+
+/// The host's own rules changed: published ports follow.
+fn follow(inner: &Inner) {
+    let mut rules = lock(&inner.rules);
+    if rules.installed
+        && let Err(error) = rules.copy_hosts_rules(&inner.naming)
+    {
+        tracing::error!(%error, "published ports do not follow the host's own firewall");
     }
 }
 

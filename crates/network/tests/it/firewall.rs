@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use shipway_model::Protocol;
 use shipway_network::{Naming, Published};
 use shipway_sys::netlink::nft::Batch;
-use shipway_sys::netlink::{Family, Socket};
+use shipway_sys::netlink::{Family, Request, Socket};
 
 use crate::world::World;
 
@@ -64,6 +64,8 @@ fn the_table_is_back_within_a_second_after_somebody_took_it_away() {
             std::thread::sleep(Duration::from_millis(5));
         }
         eprintln!("back after {:?}", start.elapsed());
+        // The kernel shows a new table some milliseconds before it asks it.
+        std::thread::sleep(Duration::from_millis(100));
         assert_eq!(world.neighbour.seen("192.0.2.1:8080").as_deref(), Some("192.0.2.9"));
         assert_eq!(world.neighbour.tcp("192.0.2.1:8081"), None);
         assert_eq!(world.neighbour.tcp("10.1.0.2:80"), None);
@@ -73,6 +75,7 @@ fn the_table_is_back_within_a_second_after_somebody_took_it_away() {
     batch.delete_table();
     stranger.commit(batch).unwrap();
     world.publish(&network, 2, &["8082:80"]);
+    std::thread::sleep(Duration::from_millis(100));
     assert_eq!(world.neighbour.seen("192.0.2.1:8082").as_deref(), Some("192.0.2.9"));
 }
 
@@ -85,11 +88,22 @@ fn a_host_that_was_no_router_is_one_for_containers_only() {
     world.neighbour.serve(8000);
     assert_eq!(container.seen("192.0.2.9:8000").as_deref(), Some("192.0.2.1"));
     assert_eq!(std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward").unwrap().trim(), "1");
-    // A second daemon of another name has a bridge of its own; for the first it is a stranger, and so is the neighbour beyond it.
-    let other = shipway_network::Host::open(Naming::tagged("/other"), Default::default()).unwrap();
-    drop(other);
-    let socket = Socket::open(Family::Netfilter).unwrap();
-    assert!(socket.has_table("shipway").unwrap());
+    // Somebody else's machines behind this host, which did not forward to them before.
+    let stranger = crate::world::Space::new();
+    let links = Socket::open(Family::Route).unwrap();
+    let mut request = Request::new();
+    request.create_bridge("lan0", [2, 0, 0, 0, 3, 1]);
+    links.perform(request).unwrap();
+    let lan = links.link("lan0").unwrap().unwrap().index;
+    crate::world::plug(&links, lan, &stranger, "192.0.3");
+    assert_eq!(world.here.seen("192.0.3.9:80").as_deref(), Some("192.0.3.1"));
+    assert_eq!(world.neighbour.tcp("192.0.3.9:80"), None);
+    // And so it stays with the next daemon.
+    drop(world.host);
+    let host = shipway_network::Host::open(Naming::plain(), Default::default()).unwrap();
+    host.reconcile(&[network], &[], &[]).unwrap();
+    assert!(host.facts().unwrap().guarded);
+    assert_eq!(world.neighbour.tcp("192.0.3.9:80"), None);
 }
 
 #[test]
@@ -162,4 +176,31 @@ fn a_macvlan_endpoint_is_a_neighbour_of_the_host() {
     spec.attachment = Attachment::Macvlan { parent: "nowhere".parse().unwrap(), mode: MacvlanMode::Bridge };
     let error = world.host.attach(crate::world::Space::new().handle(), &spec).unwrap_err();
     assert_eq!(error.to_string(), "this host has no interface \"nowhere\"");
+}
+
+#[test]
+fn a_starting_daemon_loses_no_connection() {
+    let world = World::new();
+    let network = world.network(1, |_| ());
+    let _server = world.container(&network, 2);
+    let published = world.publish(&network, 2, &["8080:80"]);
+    let links = Socket::open(Family::Route).unwrap().links().unwrap();
+    let ends: Vec<_> = links.iter().filter(|link| link.name.starts_with("sv-")).map(|link| link.name.parse().unwrap()).collect();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asking = scope.spawn(|| {
+            let mut asked = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                assert!(world.neighbour.seen("192.0.2.1:8080").is_some(), "after {asked} answers");
+                asked += 1;
+            }
+            asked
+        });
+        for _ in 0..50 {
+            world.host.reconcile(std::slice::from_ref(&network), &ends, &published).unwrap();
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        let asked = asking.join().unwrap();
+        assert!(asked > 10, "{asked}");
+    });
 }

@@ -5,4 +5,5 @@ mod attach;
 mod exposure;
 mod firewall;
 mod names;
+mod respect;
 mod world;

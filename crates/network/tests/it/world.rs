@@ -220,6 +220,40 @@ fn v6(segment: &Segment, last: u8) -> Option<std::net::Ipv6Addr> {
     })
 }
 
+/// Connects a namespace to the bridge `index` of the calling thread's: `prefix`.1 here, `prefix`.9 there, where it serves port 80.
+pub(crate) fn plug(links: &Socket, index: u32, space: &Space, prefix: &str) {
+    let mut request = Request::new();
+    request.create_pair(&Pair {
+        name: "plug1",
+        bridge: index,
+        mtu: 0,
+        peer_name: "eth0",
+        peer_index: 16,
+        peer_mac: [2, 0, 0, 0, 3, 9],
+        namespace: space.handle(),
+        hairpin: false,
+        isolated: false,
+    });
+    add(&mut request, index, &[&format!("{prefix}.1/24")]);
+    request.link_up(index);
+    links.perform(request).unwrap();
+    space.run(|| {
+        let mut request = Request::new();
+        add(&mut request, 16, &[&format!("{prefix}.9/24")]);
+        request.link_up(16);
+        let via = Via::Neighbour(format!("{prefix}.1").parse().unwrap());
+        request.add_route(&NewRoute { destination: "0.0.0.0".parse().unwrap(), prefix: 0, link: 16, via });
+        Socket::open(Family::Route).unwrap().perform(request).unwrap();
+    });
+    space.serve(80);
+}
+
+/// Runs nft(8) or iptables(8) in the calling thread's namespace, as an admin would.
+pub(crate) fn admin(program: &str, arguments: &[&str]) {
+    let output = std::process::Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
 /// The endpoint of a container with address `last`.
 pub(crate) fn endpoint(host: &Host, segment: &Segment, slot: u16, last: u8) -> EndpointSpec {
     let address = v4(segment, last).unwrap();

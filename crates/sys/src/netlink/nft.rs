@@ -5,6 +5,7 @@
 
 pub mod expression;
 pub mod list;
+pub mod mirror;
 
 use super::{ACK, APPEND, CREATE, Family, Request, Socket, attribute, number_of, text_of};
 use crate::Error;
@@ -19,10 +20,13 @@ const DELETE_TABLE: u16 = NEW_TABLE + 2;
 pub(crate) const NEW_CHAIN: u16 = NEW_TABLE + 3;
 pub(crate) const GET_CHAIN: u16 = NEW_TABLE + 4;
 pub(crate) const NEW_RULE: u16 = NEW_TABLE + 6;
-const NEW_SET: u16 = NEW_TABLE + 9;
-const NEW_ELEMENT: u16 = NEW_TABLE + 12;
+pub(crate) const GET_RULE: u16 = NEW_TABLE + 7;
+const DELETE_RULE: u16 = NEW_TABLE + 8;
+pub(crate) const NEW_SET: u16 = NEW_TABLE + 9;
+pub(crate) const GET_SET: u16 = NEW_TABLE + 10;
+pub(crate) const NEW_ELEMENT: u16 = NEW_TABLE + 12;
 const DELETE_ELEMENT: u16 = NEW_TABLE + 14;
-const GET_ELEMENT: u16 = NEW_TABLE + 13;
+pub(crate) const GET_ELEMENT: u16 = NEW_TABLE + 13;
 const NEW_GENERATION: u16 = NEW_TABLE + 15;
 /// The multicast group of changes, as a bit.
 const CHANGES: u32 = 1 << 6;
@@ -34,6 +38,8 @@ pub(crate) const INET: u8 = 1;
 /// The multiples of a hook's priority that have names in nft(8).
 pub mod priority {
     pub const RAW: i32 = -300;
+    /// Just before destinations are changed, while a packet still says what its sender asked for.
+    pub const BEFORE_DNAT: i32 = -110;
     pub const DNAT: i32 = -100;
     pub const FILTER: i32 = 0;
     pub const SNAT: i32 = 100;
@@ -63,7 +69,7 @@ impl Hook {
 }
 
 /// What makes a chain a base chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
     /// "filter" or "nat".
     pub kind: &'static str,
@@ -116,6 +122,7 @@ pub struct Element {
 #[derive(Debug)]
 pub struct Batch {
     request: Request,
+    family: u8,
     table: String,
 }
 
@@ -130,7 +137,13 @@ impl Batch {
     pub fn new(table: &str) -> Self {
         let mut request = Request::new();
         request.message("begin batch", BATCH_BEGIN, 0, &head(0, SUBSYSTEM));
-        Self { request, table: table.to_owned() }
+        Self { request, family: INET, table: table.to_owned() }
+    }
+
+    /// What is added from now on belongs to the table `table` of another family (1 for both, 2 for IPv4, 10 for IPv6).
+    pub fn turn_to(&mut self, family: u8, table: &str) {
+        self.family = family;
+        table.clone_into(&mut self.table);
     }
 
     /// True when nothing was added.
@@ -140,20 +153,20 @@ impl Batch {
 
     /// Makes the table if it is not there.
     pub fn add_table(&mut self) {
-        self.request.message("add table", NEW_TABLE, CREATE, &head(INET, 0));
+        self.request.message("add table", NEW_TABLE, CREATE, &head(self.family, 0));
         self.request.text(1, &self.table);
         self.request.big(2, 0);
     }
 
     /// Removes the table, which must be there, with everything in it.
     pub fn delete_table(&mut self) {
-        self.request.message("delete table", DELETE_TABLE, 0, &head(INET, 0));
+        self.request.message("delete table", DELETE_TABLE, 0, &head(self.family, 0));
         self.request.text(1, &self.table);
     }
 
     /// Makes a chain; `base` hooks it into the packets' way.
     pub fn add_chain(&mut self, name: &str, base: Option<Base>) {
-        self.request.message("add chain", NEW_CHAIN, CREATE, &head(INET, 0));
+        self.request.message("add chain", NEW_CHAIN, CREATE, &head(self.family, 0));
         self.request.text(1, &self.table);
         self.request.text(3, name);
         if let Some(base) = base {
@@ -169,7 +182,7 @@ impl Batch {
     /// Makes a set.
     pub fn add_set(&mut self, set: &Set) {
         const MAP: u32 = 8;
-        self.request.message("add set", NEW_SET, CREATE, &head(INET, 0));
+        self.request.message("add set", NEW_SET, CREATE, &head(self.family, 0));
         self.request.text(1, &self.table);
         self.request.text(2, set.name);
         self.request.big(3, if set.data.is_some() { MAP } else { 0 });
@@ -194,7 +207,7 @@ impl Batch {
 
     fn elements(&mut self, doing: &'static str, kind: u16, flags: u16, set: &str, elements: &[Element]) {
         for some in elements.chunks(ELEMENTS_A_MESSAGE) {
-            self.request.message(doing, kind, flags, &head(INET, 0));
+            self.request.message(doing, kind, flags, &head(self.family, 0));
             self.request.text(1, &self.table);
             self.request.text(2, set);
             self.request.nest(3, |list| {
@@ -212,7 +225,7 @@ impl Batch {
 
     /// Appends a rule.
     pub fn add_rule(&mut self, chain: &str, expressions: &[Expression]) {
-        self.request.message("add rule", NEW_RULE, CREATE | APPEND, &head(INET, 0));
+        self.request.message("add rule", NEW_RULE, CREATE | APPEND, &head(self.family, 0));
         self.request.text(1, &self.table);
         self.request.text(2, chain);
         self.request.nest(4, |list| {
@@ -220,6 +233,20 @@ impl Batch {
                 list.nest(1, |item| expression.write(item));
             }
         });
+    }
+
+    /// Removes every rule of a chain.
+    pub fn flush_chain(&mut self, chain: &str) {
+        self.request.message("flush chain", DELETE_RULE, 0, &head(self.family, 0));
+        self.request.text(1, &self.table);
+        self.request.text(2, chain);
+    }
+
+    /// Removes every element of a set.
+    pub fn flush_set(&mut self, set: &str) {
+        self.request.message("flush set", DELETE_ELEMENT, 0, &head(self.family, 0));
+        self.request.text(1, &self.table);
+        self.request.text(2, set);
     }
 
     /// Bytes so far.
@@ -243,6 +270,19 @@ impl Socket {
             self.allow_datagram(batch.bytes() * 2);
         }
         self.perform_batch(&mut batch.request)
+    }
+
+    /// The names of all tables with their families.
+    pub fn tables(&self) -> Result<Vec<(u8, String)>, Error> {
+        let mut request = Request::new();
+        request.message("list tables", NEW_TABLE + 1, super::DUMP, &head(0, 0));
+        let mut tables = Vec::new();
+        self.dump(request, |kind, body| {
+            if let (NEW_TABLE, Some(family), Some(name)) = (kind, body.first(), body.get(4..).and_then(|rest| attribute(rest, 1))) {
+                tables.push((*family, text_of(name)));
+            }
+        })?;
+        Ok(tables)
     }
 
     /// True when the inet table of that name exists.

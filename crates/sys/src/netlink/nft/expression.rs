@@ -17,20 +17,22 @@ impl Register {
 }
 
 /// What becomes of a packet.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     Drop,
     Accept,
     Return,
     Jump(&'static str),
+    /// As `Jump`, to a chain whose name was read from the kernel.
+    JumpTo(String),
 }
 
 impl Verdict {
-    pub(crate) fn code(self) -> i32 {
+    pub(crate) fn code(&self) -> i32 {
         match self {
             Self::Drop => 0,
             Self::Accept => 1,
-            Self::Jump(_) => -3,
+            Self::Jump(_) | Self::JumpTo(_) => -3,
             Self::Return => -5,
         }
     }
@@ -223,8 +225,10 @@ impl Expression {
                 out.nest(2, |data| {
                     data.nest(2, |fields| {
                         fields.big(1, verdict.code() as u32);
-                        if let Verdict::Jump(chain) = verdict {
-                            fields.text(2, chain);
+                        match verdict {
+                            Verdict::Jump(chain) => fields.text(2, chain),
+                            Verdict::JumpTo(chain) => fields.text(2, chain),
+                            _ => {}
                         }
                     });
                 });
