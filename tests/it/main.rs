@@ -8,6 +8,7 @@ mod breakouts;
 mod crash;
 mod lessons;
 mod mistakes;
+mod networks;
 mod parity;
 mod posture;
 mod powercut;

@@ -37,6 +37,10 @@ pub struct EngineConfig {
     pub dns: Vec<String>,
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
+    /// This is the machine's one usual daemon: its kernel objects have plain names.
+    pub is_default: bool,
+    /// Containers that name no network join the default bridge; without it they have loopback only.
+    pub bridge: bool,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Proxy variables given to build steps and containers.
@@ -69,6 +73,8 @@ impl EngineConfig {
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),
+            is_default: false,
+            bridge: true,
             labels: Vec::new(),
             proxies: BTreeMap::new(),
             monitor_binary: None,

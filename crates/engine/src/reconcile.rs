@@ -45,6 +45,7 @@ impl Engine {
                 by_policy.push(container);
             }
         }
+        self.restore_networks().await?;
         self.start_by_policy(by_policy);
         self.discard_unknown_layers(&known).await
     }

@@ -28,6 +28,7 @@ impl Engine {
     /// Two folders, one row, one sync of the filesystem and one of the log; none with `--rm`.
     pub async fn create_container(&self, spec: CreateSpec) -> Result<Created> {
         super::refuse::refuse(&spec)?;
+        let endpoints = self.endpoints_of(&spec)?;
         let image = self.resolve_image(&spec.image)?;
         let image =
             self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
@@ -47,6 +48,7 @@ impl Engine {
             stopped_by_hand: false,
             health: None,
             started_at: None,
+            endpoints,
         };
         let warnings = warnings_of(&record);
         let container = self.claim_name(record)?;
@@ -187,6 +189,10 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
 /// What was accepted but will not work as asked.
 fn warnings_of(record: &ContainerRecord) -> Vec<String> {
     let mut warnings = Vec::new();
+    let host = &record.spec.host;
+    if host.network == super::NetworkMode::Host && (!host.publish.is_empty() || host.publish_all) {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+    }
     if !record.process.volumes.is_empty() {
         let paths: Vec<&str> = record.process.volumes.iter().map(String::as_str).collect();
         warnings.push(format!("volumes are not supported yet: {} stays in the container's own layer", paths.join(", ")));

@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use shipway_model::Limits;
+use shipway_network::files;
 
-use super::spec::{CreateSpec, HostOptions, NetworkMode, RestartPolicy};
+use super::spec::{CreateSpec, HostOptions, RestartPolicy};
 use crate::{Error, Result};
 
 /// dockerd's smallest memory limit: below it no program gets as far as its first line.
@@ -28,6 +29,7 @@ pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
     health(spec)?;
     log(&spec.host)?;
     mounts(&spec.host)?;
+    names(spec)?;
     limits(&spec.host.limits)?;
     super::spec::capabilities_of(&spec.host)?;
     Ok(())
@@ -37,14 +39,8 @@ pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
 fn unsupported(spec: &CreateSpec) -> Result<()> {
     let host = &spec.host;
     let refuse = |what: String| Err(Error::NotSupportedYet { what });
-    if !host.publish.is_empty() || host.publish_all {
-        return refuse("publishing ports (-p, -P)".to_owned());
-    }
-    if let NetworkMode::Named(name) = &host.network {
-        return refuse(format!("network \"{name}\" (only none and host exist)"));
-    }
-    if !host.volumes_from.is_empty() || !host.links.is_empty() {
-        return refuse("--volumes-from and --link".to_owned());
+    if !host.volumes_from.is_empty() {
+        return refuse("--volumes-from".to_owned());
     }
     if let Some(mount) =
         host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs))
@@ -117,6 +113,24 @@ fn mounts(host: &HostOptions) -> Result<()> {
         Some(twice) => Err(Error::invalid(format!("Duplicate mount point: {}", twice.target))),
         None => Ok(()),
     }
+}
+
+/// Everything that will stand in /etc/hosts or /etc/resolv.conf (S-218).
+fn names(spec: &CreateSpec) -> Result<()> {
+    let host = &spec.host;
+    for text in &host.dns {
+        super::files::server(text)?;
+    }
+    host.dns_search.iter().filter(|domain| *domain != ".").try_for_each(|domain| files::check_search(domain))?;
+    host.dns_options.iter().try_for_each(|option| files::check_option(option))?;
+    for line in &host.extra_hosts {
+        line.parse::<files::ExtraHost>()?;
+    }
+    let names = [("hostname", &spec.hostname), ("domain name", &spec.domainname)];
+    for (what, name) in names.into_iter().filter_map(|(what, name)| Some((what, name.as_deref().filter(|name| !name.is_empty())?))) {
+        files::check_name(what, name)?;
+    }
+    host.links.iter().try_for_each(|text| crate::networks::check_link(text))
 }
 
 fn limits(limits: &Limits) -> Result<()> {

@@ -78,7 +78,8 @@ pub(crate) fn launch(
     first_client: Option<(OwnedFd, AttachWish)>,
 ) -> Result<Launched, LaunchError> {
     let taken = reserved.map(|reserved| reserved.parked);
-    let prepared = match prepare(shared, spec, duty) {
+    let wired = taken.is_some();
+    let mut prepared = match prepare(shared, spec, duty) {
         Ok(prepared) => prepared,
         Err(error) => {
             if let Some(parked) = taken {
@@ -93,6 +94,10 @@ pub(crate) fn launch(
         (None, Duty::Step) => shared.take_for_step()?,
     };
     let program = spec.process.args.first().cloned().unwrap_or_default();
+    if wired && let Err(error) = keep_network(&parked, &mut prepared) {
+        parked.dissolve();
+        return Err(error);
+    }
     match carry_out(shared, spec, duty, prepared, &mut parked, first_client) {
         Ok((started, root, bounding, created)) => {
             let pid = parked.init.ok_or(LaunchError::MonitorDied)?;
@@ -160,6 +165,17 @@ fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Pre
         program,
     };
     Ok(Prepared { world, joins, init, handles, rules, limits: limits_of(&spec.limits) })
+}
+
+/// A reserved place may be wired already: where its first process has to be made anew, that one enters the network which is there.
+fn keep_network(parked: &Parked, prepared: &mut Prepared) -> Result<(), LaunchError> {
+    let world = &mut prepared.world;
+    if *world != parked.world && world.fresh & shipway_sys::namespace::NETWORK != 0 {
+        prepared.joins.push(shipway_sys::namespace::of_process(parked.init.unwrap_or(parked.seat), "net")?);
+        world.joins.push(shipway_sys::namespace::NETWORK);
+        world.fresh &= !shipway_sys::namespace::NETWORK;
+    }
+    Ok(())
 }
 
 type CarriedOut = (crate::clock::Instant, OwnedFd, u64, Vec<String>);

@@ -8,6 +8,7 @@ pub(crate) mod event;
 pub(crate) mod host;
 mod ignored;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod solve;
 pub(crate) mod system;
 

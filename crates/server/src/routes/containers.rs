@@ -22,7 +22,7 @@ pub(crate) async fn list(api: &Api, request: &Request) -> ApiResult {
     };
     let now = clock::now();
     let views = api.engine.list_containers(&filter).await?;
-    Ok(answer::ok(&views.iter().map(|view| container::summary(&api.engine, view, now, request.version)).collect::<Vec<_>>()))
+    Ok(answer::ok(&views.iter().map(|view| container::summary(view, now, request.version)).collect::<Vec<_>>()))
 }
 
 pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {
@@ -38,7 +38,7 @@ pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {
 
 pub(crate) async fn inspect(api: &Api, request: &Request, id: &str) -> ApiResult {
     let view = api.engine.inspect_container(id, request.query.flag("size")).await?;
-    Ok(answer::ok(&container::inspect(&api.engine, &view, request.version)))
+    Ok(answer::ok(&container::inspect(&view, request.version)))
 }
 
 pub(crate) async fn top(api: &Api, request: &Request, id: &str) -> ApiResult {
