@@ -95,7 +95,7 @@ struct Flags {
     /// Hosts that are reached without proxy
     #[arg(long, value_name = "LIST")]
     no_proxy: Option<String>,
-    /// Attach containers to a network bridge; only "none" until bridges exist
+    /// The default network of containers: "shipway0", or "none" for loopback only
     #[arg(short = 'b', long, value_name = "NAME")]
     bridge: Option<String>,
     /// Parked monitors kept ready for the next containers
@@ -214,13 +214,15 @@ fn on(flag: bool) -> Option<bool> {
 
 fn merge(flags: Flags, file: File) -> Result<DaemonConfig, String> {
     let bridge = one("bridge", flags.bridge, file.bridge)?;
-    if bridge.as_deref().is_some_and(|name| name != "none") {
-        return Err("--bridge: network bridges are not supported yet; leave the flag away or use none".to_owned());
+    if bridge.as_deref().is_some_and(|name| !matches!(name, "none" | "shipway0")) {
+        return Err("--bridge: somebody else's bridge is not supported yet; leave the flag away or use none".to_owned());
     }
     let data_root = one("data-root", flags.data_root, file.data_root)?.unwrap_or_else(|| DEFAULT_DATA_ROOT.into());
     let exec_root = one("exec-root", flags.exec_root, file.exec_root)?.unwrap_or_else(|| DEFAULT_EXEC_ROOT.into());
     let debug = one("debug", on(flags.debug), file.debug)?.unwrap_or(false);
     let mut engine = EngineConfig::new(absolute(data_root)?, absolute(exec_root)?);
+    engine.is_default = engine.data_root == Path::new(DEFAULT_DATA_ROOT);
+    engine.bridge = bridge.as_deref() != Some("none");
     engine.debug = debug;
     engine.init = one("init", on(flags.init), file.init)?.unwrap_or(false);
     engine.no_new_privileges = one("no-new-privileges", on(flags.no_new_privileges), file.no_new_privileges)?.unwrap_or(false);

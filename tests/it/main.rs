@@ -10,6 +10,7 @@ mod files;
 mod lessons;
 mod logging;
 mod mistakes;
+mod networks;
 mod parity;
 mod posture;
 mod powercut;

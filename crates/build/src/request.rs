@@ -99,7 +99,7 @@ impl BuildOptions {
 }
 
 /// The network of a RUN step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunNetwork {
     /// What the executor gives by default.
@@ -109,6 +109,8 @@ pub enum RunNetwork {
     None,
     /// The network of the machine.
     Host,
+    /// A network of the engine, by name.
+    Named(String),
 }
 
 /// One extra line of /etc/hosts.

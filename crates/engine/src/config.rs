@@ -39,6 +39,10 @@ pub struct EngineConfig {
     pub dns_options: Vec<String>,
     /// Folders with descriptions of devices (CDI); later ones win.
     pub cdi_spec_dirs: Vec<PathBuf>,
+    /// This is the machine's one usual daemon: its kernel objects have plain names.
+    pub is_default: bool,
+    /// Containers that name no network join the default bridge; without it they have loopback only.
+    pub bridge: bool,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Proxy variables given to build steps and containers.
@@ -72,6 +76,8 @@ impl EngineConfig {
             dns_search: Vec::new(),
             dns_options: Vec::new(),
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
+            is_default: false,
+            bridge: true,
             labels: Vec::new(),
             proxies: BTreeMap::new(),
             monitor_binary: None,

@@ -29,6 +29,19 @@ pub enum Error {
     /// As `NotFound`, in the words that clients match.
     #[error("{reason}")]
     NotFoundInWords { reason: String, hint: Option<String> },
+    #[error("network {name} not found")]
+    NoSuchNetwork { name: String, hint: Option<String> },
+    #[error("plugin \"{name}\" not found")]
+    NoSuchPlugin { name: String, hint: String },
+    /// Nobody may, in this state of things.
+    #[error("{reason}")]
+    Forbidden { reason: String, hint: Option<String> },
+    /// The network hand refused.
+    #[error(transparent)]
+    Network(Box<shipway_network::Error>),
+    /// The network hand refused an endpoint; Docker's words around its own.
+    #[error("driver failed programming external connectivity on endpoint {name} ({endpoint}): {source}")]
+    Endpoint { name: String, endpoint: String, source: Box<shipway_network::Error> },
     /// A prefix of an id that several things share.
     #[error("Multiple IDs found with provided prefix: {prefix}")]
     AmbiguousPrefix { prefix: String },
@@ -81,6 +94,9 @@ impl Classified for Error {
             | Self::NotFound { .. }
             | Self::NotFoundInWords { .. } => ErrorKind::NotFound,
             Self::ReadOnly { .. } => ErrorKind::Forbidden,
+            Self::NoSuchNetwork { .. } | Self::NoSuchPlugin { .. } => ErrorKind::NotFound,
+            Self::Forbidden { .. } => ErrorKind::Forbidden,
+            Self::Network(source) | Self::Endpoint { source, .. } => source.kind(),
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unchanged { .. } => ErrorKind::Unchanged,
@@ -105,11 +121,20 @@ impl Classified for Error {
             | Self::NoSuchContainer { hint, .. }
             | Self::Conflict { hint, .. }
             | Self::StartFailed { hint, .. } => hint.clone(),
+            Self::NoSuchNetwork { hint, .. } | Self::Forbidden { hint, .. } => hint.clone(),
+            Self::NoSuchPlugin { hint, .. } => Some(hint.clone()),
+            Self::Network(source) | Self::Endpoint { source, .. } => source.hint(),
             Self::NoSuchImage { nearest, .. } => nearest.first().map(|name| format!("did you mean {name}?")),
             Self::Build(error) => error.hint(),
             Self::Store(error) => error.hint(),
             _ => None,
         }
+    }
+}
+
+impl From<shipway_network::Error> for Error {
+    fn from(error: shipway_network::Error) -> Self {
+        Self::Network(Box::new(error))
     }
 }
 

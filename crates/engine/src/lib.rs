@@ -38,6 +38,7 @@ pub mod values {
         BuildError, BuildOptions, ExtraHost, ExtraHostAddress, Flavour, LogStream, PlannedStep, ProgressEvent, ProgressSink, RunNetwork,
         VertexId,
     };
+    pub use shipway_network::{ClaimedPort, MacAddress, PlanRequest};
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
     pub use shipway_runtime::{BlockUsage, StreamKind};
     pub use shipway_store::{ChangeKind, FsckOptions, Volume};
@@ -57,6 +58,8 @@ pub(crate) struct Inner {
     pub(crate) config: EngineConfig,
     pub(crate) store: Store,
     pub(crate) runtime: Runtime,
+    pub(crate) hand: networks::Hand,
+    pub(crate) networks: networks::Registry,
     pub(crate) events: Events,
     pub(crate) containers: containers::Registry,
     pub(crate) execs: containers::exec::Execs,
@@ -85,8 +88,11 @@ impl Engine {
         }
         hands.stubs = Some(config.data_root.join("stubs"));
         let runtime = Runtime::start(hands).map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
+        let hand = networks::Hand::open(&config)?;
         let engine = Self {
             inner: Arc::new(Inner {
+                hand,
+                networks: networks::Registry::default(),
                 config,
                 store,
                 runtime,
@@ -100,6 +106,7 @@ impl Engine {
                 started: clock::now(),
             }),
         };
+        engine.read_networks().await?;
         engine.reconcile().await?;
         Ok(engine)
     }

@@ -46,6 +46,7 @@ impl Engine {
             }
         }
         self.unmount_unused_volumes().await;
+        self.restore_networks().await?;
         self.start_by_policy(by_policy);
         self.discard_unknown_layers(&known).await
     }

@@ -185,6 +185,11 @@ impl Host {
         })
     }
 
+    /// Gives an endpoint that exists the default routes of its spec, after the one that had them has gone.
+    pub fn add_gateways(&self, netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
+        wire::add_gateways(netns, spec)
+    }
+
     /// Takes an interface out of a running container. Waits for the kernel (about 20 ms). Twice is fine.
     pub fn detach(&self, netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
         wire::remove(netns, spec)

@@ -92,6 +92,21 @@ pub(crate) fn furnish(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), 
     inside.perform(request).map_err(Error::kernel(doing()))
 }
 
+/// Gives an existing interface the default routes of `spec`, where nobody else has them.
+pub(crate) fn add_gateways(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
+    let doing = || format!("give the default route to interface {}", spec.name);
+    let inside = Socket::open_in(Family::Route, netns).map_err(Error::kernel(doing()))?;
+    let mut request = Request::new();
+    for gateway in &spec.gateways {
+        let any = if gateway.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+        request.add_route(&NewRoute { destination: any, prefix: 0, link: inner_index(spec), via: via(spec, *gateway) });
+    }
+    match inside.perform(request) {
+        Err(error) if error.errno != rustix::io::Errno::EXIST => Err(Error::kernel(doing())(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Removes the inner end from a live namespace, and with it the whole link; gone already is fine.
 pub(crate) fn remove(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
     let doing = || format!("remove interface {}", spec.name);

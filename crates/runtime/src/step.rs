@@ -15,6 +15,7 @@ use crate::error::LaunchError;
 use crate::handle::ExitStatus;
 use crate::launch::{Duty, Launched, launch};
 use crate::message::{Note, Order};
+use crate::pool::Reserved;
 use crate::runtime::{Runtime, next_note, to_stream, watch_control};
 use crate::spec::{ContainerSpec, GeneratedFile, LogConfig, Mount, Namespaces, ProcessSpec, RootFs};
 
@@ -77,9 +78,26 @@ impl BuildStepSpec {
 }
 
 impl Runtime {
+    /// Takes a place for one build step, so that its network can be wired first.
+    pub async fn reserve_step(&self) -> Result<Reserved, LaunchError> {
+        let shared = self.shared();
+        blocking(move || shared.take_for_step().map(|parked| Reserved { parked })).await
+    }
+
     /// Runs one build step to its end. Its output goes to `output` as it comes; on cancellation it is killed.
     pub async fn run_step(
         &self,
+        step: BuildStepSpec,
+        output: mpsc::Sender<OutputFrame>,
+        cancel: CancellationToken,
+    ) -> Result<ExitStatus, LaunchError> {
+        self.run_step_in(None, step, output, cancel).await
+    }
+
+    /// The same, in a place that was reserved (and wired) before.
+    pub async fn run_step_in(
+        &self,
+        reserved: Option<Reserved>,
         step: BuildStepSpec,
         output: mpsc::Sender<OutputFrame>,
         cancel: CancellationToken,
@@ -90,7 +108,8 @@ impl Runtime {
         let (ours, theirs) = shipway_sys::socket::stream_pair()?;
         let launched = blocking(move || {
             let upper = spec.root.upper.clone().map(|(upper, _)| upper);
-            launch(&shared, &mut spec, None, &Duty::Step, Some((theirs, AttachOptions::OUTPUT.into()))).map(|launched| (launched, upper))
+            launch(&shared, &mut spec, reserved, &Duty::Step, Some((theirs, AttachOptions::OUTPUT.into())))
+                .map(|launched| (launched, upper))
         });
         let (Launched { parked, root, created, .. }, upper) = launched.await?;
         let mut attachment = line(to_stream(ours)?, false).attachment;

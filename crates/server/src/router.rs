@@ -191,12 +191,12 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
 
         // ---- networks and volumes
         ["networks"] if read => networks::list(api, request),
-        ["networks", "prune"] if post => networks::prune(request),
+        ["networks", "prune"] if post => networks::prune(api, request).await,
+        ["networks", "create"] if post => networks::create(api, request).await,
         ["networks", id] if read => networks::inspect(api, request, id),
-        ["networks", "create"] | ["networks", _, "connect" | "disconnect"] if post => {
-            Err(ApiError::not_supported_yet("a network beside \"none\" and \"host\""))
-        }
-        ["networks", id] if delete => networks::remove(api, id),
+        ["networks", id, "connect"] if post => networks::connect(api, request, id).await,
+        ["networks", id, "disconnect"] if post => networks::disconnect(api, request, id).await,
+        ["networks", id] if delete => networks::remove(api, id).await,
         ["volumes"] if read => volumes::list(api, request),
         ["volumes", "create"] if post => volumes::create(api, request).await,
         ["volumes", "prune"] if post => volumes::prune(api, request).await,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::PrivateNetwork;
+use crate::{Netns, PrivateNetwork};
 
 /// A word in the daemon's environment that must never be seen inside a container.
 pub const CANARY: &str = "canary-4f1c9a72e0";
@@ -24,6 +24,9 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     arguments: Vec<String>,
     is_docker: bool,
+    /// Bridges exist, in a network namespace that is not the machine's.
+    has_networks: bool,
+    /// That namespace, when it is shared with others; the fixture's own otherwise.
     network: Option<PathBuf>,
 }
 
@@ -33,7 +36,15 @@ const DOCKERD: &str = "/usr/sbin/dockerd";
 impl Setup {
     /// With everything at its default; `binary` is the product.
     pub fn new(binary: impl Into<PathBuf>) -> Self {
-        Self { binary: binary.into(), data_root: None, environment: Vec::new(), arguments: Vec::new(), is_docker: false, network: None }
+        Self {
+            binary: binary.into(),
+            data_root: None,
+            environment: Vec::new(),
+            arguments: Vec::new(),
+            is_docker: false,
+            has_networks: false,
+            network: None,
+        }
     }
 
     /// A private dockerd without networks, to compare with; `None` where it is not installed.
@@ -64,10 +75,18 @@ impl Setup {
         self
     }
 
-    /// It runs inside this network, and so do its containers' published ports.
+    /// It runs inside this network, with bridges, and so do its containers' published ports.
     #[must_use]
     pub fn network(mut self, network: &PrivateNetwork) -> Self {
         self.network = Some(network.path());
+        self.has_networks = true;
+        self
+    }
+
+    /// Gives it bridges. It lives in a network namespace of its own, so that the machine's is left alone and tests do not meet.
+    #[must_use]
+    pub fn with_networks(mut self) -> Self {
+        self.has_networks = true;
         self
     }
 
@@ -77,7 +96,8 @@ impl Setup {
         let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").expect("tempdir");
         let data_root = self.data_root.clone().unwrap_or_else(|| home.path().join("data"));
         let name = home.path().file_name().and_then(|name| name.to_str()).expect("a plain name").to_owned();
-        let mut daemon = Daemon { setup: self, data_root, name, child: None, home, ready_after: Duration::ZERO };
+        let netns = (self.has_networks && self.network.is_none()).then(Netns::new);
+        let mut daemon = Daemon { setup: self, data_root, name, child: None, home, ready_after: Duration::ZERO, netns };
         daemon.launch();
         daemon
     }
@@ -92,6 +112,7 @@ pub struct Daemon {
     child: Option<Child>,
     home: tempfile::TempDir,
     ready_after: Duration,
+    netns: Option<Netns>,
 }
 
 impl Daemon {
@@ -215,19 +236,24 @@ impl Daemon {
 
     fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
-        let mut command = match &self.setup.network {
-            None => Command::new(&self.setup.binary),
-            Some(network) => {
+        let mut command = match (&self.setup.network, &self.netns) {
+            (Some(network), _) => {
                 let mut command = Command::new("nsenter");
                 command.arg(format!("--net={}", network.display())).arg("--").arg(&self.setup.binary);
                 command
             }
+            (None, Some(netns)) => netns.command(&self.setup.binary),
+            (None, None) => Command::new(&self.setup.binary),
         };
         if self.setup.is_docker {
-            let pidfile = self.home.path().join("dockerd.pid");
-            command.args(["--bridge=none", "--iptables=false", "--ip6tables=false", "--pidfile"]).arg(pidfile);
+            command.arg("--pidfile").arg(self.home.path().join("dockerd.pid"));
         } else {
             command.args(["daemon", "--cgroup-parent", &self.name]);
+        }
+        match (self.setup.has_networks, self.setup.is_docker) {
+            (true, _) => {}
+            (false, true) => drop(command.args(["--bridge=none", "--iptables=false", "--ip6tables=false"])),
+            (false, false) => drop(command.arg("--bridge=none")),
         }
         let child = command
             .arg("--data-root")
@@ -275,6 +301,14 @@ impl Daemon {
         let path = self.home.path().join("daemon.json");
         std::fs::write(&path, "{}").expect("write");
         path
+    }
+
+    /// The network namespace it lives in, when it has one of its own.
+    ///
+    /// # Panics
+    /// Without [`Setup::with_networks`].
+    pub fn netns(&self) -> &Netns {
+        self.netns.as_ref().expect("a daemon with networks")
     }
 
     /// Runs our own command line against this daemon.

@@ -1,7 +1,7 @@
 //! What tests of the whole product share: a daemon of their own, a client without a library, made-up images, disks that lose power.
 //!
 //! **Lives here**: fixtures and observers. **Never here**: expectations about the product; those are the tests'.
-//! **Nouns**: `Daemon`, `Answer`, `Tar`, `Disk`, `Outcome`.
+//! **Nouns**: `Daemon`, `Answer`, `Tar`, `Disk`, `Netns`, `Outcome`.
 //! **Invariants**: every fixture has folders, socket and cgroups of its own, so tests run in parallel; dropping one removes what it made, also after a
 //! failed assertion; only processes in the fixture's own cgroups are ever killed. Nothing of the product is imported: what is wrong there cannot hide here.
 //! **Start reading at**: `daemon.rs`.
@@ -14,6 +14,7 @@ mod disk;
 mod http;
 mod image;
 pub mod leftovers;
+mod netns;
 mod private_network;
 mod tar;
 mod verbs;
@@ -23,6 +24,7 @@ pub use daemon::{CANARY, Daemon, Setup};
 pub use disk::Disk;
 pub use http::{Answer, Streaming, call, open};
 pub use image::busybox_tar;
+pub use netns::Netns;
 pub use private_network::PrivateNetwork;
 pub use tar::Tar;
 pub use verbs::{Outcome, escape, split_frames};

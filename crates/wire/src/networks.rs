@@ -93,8 +93,34 @@ pub struct NetworkCreateBody {
     pub enable_ipv6: Option<bool>,
     #[serde(rename = "IPAM")]
     pub ipam: Option<Ipam>,
+    pub config_only: bool,
+    pub config_from: Option<ConfigFrom>,
     pub options: Option<BTreeMap<String, String>>,
     pub labels: Option<BTreeMap<String, String>>,
+}
+
+/// Answer to create.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkCreated {
+    pub id: String,
+    pub warning: String,
+}
+
+/// Body of `POST /networks/{id}/connect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkConnectBody {
+    pub container: String,
+    pub endpoint_config: Option<super::containers::EndpointSettings>,
+}
+
+/// Body of `POST /networks/{id}/disconnect`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct NetworkDisconnectBody {
+    pub container: String,
+    pub force: bool,
 }
 
 /// Answer to prune.

@@ -35,7 +35,7 @@ impl Lowerer<'_> {
             cwd: working_dir(state),
             user: state.config.config.user.clone(),
             network: match run.network {
-                NetworkMode::Default => options.network,
+                NetworkMode::Default => options.network.clone(),
                 NetworkMode::None => RunNetwork::None,
                 NetworkMode::Host => RunNetwork::Host,
             },

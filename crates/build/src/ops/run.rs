@@ -130,7 +130,7 @@ fn prepare(around: &Arc<Around>, op: &RunOp, below: &Stack, lease: &Lease) -> Re
         env,
         cwd: op.cwd.clone(),
         user: op.user.clone(),
-        network: op.network,
+        network: op.network.clone(),
         extra_hosts: options.extra_hosts.clone(),
         shm_size: op.shm_size,
         ulimits: op.ulimits.clone(),

@@ -30,7 +30,9 @@ impl Engine {
     pub async fn create_container(&self, mut spec: CreateSpec) -> Result<Created> {
         self.complete_log(&mut spec.host.log);
         super::refuse::refuse(&spec)?;
-        let warnings = super::kernel::discard_unknown(&mut spec.host.limits);
+        let mut warnings = super::kernel::discard_unknown(&mut spec.host.limits);
+        let endpoints = self.endpoints_of(&spec)?;
+        warnings.extend(warnings_of(&spec.host));
         let image = self.resolve_image(&spec.image)?;
         let image =
             self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
@@ -54,6 +56,7 @@ impl Engine {
             stopped_by_hand: false,
             health: None,
             started_at: None,
+            endpoints,
         };
         let container = self.claim_name(record)?;
         match self.store_created(&container, plan.wishes).await {
@@ -218,4 +221,11 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
         healthcheck: super::health::merge(spec.healthcheck.as_ref(), image.healthcheck.as_ref()),
         shell: image.shell.clone().unwrap_or_default(),
     })
+}
+
+/// What was accepted but will not work as asked.
+fn warnings_of(host: &super::HostOptions) -> Option<String> {
+    let published = !host.publish.is_empty() || host.publish_all;
+    (host.network == super::NetworkMode::Host && published)
+        .then(|| "Published ports are discarded when using host network mode".to_owned())
 }

@@ -1,12 +1,13 @@
 //! The files the engine writes for a container: /etc/hosts, /etc/hostname and /etc/resolv.conf.
 //!
-//! They are written from values already parsed; nothing a user typed reaches them unvalidated (S-218).
+//! Their texts are made by the network hand from values already parsed; nothing a user typed reaches them unvalidated (S-218).
 
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::spec::{HostOptions, NetworkMode};
+use shipway_network::files::{self, ExtraHost, Hosts, ResolvConf, ResolverKind};
+
+use super::ContainerRecord;
 use crate::{Engine, Error, Result};
 
 /// The three generated files of a container and where they are mounted.
@@ -21,77 +22,57 @@ pub(crate) struct NameSettings<'a> {
     pub(crate) hostname: &'a str,
     pub(crate) domainname: Option<&'a str>,
     pub(crate) extra_hosts: &'a [String],
-    pub(crate) network: &'a NetworkMode,
+    /// The host's own stack is used.
+    pub(crate) shares_host: bool,
+    /// Who answers questions for names.
+    pub(crate) resolver: ResolverKind,
+    /// Its own addresses.
+    pub(crate) own: Vec<IpAddr>,
+    /// The address that `host-gateway` stands for.
+    pub(crate) host_gateway: Vec<IpAddr>,
+    /// Containers it is linked to on the default bridge: address and names.
+    pub(crate) links: Vec<(IpAddr, Vec<String>)>,
     pub(crate) dns: &'a [String],
     pub(crate) dns_search: &'a [String],
     pub(crate) dns_options: &'a [String],
 }
 
-impl<'a> NameSettings<'a> {
-    pub(crate) fn of(hostname: &'a str, domainname: Option<&'a str>, host: &'a HostOptions) -> Self {
-        Self {
-            hostname,
-            domainname,
-            extra_hosts: &host.extra_hosts,
-            network: &host.network,
-            dns: &host.dns,
-            dns_search: &host.dns_search,
-            dns_options: &host.dns_options,
-        }
-    }
-
+impl NameSettings<'_> {
     /// The text of /etc/hosts.
     pub(crate) fn hosts(&self) -> Result<String> {
-        let mut text = String::from(
-            "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\nff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
-        );
-        for line in self.extra_hosts {
-            let (name, address) = split_host(line)?;
-            // Writing to a String cannot fail.
-            let _ = writeln!(text, "{address}\t{name}");
-        }
-        if *self.network != NetworkMode::Host {
-            let full = self.domainname.map(|domain| format!("{}.{domain} {}", self.hostname, self.hostname));
-            let _ = writeln!(text, "127.0.0.1\t{}", full.as_deref().unwrap_or(self.hostname));
-        }
-        Ok(text)
+        let extra = self.extra_hosts.iter().map(|line| line.parse()).collect::<shipway_network::Result<Vec<ExtraHost>>>()?;
+        let of_host = self.shares_host.then(|| std::fs::read_to_string("/etc/hosts").unwrap_or_default());
+        // A container without any address still finds itself by its name: programs that look it up (Java) work.
+        let alone = self.own.is_empty() && !self.shares_host;
+        let own = if alone { vec![IpAddr::from([127, 0, 0, 1])] } else { self.own.clone() };
+        Ok(files::hosts(&Hosts {
+            of_host: of_host.as_deref(),
+            extra: &extra,
+            host_gateway: &self.host_gateway,
+            links: &self.links,
+            own: &own,
+            hostname: self.hostname,
+            domainname: self.domainname,
+        })?)
     }
 
     /// The text of /etc/resolv.conf: the host's, without servers that only the host reaches, unless the caller names its own.
-    pub(crate) fn resolv_conf(&self, host_text: &str) -> String {
-        let shares_host = *self.network == NetworkMode::Host;
-        let mut text = String::new();
-        let mut kept_search = false;
-        for line in host_text.lines() {
-            let mut words = line.split_whitespace();
-            match words.next() {
-                Some("nameserver") if self.dns.is_empty() => {
-                    let address = words.next().and_then(|word| word.parse::<IpAddr>().ok());
-                    if address.is_some_and(|address| shares_host || !address.is_loopback()) {
-                        let _ = writeln!(text, "{}", line.trim());
-                    }
-                }
-                Some("search" | "domain") if self.dns_search.is_empty() => {
-                    kept_search = true;
-                    let _ = writeln!(text, "{}", line.trim());
-                }
-                Some("options") if self.dns_options.is_empty() => {
-                    let _ = writeln!(text, "{}", line.trim());
-                }
-                _ => {}
-            }
-        }
-        for server in self.dns {
-            let _ = writeln!(text, "nameserver {server}");
-        }
-        if !kept_search && !self.dns_search.is_empty() && self.dns_search != ["."] {
-            let _ = writeln!(text, "search {}", self.dns_search.join(" "));
-        }
-        if !self.dns_options.is_empty() {
-            let _ = writeln!(text, "options {}", self.dns_options.join(" "));
-        }
-        text
+    pub(crate) fn resolv_conf(&self) -> Result<String> {
+        let host = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+        let of_host = match files::host_resolv_conf(&host) {
+            "/etc/resolv.conf" => host,
+            behind if !self.shares_host => std::fs::read_to_string(behind).unwrap_or(host),
+            _ => host,
+        };
+        let servers = self.dns.iter().map(|text| server(text)).collect::<Result<Vec<_>>>()?;
+        let (search, options) = (self.dns_search, self.dns_options);
+        Ok(files::resolv_conf(&ResolvConf { kind: self.resolver, of_host: &of_host, servers: &servers, search, options })?)
     }
+}
+
+/// A name server as people give it.
+pub(super) fn server(text: &str) -> Result<IpAddr> {
+    text.parse().map_err(|_| Error::invalid(format!("{text:?} is not an IP address of a DNS server")))
 }
 
 impl Engine {
@@ -105,11 +86,48 @@ impl Engine {
         let dir = self.container_dir(id);
         GeneratedFiles { hosts: dir.join("hosts"), hostname: dir.join("hostname"), resolv_conf: dir.join("resolv.conf") }
     }
+
+    /// What a container's files are made from.
+    pub(super) fn name_settings<'a>(&self, record: &'a ContainerRecord) -> Result<NameSettings<'a>> {
+        let host = &record.spec.host;
+        let shares_host = self.network_of_mode(&host.network) == Some(crate::networks::HOST);
+        let attached: Vec<_> = record.endpoints.iter().filter_map(|endpoint| endpoint.attached.as_ref()).collect();
+        let own = attached.iter().flat_map(|found| {
+            let v4 = found.ipv4.map(|own| IpAddr::from(own.address));
+            v4.into_iter().chain(found.ipv6.map(|own| IpAddr::from(own.address)))
+        });
+        let own: Vec<IpAddr> = own.collect();
+        let default = attached.iter().find(|found| found.is_default);
+        let gateways = default.map_or((None, None), |found| {
+            (found.ipv4.and_then(|own| own.gateway).map(IpAddr::from), found.ipv6.and_then(|own| own.gateway).map(IpAddr::from))
+        });
+        let host_gateway =
+            if shares_host { vec![IpAddr::from([127, 0, 0, 1])] } else { gateways.0.into_iter().chain(gateways.1).collect() };
+        let resolver = if self.has_name_server(record) {
+            ResolverKind::Embedded
+        } else if own.is_empty() {
+            ResolverKind::Host
+        } else {
+            ResolverKind::Direct
+        };
+        Ok(NameSettings {
+            hostname: &record.process.hostname,
+            domainname: record.spec.domainname.as_deref(),
+            extra_hosts: &host.extra_hosts,
+            shares_host,
+            resolver,
+            own,
+            host_gateway,
+            links: self.legacy_links(record)?,
+            dns: if host.dns.is_empty() { &[] } else { &host.dns },
+            dns_search: &host.dns_search,
+            dns_options: &host.dns_options,
+        })
+    }
 }
 
 /// Writes the generated files of a container below `dir`. They are made anew at each start, so nothing is synced.
 pub(crate) fn write(files: &GeneratedFiles, settings: &NameSettings<'_>) -> Result<()> {
-    let host_text = std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
     let put = |path: &Path, text: &str| {
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir).map_err(Error::io(format!("create {}", dir.display())))?;
@@ -118,44 +136,5 @@ pub(crate) fn write(files: &GeneratedFiles, settings: &NameSettings<'_>) -> Resu
     };
     put(&files.hosts, &settings.hosts()?)?;
     put(&files.hostname, &format!("{}\n", settings.hostname))?;
-    put(&files.resolv_conf, &settings.resolv_conf(&host_text))
-}
-
-/// Takes `name:address` or `name=address` apart.
-fn split_host(line: &str) -> Result<(&str, &str)> {
-    let bad = || Error::invalid(format!("invalid extra host \"{line}\": write name:address"));
-    let (name, address) = line.split_once('=').or_else(|| line.split_once(':')).ok_or_else(bad)?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    // Without a bridge the host is reached through loopback, if at all.
-    let address = if address == "host-gateway" { "127.0.0.1" } else { address };
-    let name_is_plain = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-    if !name_is_plain || address.parse::<IpAddr>().is_err() {
-        return Err(bad());
-    }
-    Ok((name, address))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings<'a>(extra_hosts: &'a [String], network: &'a NetworkMode) -> NameSettings<'a> {
-        NameSettings { hostname: "c0ffee", domainname: None, extra_hosts, network, dns: &[], dns_search: &[], dns_options: &[] }
-    }
-
-    #[test]
-    fn a_newline_in_an_extra_host_never_reaches_the_file() {
-        for bad in ["a\n6.6.6.6 bank:1.2.3.4", "a b:1.2.3.4", "a:not-an-address", ":1.2.3.4", "a"] {
-            assert!(settings(&[bad.to_owned()], &NetworkMode::None).hosts().is_err(), "{bad}");
-        }
-        let text = settings(&["db:10.0.0.2".to_owned(), "six:[::2]".to_owned()], &NetworkMode::None).hosts().unwrap();
-        assert!(text.contains("10.0.0.2\tdb\n") && text.contains("::2\tsix\n"), "{text}");
-    }
-
-    #[test]
-    fn servers_that_only_the_host_reaches_are_left_out() {
-        let host = "nameserver 127.0.0.53\nnameserver 10.1.1.1\nsearch lan\noptions ndots:2\n";
-        assert_eq!(settings(&[], &NetworkMode::None).resolv_conf(host), "nameserver 10.1.1.1\nsearch lan\noptions ndots:2\n");
-        assert_eq!(settings(&[], &NetworkMode::Host).resolv_conf(host), host);
-    }
+    put(&files.resolv_conf, &settings.resolv_conf()?)
 }

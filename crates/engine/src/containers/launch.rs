@@ -9,7 +9,7 @@ use shipway_runtime::{
     ContainerSpec, FileSource, GeneratedFile, Namespaces, NetNs, ProcessSpec, RootFs, SeccompChoice, Stdio, TerminalSize,
 };
 
-use super::files::{self, NameSettings};
+use super::files;
 use super::resolve::{Accounts, ResolvedUser};
 use super::spec::{HostOptions, NetworkMode, SeccompOption};
 use super::{Container, ContainerRecord};
@@ -31,9 +31,21 @@ impl Engine {
         let host = &record.spec.host;
         let user = self.accounts_of(&record)?.resolve(&record.process.user, &host.group_add)?;
         let process = self.process_of(&record, &user)?;
-        let generated = self.generated_files(record.id);
-        let settings = NameSettings::of(&record.process.hostname, record.spec.domainname.as_deref(), host);
-        files::write(&generated, &settings)?;
+        let generated = match &host.network {
+            // One stack, one set of names: the other's files are shared.
+            NetworkMode::Container(other) => {
+                let own = self.container_dir(record.id);
+                std::fs::create_dir_all(&own).map_err(Error::io(format!("create {}", own.display())))?;
+                self.generated_files(self.container(other)?.id)
+            }
+            _ => {
+                let generated = self.generated_files(record.id);
+                let mut settings = self.name_settings(&record)?;
+                self.default_names(&mut settings);
+                files::write(&generated, &settings)?;
+                generated
+            }
+        };
         let folder = self.active_dir(record.id);
         let root = RootFs {
             lowers: self.inner.store.mount_of(&record.layers),
@@ -71,6 +83,20 @@ impl Engine {
         spec.log = self.log_config(&record)?;
         spec.cgroup_parent.clone_from(&host.cgroup_parent);
         Ok(spec)
+    }
+
+    /// Completes what a container says about names by what the daemon says.
+    fn default_names<'a>(&'a self, settings: &mut files::NameSettings<'a>) {
+        let config = &self.inner.config;
+        if settings.dns.is_empty() {
+            settings.dns = &config.dns;
+        }
+        if settings.dns_search.is_empty() {
+            settings.dns_search = &config.dns_search;
+        }
+        if settings.dns_options.is_empty() {
+            settings.dns_options = &config.dns_options;
+        }
     }
 
     /// Folder of a container's writable layer.
@@ -124,10 +150,10 @@ impl Engine {
 
     fn namespaces_of(&self, host: &HostOptions) -> Result<Namespaces> {
         let net = match &host.network {
-            NetworkMode::Default | NetworkMode::None => NetNs::Private,
+            NetworkMode::Default | NetworkMode::None | NetworkMode::Named(_) => NetNs::Private,
+            _ if self.network_of_mode(&host.network) == Some(crate::networks::HOST) => NetNs::Host,
             NetworkMode::Host => NetNs::Host,
             NetworkMode::Container(name) => NetNs::Container(self.pid_of(name, "network")?),
-            NetworkMode::Named(name) => return Err(Error::NotSupportedYet { what: format!("network \"{name}\"") }),
         };
         let mut namespaces = Namespaces { net, ..Namespaces::default() };
         self.share_namespaces(host, &mut namespaces)?;

@@ -126,6 +126,11 @@ impl Container {
         self.lock().clone()
     }
 
+    /// Looks at the record without copying it.
+    pub(crate) fn with_record<T>(&self, look: impl FnOnce(&ContainerRecord) -> T) -> T {
+        look(&self.lock())
+    }
+
     /// The state alone, cheaper than the record.
     pub(crate) fn state(&self) -> ContainerState {
         self.lock().state.clone()

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use shipway_model::{ContainerId, ContainerName, ImageId, LayerId, Timestamp};
 
 use super::spec::CreateSpec;
+use crate::networks::EndpointRecord;
 
 /// A recorded wish and its state.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +32,9 @@ pub struct ContainerRecord {
     pub health: Option<super::Health>,
     /// When it last started, kept after it exited.
     pub started_at: Option<Timestamp>,
+    /// The networks it is in, that of its mode first. Empty when it shares another's stack.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointRecord>,
 }
 
 /// The process that start runs: image and request merged at creation, so that a later tag move changes nothing.

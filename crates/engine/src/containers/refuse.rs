@@ -6,8 +6,9 @@
 use std::collections::BTreeSet;
 
 use shipway_model::Limits;
+use shipway_network::files;
 
-use super::spec::{CreateSpec, HostOptions, NetworkMode, RestartPolicy};
+use super::spec::{CreateSpec, HostOptions, RestartPolicy};
 use crate::{Error, Result};
 
 /// dockerd's smallest memory limit: below it no program gets as far as its first line.
@@ -20,31 +21,21 @@ const LEAST_HEALTH_TIME: i64 = 1_000_000;
 /// # Errors
 /// `Invalid`, or `NotSupportedYet` for what a later version will do.
 pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
-    unsupported(spec)?;
+    runtime(spec)?;
     process(spec)?;
     health(spec)?;
     super::logging::refuse(&spec.host.log)?;
     super::modes::refuse(spec)?;
     super::devices::refuse(&spec.host)?;
     mounts(&spec.host)?;
+    names(spec)?;
     limits(&spec.host.limits)?;
     super::spec::capabilities_of(&spec.host)?;
     Ok(())
 }
 
-/// Options that are accepted by the grammar and come with a later issue.
-fn unsupported(spec: &CreateSpec) -> Result<()> {
+fn runtime(spec: &CreateSpec) -> Result<()> {
     let host = &spec.host;
-    let refuse = |what: String| Err(Error::NotSupportedYet { what });
-    if !host.publish.is_empty() || host.publish_all {
-        return refuse("publishing ports (-p, -P)".to_owned());
-    }
-    if let NetworkMode::Named(name) = &host.network {
-        return refuse(format!("network \"{name}\" (only none and host exist)"));
-    }
-    if !host.links.is_empty() {
-        return refuse("--link".to_owned());
-    }
     if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "shipway" | "runc" | "io.containerd.runc.v2") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
     }
@@ -91,6 +82,24 @@ fn mounts(host: &HostOptions) -> Result<()> {
         Some(twice) => Err(Error::invalid(format!("Duplicate mount point: {}", twice.target))),
         None => Ok(()),
     }
+}
+
+/// Everything that will stand in /etc/hosts or /etc/resolv.conf (S-218).
+fn names(spec: &CreateSpec) -> Result<()> {
+    let host = &spec.host;
+    for text in &host.dns {
+        super::files::server(text)?;
+    }
+    host.dns_search.iter().filter(|domain| *domain != ".").try_for_each(|domain| files::check_search(domain))?;
+    host.dns_options.iter().try_for_each(|option| files::check_option(option))?;
+    for line in &host.extra_hosts {
+        line.parse::<files::ExtraHost>()?;
+    }
+    let names = [("hostname", &spec.hostname), ("domain name", &spec.domainname)];
+    for (what, name) in names.into_iter().filter_map(|(what, name)| Some((what, name.as_deref().filter(|name| !name.is_empty())?))) {
+        files::check_name(what, name)?;
+    }
+    host.links.iter().try_for_each(|text| crate::networks::check_link(text))
 }
 
 pub(super) fn limits(limits: &Limits) -> Result<()> {

@@ -33,6 +33,7 @@ impl Engine {
             let _ = self.inner.containers.rename(&container, old);
             return Err(error);
         }
+        self.rename_in_networks(&container, old.as_str());
         self.publish_container(&container, "rename", BTreeMap::from([("oldName".to_owned(), format!("/{old}"))]));
         Ok(())
     }

@@ -78,6 +78,9 @@ pub struct HostOptions {
     pub volume_driver: String,
     /// Which network the container lives in.
     pub network: NetworkMode,
+    /// Wishes about networks, that of the mode among them.
+    #[serde(default)]
+    pub endpoints: Vec<crate::networks::EndpointWish>,
     /// Ports to publish.
     pub publish: Vec<PortBinding>,
     /// Publish every exposed port on a free host port.
@@ -155,7 +158,7 @@ pub struct HostOptions {
 /// Where a container's network stack comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetworkMode {
-    /// The engine's default network. Until bridges exist: a private stack with loopback only.
+    /// The engine's default network: the bridge, or loopback only where the daemon has none.
     #[default]
     Default,
     /// A private stack with loopback only.

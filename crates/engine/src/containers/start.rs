@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shipway_model::{Classified, ErrorKind};
-use shipway_runtime::LaunchError;
+use shipway_runtime::{LaunchError, Reserved, Running};
 
 use super::{Container, ContainerState, StartFailure, attach};
-use crate::{Engine, Error, Result, clock};
+use crate::{Engine, Error, Result, blocking, clock};
 
 impl Engine {
     /// Starts the container `name`. When this answers, its program runs.
@@ -83,23 +83,17 @@ impl Engine {
             before.gone().await;
         }
         container.roots.unused().await;
-        let mut spec = match self.container_spec(container).await {
-            Ok(spec) => spec,
+        let wired = self.claim_endpoints(container).await?;
+        let launched = self.launch_wired(container, wired).await;
+        let (running, waiting) = match launched {
+            Ok(launched) => launched,
             Err(error) => {
+                self.release_endpoints(container).await;
                 self.release_mounts(container).await;
                 return Err(error);
             }
         };
         self.tell_mounted(container);
-        let (wish, waiting) = attach::open_lobby(container);
-        spec.attach = wish;
-        let running = match self.inner.runtime.launch(spec).await {
-            Ok(running) => running,
-            Err(error) => {
-                self.release_mounts(container).await;
-                return Err(explain(container, error));
-            }
-        };
         if let Some(attachment) = running.attachment {
             attach::let_in(attachment, waiting);
         }
@@ -111,10 +105,41 @@ impl Engine {
             let before = record.health.take();
             record.health = super::health::is_checked(&record.process).then(|| super::Health::begin(before));
         });
+        self.publish_connects(&record);
         self.save_lazily(record);
         self.publish_container(container, "start", BTreeMap::new());
         self.supervise(container, running.handle);
         Ok(())
+    }
+
+    /// Makes the process; where there is a network to wire, before the gate opens.
+    async fn launch_wired(&self, container: &Arc<Container>, wired: bool) -> Result<(Running, Vec<attach::Waiting>)> {
+        if !wired {
+            let mut spec = self.container_spec(container).await?;
+            let (wish, waiting) = attach::open_lobby(container);
+            spec.attach = wish;
+            let running = self.inner.runtime.launch(spec).await.map_err(|error| explain(container, error))?;
+            return Ok((running, waiting));
+        }
+        // The process's place is wired while its files are written.
+        let (reserved, spec) = tokio::join!(self.reserve_wired(container), self.container_spec(container));
+        let (reserved, mut spec) = (reserved?, spec?);
+        let (wish, waiting) = attach::open_lobby(container);
+        spec.attach = wish;
+        let running = self.inner.runtime.launch_reserved(reserved, spec).await.map_err(|error| explain(container, error))?;
+        Ok((running, waiting))
+    }
+
+    /// A place for the first process, with the container's interfaces in it.
+    async fn reserve_wired(&self, container: &Arc<Container>) -> Result<Reserved> {
+        let reserved = self.inner.runtime.reserve().await.map_err(|error| explain(container, error))?;
+        let (engine, container) = (self.clone(), Arc::clone(container));
+        blocking::files(move || {
+            let netns = reserved.network_namespace().map_err(Error::sys("open the network namespace of a new container"))?;
+            engine.attach_endpoints(&container.record(), &netns)?;
+            Ok(reserved)
+        })
+        .await
     }
 }
 

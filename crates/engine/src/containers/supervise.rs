@@ -30,7 +30,7 @@ impl Engine {
         } else {
             ContainerState::Exited { code: exit.code, finished: exit.at, oom_killed: exit.oom_killed, error: None }
         };
-        let record = container.change(|record| {
+        container.change(|record| {
             record.state = state;
             if let Some(health) = &mut record.health {
                 // As dockerd says of what is not looked at any more.
@@ -38,6 +38,9 @@ impl Engine {
             }
             record.restart_count += u32::from(restart);
         });
+        // Before anyone hears of the end: who starts something on the same port next must get it.
+        self.release_endpoints(container).await;
+        let record = container.record();
         if exit.oom_killed {
             self.publish_container(container, "oom", BTreeMap::new());
         }

@@ -35,6 +35,7 @@ pub(crate) fn home() -> tempfile::TempDir {
 /// The settings of an engine in `home`.
 pub(crate) fn settings(home: &Path) -> EngineConfig {
     let mut config = EngineConfig::new(home.join("data"), home.join("run"));
+    config.bridge = false;
     config.pool_size = 0;
     config.monitor_binary = Some(PathBuf::from(env!("CARGO_BIN_EXE_shipway-engine-monitor")));
     config.cgroup_parent = Some(home.file_name().unwrap().to_string_lossy().into_owned());

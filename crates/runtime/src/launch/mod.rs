@@ -101,8 +101,14 @@ pub(crate) fn launch(
     let program = spec.process.args.first().cloned().unwrap_or_default();
     // Kept until the first process has entered the network that was wired there.
     let mut _left = None;
+    if wired && (spec.cgroup_parent.is_some() || prepared.world != parked.world) {
+        // Its first process has to be made anew, and enters the network which is there.
+        if let Err(error) = enter_network(&parked, &mut prepared) {
+            parked.dissolve();
+            return Err(error);
+        }
+    }
     if wired && spec.cgroup_parent.is_some() {
-        enter_network(&parked, &mut prepared)?;
         let moved = below(shared, spec)?;
         _left = Some(std::mem::replace(&mut parked, moved));
     }

@@ -130,7 +130,8 @@ fn network(mode: &str) -> Result<RunNetwork, ApiError> {
         "" | "default" | "bridge" => Ok(RunNetwork::Default),
         "none" => Ok(RunNetwork::None),
         "host" => Ok(RunNetwork::Host),
-        other => Err(ApiError::not_supported_yet(&format!("building in network \"{other}\""))),
+        other if other.starts_with("container:") => Err(ApiError::not_supported_yet(&format!("building in network \"{other}\""))),
+        name => Ok(RunNetwork::Named(name.to_owned())),
     }
 }
 

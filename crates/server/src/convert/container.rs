@@ -5,18 +5,19 @@ use std::collections::BTreeMap;
 use serde_json::Map;
 use shipway_engine::Engine;
 use shipway_engine::containers::{
-    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, NetworkMode, RestartPolicy,
+    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, RestartPolicy,
 };
+use shipway_engine::networks::EndpointRecord;
 use shipway_engine::values;
 use shipway_model::{MountForm, MountKind, Port, Timestamp};
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog,
-    HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortMap, PortSummary, RestartPolicy as WireRestartPolicy,
-    StringOrList, SummaryHostConfig, SummaryNetworkSettings,
+    HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary,
+    RestartPolicy as WireRestartPolicy, StringOrList, SummaryHostConfig, SummaryNetworkSettings,
 };
 use shipway_wire::{ApiVersion, lenient};
 
-use super::{signed, system};
+use super::{network, signed, system};
 
 /// Everything about a container.
 pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion) -> ContainerInspect {
@@ -45,11 +46,7 @@ pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion
         size_root_fs: view.size.map(|size| signed(size.root)),
         mounts: mount_points(engine, record, true),
         config: config(record),
-        network_settings: NetworkSettings {
-            networks: networks(engine, record, version),
-            ports: ports(record),
-            ..NetworkSettings::default()
-        },
+        network_settings: network_settings(record, version),
         ..ContainerInspect::default()
     }
 }
@@ -68,16 +65,14 @@ pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, ver
         image_id: record.image.to_string(),
         command: command(&record.process.args()),
         created: record.created.unix_seconds(),
-        ports: shown_ports(record)
-            .map(|port| PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() })
-            .collect(),
+        ports: port_summaries(record),
         size_rw: view.size.map_or(0, |size| signed(size.writable)),
         size_root_fs: view.size.map_or(0, |size| signed(size.root)),
         labels: record.process.labels.clone(),
         state: record.state.word().to_owned(),
         status: status(&record.state, record.health.as_ref().map(|health| health.status), now),
         host_config: SummaryHostConfig { network_mode, annotations: None },
-        network_settings: Some(SummaryNetworkSettings { networks: networks(engine, record, version) }),
+        network_settings: Some(SummaryNetworkSettings { networks: networks(record, version) }),
         mounts: mount_points(engine, record, false),
     }
 }
@@ -284,31 +279,88 @@ fn mount_point(engine: &Engine, mount: &ContainerMount) -> MountPoint {
     point
 }
 
-/// Exposed ports without a host address; published ones come with networks.
+/// Where each shown port answers on the host; `null` for exposed ones that do nowhere.
 fn ports(record: &ContainerRecord) -> PortMap {
-    shown_ports(record).map(|port| (port.to_string(), None)).collect()
+    let mut map: PortMap = shown_ports(record).map(|port| (port.to_string(), None)).collect();
+    for (port, binding) in bindings(record) {
+        map.entry(port.to_string()).or_default().get_or_insert_default().push(binding);
+    }
+    map
+}
+
+/// The ports of list: those published, and those only exposed.
+fn port_summaries(record: &ContainerRecord) -> Vec<PortSummary> {
+    let mut list = Vec::new();
+    for port in shown_ports(record) {
+        let summary = PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() };
+        if published(record).all(|found| found.container != *port) {
+            list.push(summary);
+        }
+    }
+    for (port, binding) in bindings(record) {
+        list.push(PortSummary {
+            ip: binding.host_ip,
+            private_port: port.number,
+            public_port: binding.host_port.parse().ok(),
+            protocol: port.protocol.to_string(),
+        });
+    }
+    list
+}
+
+/// The published ports of a container that runs.
+fn published(record: &ContainerRecord) -> impl Iterator<Item = &values::ClaimedPort> {
+    record.endpoints.iter().filter_map(|endpoint| endpoint.attached.as_ref()).flat_map(|attached| &attached.published)
+}
+
+/// Every host address of every published port; a port without an address is on all of both families.
+fn bindings(record: &ContainerRecord) -> impl Iterator<Item = (Port, PortBinding)> {
+    published(record).flat_map(|found| {
+        let addresses = match found.host_ip {
+            Some(address) => vec![address.to_string()],
+            None => vec!["0.0.0.0".to_owned(), "::".to_owned()],
+        };
+        addresses.into_iter().map(|host_ip| (found.container, PortBinding { host_ip, host_port: found.host_port.to_string() }))
+    })
 }
 
 /// The exposed ports of a container that runs and has a network of its own.
 fn shown_ports(record: &ContainerRecord) -> impl Iterator<Item = &Port> {
-    let shown = record.state.is_alive() && !matches!(record.spec.host.network, NetworkMode::None | NetworkMode::Host);
+    let shown =
+        record.state.is_alive() && record.endpoints.iter().any(|endpoint| !matches!(endpoint.wish.network.as_str(), "none" | "host"));
     record.process.exposed_ports.iter().filter(move |_| shown)
 }
 
-fn networks(engine: &Engine, record: &ContainerRecord, version: ApiVersion) -> BTreeMap<String, EndpointSettings> {
-    let name = match &record.spec.host.network {
-        NetworkMode::Host => "host",
-        NetworkMode::None | NetworkMode::Default => "none",
-        NetworkMode::Container(_) => return BTreeMap::new(),
-        NetworkMode::Named(name) => name,
+/// Docker's `NetworkSettings`; the addresses at its top are those of the default bridge.
+fn network_settings(record: &ContainerRecord, version: ApiVersion) -> NetworkSettings {
+    let networks = networks(record, version);
+    let alive = record.state.is_alive() && !networks.is_empty();
+    let mut settings = NetworkSettings { ports: ports(record), ..NetworkSettings::default() };
+    if alive {
+        settings.sandbox_id = record.id.to_string();
+        settings.sandbox_key = record.state.pid().map(|pid| format!("/proc/{pid}/ns/net")).unwrap_or_default();
+    }
+    if let Some(bridge) = networks.get("bridge") {
+        settings.endpoint_id.clone_from(&bridge.endpoint_id);
+        settings.gateway.clone_from(&bridge.gateway);
+        settings.ip_address.clone_from(&bridge.ip_address);
+        settings.ip_prefix_len = bridge.ip_prefix_len;
+        settings.ipv6_gateway.clone_from(&bridge.ipv6_gateway);
+        settings.global_ipv6_address.clone_from(&bridge.global_ipv6_address);
+        settings.global_ipv6_prefix_len = bridge.global_ipv6_prefix_len;
+        settings.mac_address.clone_from(&bridge.mac_address);
+    }
+    settings.networks = networks;
+    settings
+}
+
+fn networks(record: &ContainerRecord, version: ApiVersion) -> BTreeMap<String, EndpointSettings> {
+    let short = record.id.short();
+    let endpoint = |endpoint: &EndpointRecord| {
+        let names = shipway_engine::networks::dns_names(record, endpoint);
+        (endpoint.wish.network.clone(), network::endpoint(endpoint, &short, &names, version))
     };
-    let endpoint = EndpointSettings {
-        network_id: engine.inspect_network(name).map(|network| network.id).unwrap_or_default(),
-        gw_priority: version.at_least(48).then_some(0),
-        dns_names: version.at_least(44).then_some(None),
-        ..EndpointSettings::default()
-    };
-    BTreeMap::from([(name.to_owned(), endpoint)])
+    record.endpoints.iter().map(endpoint).collect()
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
         stop_signal: optional(&config.stop_signal).map(host::signal).transpose()?,
         stop_timeout: config.stop_timeout.map(seconds),
         healthcheck: config.healthcheck.as_ref().map(healthcheck),
-        host: host::options(&body.host_config, &body.networking)?,
+        host: host::options(&body.host_config, &body.networking, &config.mac_address)?,
         echo: echo(body)?,
     })
 }

@@ -5,21 +5,26 @@ use std::net::IpAddr;
 use shipway_engine::containers::{
     DeviceRequest, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec,
 };
+use shipway_engine::networks::EndpointWish;
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
 use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, Propagation, ReadOnlyReach, Signal, Ulimit};
 use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec, UpdateBody};
 
+use super::network;
 use crate::error::ApiError;
 
 /// What the host gives and withholds.
-pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Result<HostOptions, ApiError> {
+///
+/// `mac_address` is the one that clients up to API 1.43 put beside the networks.
+pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig, mac_address: &str) -> Result<HostOptions, ApiError> {
     super::ignored::refuse(config)?;
     let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
     refuse_unknown(config)?;
     Ok(HostOptions {
         mounts: mounts(config)?,
         volume_driver: config.volume_driver.clone(),
-        network: network(config, networking),
+        network: mode(config, networking),
+        endpoints: endpoints(config, networking, mac_address)?,
         publish: config.port_bindings.as_ref().map(publish).transpose()?.unwrap_or_default(),
         publish_all: config.publish_all_ports,
         auto_remove: config.auto_remove,
@@ -214,7 +219,7 @@ fn refuse_foreign_options(mount: &Mount, kind: MountKind) -> Result<(), ApiError
 }
 
 /// The network by mode; a network of the networking half counts when the mode leaves it open.
-fn network(config: &HostConfig, networking: &NetworkingConfig) -> NetworkMode {
+fn mode(config: &HostConfig, networking: &NetworkingConfig) -> NetworkMode {
     match config.network_mode.as_str() {
         "" | "default" => match networking.endpoints_config.iter().flatten().map(|(name, _)| name).next() {
             Some(name) if name != "bridge" && name != "default" => NetworkMode::Named(name.clone()),
@@ -222,11 +227,31 @@ fn network(config: &HostConfig, networking: &NetworkingConfig) -> NetworkMode {
         },
         "none" => NetworkMode::None,
         "host" => NetworkMode::Host,
-        mode => match mode.strip_prefix("container:") {
+        text => match text.strip_prefix("container:") {
             Some(container) => NetworkMode::Container(container.to_owned()),
-            None => NetworkMode::Named(mode.to_owned()),
+            None => NetworkMode::Named(text.to_owned()),
         },
     }
+}
+
+/// The wishes about networks; what older clients said beside them belongs to that of the mode.
+fn endpoints(config: &HostConfig, networking: &NetworkingConfig, mac_address: &str) -> Result<Vec<EndpointWish>, ApiError> {
+    let given = networking.endpoints_config.iter().flatten();
+    let mut wishes = given.map(|(name, settings)| network::wish(name, settings.as_ref())).collect::<Result<Vec<_>, _>>()?;
+    if !mac_address.is_empty() && !config.network_mode.starts_with("container:") {
+        let mac = network::mac(mac_address)?;
+        let main = match config.network_mode.as_str() {
+            "" => "default",
+            mode => mode,
+        };
+        let known = wishes.iter().position(|wish| wish.network == main);
+        // A client that leaves the mode open and names one network means that one.
+        match known.or_else(|| (wishes.len() == 1 && main == "default").then_some(0)) {
+            Some(at) => wishes[at].mac = wishes[at].mac.or(Some(mac)),
+            None => wishes.push(EndpointWish { network: main.to_owned(), mac: Some(mac), ..EndpointWish::default() }),
+        }
+    }
+    Ok(wishes)
 }
 
 fn publish(map: &PortMap) -> Result<Vec<PortBinding>, ApiError> {

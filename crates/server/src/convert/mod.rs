@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod host;
 mod ignored;
 pub(crate) mod image;
+pub(crate) mod network;
 pub(crate) mod solve;
 pub(crate) mod stats;
 pub(crate) mod system;

@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 
 use shipway_engine::Engine;
 use shipway_engine::builds::ContextIndexUsage;
-use shipway_engine::networks::NetworkView;
 use shipway_engine::system::{CacheUsage, DiskUsage as Usage, SystemInfo, VersionInfo};
 use shipway_engine::values;
 use shipway_model::Timestamp;
 use shipway_wire::ApiVersion;
-use shipway_wire::networks::{Ipam, Network};
 use shipway_wire::system::{
     BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RuntimeInfo, Version, VersionPlatform,
 };
@@ -69,7 +67,7 @@ pub(crate) fn info(engine: &Engine, facts: &SystemInfo, now: Timestamp, version:
         driver_status: Vec::new(),
         plugins: Plugins {
             volume: words(&["local"]),
-            network: words(&["host", "null"]),
+            network: words(&["bridge", "host", "null"]),
             authorization: None,
             log: words(&["json-file", "local", "none"]),
         },
@@ -230,20 +228,6 @@ pub(crate) fn volume(engine: &Engine, volume: &values::Volume) -> Volume {
         options: (!volume.options.is_empty()).then(|| volume.options.clone()),
         scope: "local".to_owned(),
         usage_data: None,
-    }
-}
-
-/// A network as list and inspect answer it.
-pub(crate) fn network(view: &NetworkView, version: ApiVersion) -> Network {
-    Network {
-        name: view.name.to_owned(),
-        id: view.id.clone(),
-        created: view.created.to_rfc3339_nano(),
-        scope: "local".to_owned(),
-        driver: view.driver.to_owned(),
-        enable_ipv4: version.at_least(47).then_some(true),
-        ipam: Ipam { driver: "default".to_owned(), options: None, config: if version.at_least(44) { None } else { Some(Vec::new()) } },
-        ..Network::default()
     }
 }
 

@@ -43,6 +43,7 @@ impl Daemon {
     async fn start() -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").unwrap();
         let mut config = EngineConfig::new(folder.path().join("data"), folder.path().join("run"));
+        config.bridge = false;
         config.pool_size = 0;
         let engine = Engine::start(config).await.unwrap();
         let path = folder.path().join("d.sock");

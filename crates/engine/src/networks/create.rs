@@ -1,0 +1,145 @@
+//! `network create`: a record with ranges of its own. The kernel hears of it when the first container joins, or at once when it is to have a name.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use shipway_model::{NetworkId, NetworkName};
+use shipway_network::PlanRequest;
+
+use super::options::BridgeOptions;
+use super::record::{NetworkDriver, NetworkRecord};
+use super::{NETWORKS, is_predefined};
+use crate::{Engine, Error, Result, blocking, clock};
+
+/// A network as asked for.
+#[derive(Debug, Clone, Default)]
+#[allow(clippy::struct_excessive_bools)] // Docker's switches.
+pub struct NetworkSpec {
+    pub name: String,
+    /// `bridge` when empty.
+    pub driver: String,
+    /// Refuse a second network of the name. Always done; here for what clients say.
+    pub internal: bool,
+    pub attachable: bool,
+    /// `None`: yes.
+    pub ipv4: Option<bool>,
+    pub ipv6: bool,
+    /// `default` when empty; `null` gives no addresses.
+    pub ipam_driver: String,
+    pub ipam_options: Option<BTreeMap<String, String>>,
+    pub pools: Vec<PlanRequest>,
+    pub options: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+}
+
+/// The answer to a creation.
+#[derive(Debug, Clone)]
+pub struct NetworkCreated {
+    pub id: NetworkId,
+    pub warning: String,
+}
+
+impl Engine {
+    /// Makes a network.
+    ///
+    /// # Errors
+    /// `Conflict` when the name is taken (M-21); `Forbidden` for a predefined name and for a range that overlaps with another network's or a
+    /// route's; `Invalid`; `Exhausted` when no default range is free.
+    ///
+    /// # Durability
+    /// When this answers, the network survives a power cut.
+    ///
+    /// # Cost
+    /// One row and one sync of the log.
+    pub async fn create_network(&self, spec: NetworkSpec) -> Result<NetworkCreated> {
+        let mut record = judged(&spec)?;
+        let _turn = self.inner.networks.turn.lock().await;
+        if let Some(known) = self.inner.networks.named(&spec.name) {
+            return Err(self.name_taken(&known));
+        }
+        self.refuse_same_bridge(&record)?;
+        let engine = self.clone();
+        let record = blocking::files(move || {
+            record.pools = engine.inner.hand.plan(&record, &spec.pools, &engine.inner.networks.all())?;
+            let row = record.clone();
+            engine.inner.store.publish(move |txn| Ok(txn.put(&NETWORKS, &row.id, &row)?))?;
+            Ok(record)
+        })
+        .await?;
+        let network = self.inner.networks.insert(record);
+        self.publish_network(&network, "create", None);
+        Ok(NetworkCreated { id: network.id, warning: String::new() })
+    }
+
+    /// What is there already, and the ways out (M-21).
+    fn name_taken(&self, known: &Arc<NetworkRecord>) -> Error {
+        let members = self.members(known).len();
+        let range = known.pools.first().map(|pool| format!(" {}", pool.plan.subnet)).unwrap_or_default();
+        let containers = if members == 1 { "1 container".to_owned() } else { format!("{members} containers") };
+        Error::Conflict {
+            reason: format!("network with name {} already exists", known.name),
+            hint: Some(format!("it exists ({}{range}, {containers}): nothing to do, or say --if-absent", known.driver.word())),
+        }
+    }
+
+    /// Two networks cannot share one kernel bridge.
+    fn refuse_same_bridge(&self, record: &NetworkRecord) -> Result<()> {
+        let Some(name) = BridgeOptions::read(&record.options)?.name else { return Ok(()) };
+        let has_name = |other: &Arc<NetworkRecord>| self.inner.hand.bridge_name(other).is_ok_and(|other| other.as_str() == name);
+        match self.inner.networks.all().iter().find(|other| other.driver == NetworkDriver::Bridge && has_name(other)) {
+            None => Ok(()),
+            Some(other) => Err(Error::Forbidden {
+                reason: format!(
+                    "cannot create network {} ({name}): conflicts with network {} ({name}): networks have same bridge name",
+                    record.id, other.id
+                ),
+                hint: Some(format!("network {} has that bridge; choose another com.docker.network.bridge.name", other.name)),
+            }),
+        }
+    }
+}
+
+/// The record without its ranges, or why there cannot be one.
+fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
+    if is_predefined(&spec.name) || spec.name == "default" {
+        return Err(Error::Forbidden { reason: format!("operation is not permitted on predefined {} network", spec.name), hint: None });
+    }
+    let name: NetworkName = spec.name.parse().map_err(|error: shipway_model::NameError| Error::invalid(error.to_string()))?;
+    match spec.driver.as_str() {
+        "" | "bridge" => {}
+        kind @ ("host" | "null") => {
+            return Err(Error::Forbidden { reason: format!("only one instance of \"{kind}\" network is allowed"), hint: None });
+        }
+        later @ ("macvlan" | "ipvlan") => return Err(Error::NotSupportedYet { what: format!("network driver \"{later}\"") }),
+        other => {
+            return Err(Error::NoSuchPlugin { name: other.to_owned(), hint: "the network drivers are bridge, host and null".to_owned() });
+        }
+    }
+    if !matches!(spec.ipam_driver.as_str(), "" | "default") {
+        return Err(Error::NoSuchPlugin { name: spec.ipam_driver.clone(), hint: "the address manager is called default".to_owned() });
+    }
+    BridgeOptions::read(&spec.options)?;
+    if spec.ipv4 == Some(false) && !spec.ipv6 {
+        return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
+    }
+    if let Some(subnet) = spec.pools.iter().filter_map(|pool| pool.subnet).find(|subnet| subnet.is_v6() && !spec.ipv6) {
+        return Err(Error::InvalidWithHint {
+            reason: format!("subnet {subnet} is of IPv6, which this network does not have"),
+            hint: "say --ipv6 too".to_owned(),
+        });
+    }
+    Ok(NetworkRecord {
+        id: NetworkId::from_random(clock::random()),
+        name,
+        driver: NetworkDriver::Bridge,
+        created: clock::now(),
+        internal: spec.internal,
+        attachable: spec.attachable,
+        ipv4: spec.ipv4.unwrap_or(true),
+        ipv6: spec.ipv6,
+        pools: Vec::new(),
+        ipam_options: spec.ipam_options.clone(),
+        options: spec.options.clone(),
+        labels: spec.labels.clone(),
+    })
+}

@@ -1,0 +1,348 @@
+//! The engine's side of the network hand: what of addresses, ports, names and kernel objects is in use now.
+//!
+//! Nothing here is durable: at boot `restore.rs` says it again from the records. All functions block; async code crosses in `blocking`.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use shipway_model::{ContainerId, NetworkId, PortBinding};
+use shipway_network::dns::NameServer;
+use shipway_network::{
+    AddressPool, AddressSpace, Attachment, ClaimedPort, EndpointSpec, Host, HostSettings, InUse, InterfaceAddress, InterfaceName,
+    IsolationBetween, MacAddress, Naming, PlanRequest, PortClaims, Published, Segment, SubnetPlan,
+};
+
+use super::options::BridgeOptions;
+use super::record::{AddressRecord, AttachedEndpoint, EndpointWish, NetworkDriver, NetworkRecord, PoolRecord};
+use crate::{EngineConfig, Error, Result};
+
+/// The hand, with what is claimed.
+pub(crate) struct Hand {
+    pub(super) host: Host,
+    naming: Naming,
+    pub(super) ports: PortClaims,
+    pub(super) names: NameServer,
+    pools: Vec<AddressPool>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Who has which address, by network; one space per range.
+    spaces: HashMap<NetworkId, Vec<AddressSpace>>,
+    /// Networks whose bridge is known to be as it should.
+    applied: BTreeSet<NetworkId>,
+}
+
+/// The addresses that an endpoint got.
+pub(super) struct Addresses {
+    pub(super) ipv4: Option<AddressRecord<std::net::Ipv4Addr>>,
+    pub(super) ipv6: Option<AddressRecord<std::net::Ipv6Addr>>,
+}
+
+impl Hand {
+    /// A hand for a data root. Changes nothing in the kernel.
+    pub(crate) fn open(config: &EngineConfig) -> Result<Self> {
+        let seed = config.data_root.display().to_string();
+        let naming = if config.is_default { Naming::plain() } else { Naming::tagged(&seed) };
+        let mut pools = AddressPool::defaults();
+        pools.push(AddressPool::unique_local(&seed));
+        let settings = shipway_network::dns::Settings { resolv_conf: PathBuf::from("/etc/resolv.conf") };
+        Ok(Self {
+            host: Host::open(naming.clone(), HostSettings::default())?,
+            naming,
+            ports: PortClaims::new(),
+            names: NameServer::new(tokio::runtime::Handle::current(), settings),
+            pools,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything can panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The ranges of a new network: what was asked for, checked, and what was not, chosen.
+    pub(super) fn plan(&self, record: &NetworkRecord, asked: &[PlanRequest], others: &[Arc<NetworkRecord>]) -> Result<Vec<PoolRecord>> {
+        let mut taken: Vec<InUse> = others
+            .iter()
+            .flat_map(|other| other.pools.iter().map(move |pool| (other, pool.plan.subnet)))
+            .map(|(other, subnet)| InUse { subnet, owner: format!("network \"{}\"", other.name), of_host: false })
+            .collect();
+        let mut plans = Vec::new();
+        for request in asked.iter().filter(|request| request.subnet.is_some() || request.gateway.is_some() || request.ip_range.is_some()) {
+            let plan = SubnetPlan::checked(request, &taken)?;
+            if plans.iter().any(|pool: &PoolRecord| pool.plan.subnet.is_v6() == plan.subnet.is_v6()) {
+                return Err(Error::NotSupportedYet { what: "a network with two subnets of one family".to_owned() });
+            }
+            plans.push(PoolRecord { plan, chosen: true });
+        }
+        let families = [(false, record.ipv4), (true, record.ipv6)];
+        for (v6, _) in families.into_iter().filter(|(_, wanted)| *wanted) {
+            if plans.iter().any(|pool| pool.plan.subnet.is_v6() == v6) {
+                continue;
+            }
+            if taken.iter().all(|other| !other.of_host) {
+                taken.extend(self.host.subnets_in_use()?);
+            }
+            plans.push(PoolRecord { plan: SubnetPlan::chosen(&self.pools, v6, &taken)?, chosen: false });
+        }
+        plans.sort_by_key(|pool| pool.plan.subnet.is_v6());
+        Ok(plans)
+    }
+
+    /// What the kernel's default bridge is called.
+    pub(super) fn default_bridge_name(&self) -> String {
+        self.naming.default_bridge().to_string()
+    }
+
+    /// What a network's kernel bridge is called.
+    pub(super) fn bridge_name(&self, network: &NetworkRecord) -> Result<InterfaceName> {
+        match BridgeOptions::read(&network.options)?.name {
+            Some(name) => Ok(name.parse()?),
+            None => Ok(self.naming.bridge(network.id)),
+        }
+    }
+
+    /// A network's kernel form.
+    pub(super) fn segment(&self, network: &NetworkRecord) -> Result<Segment> {
+        let options = BridgeOptions::read(&network.options)?;
+        let plans: Vec<SubnetPlan> = network.pools.iter().map(|pool| pool.plan.clone()).collect();
+        let mut segment = Segment::new(network.id, self.bridge_name(network)?, &plans);
+        segment.mtu = options.mtu.unwrap_or(0);
+        segment.between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
+        segment.internal = network.internal;
+        segment.masquerade_v4 = options.masquerade;
+        segment.masquerade_v6 = options.masquerade;
+        if options.inhibit_ipv4 {
+            segment.addresses.retain(|own| own.address.is_ipv6());
+        }
+        Ok(segment)
+    }
+
+    /// Makes the bridge of `network`, unless it is known to be there.
+    pub(super) fn apply_network(&self, network: &NetworkRecord) -> Result<()> {
+        if network.driver != NetworkDriver::Bridge || self.state().applied.contains(&network.id) {
+            return Ok(());
+        }
+        self.host.apply_segment(&self.segment(network)?)?;
+        self.state().applied.insert(network.id);
+        Ok(())
+    }
+
+    /// Notes that the bridge of a network is as it should be.
+    pub(super) fn note_applied(&self, network: NetworkId) {
+        self.state().applied.insert(network);
+    }
+
+    /// Takes the bridge of a removed network away.
+    pub(super) fn withdraw_network(&self, network: &NetworkRecord) -> Result<()> {
+        {
+            let mut state = self.state();
+            state.applied.remove(&network.id);
+            state.spaces.remove(&network.id);
+        }
+        Ok(self.host.withdraw_segment(&self.segment(network)?)?)
+    }
+
+    /// Claims an address of each family for `owner`: those wished for, else the lowest free ones.
+    pub(super) fn claim_addresses(&self, network: &NetworkRecord, wish: &EndpointWish, owner: &str) -> Result<Addresses> {
+        let mut state = self.state();
+        let spaces = spaces_of(&mut state, network);
+        let mut found: Vec<(IpAddr, u8, Option<IpAddr>)> = Vec::new();
+        for pool in &network.pools {
+            let subnet = pool.plan.subnet;
+            let wanted = if subnet.is_v6() { wish.ipv6.map(IpAddr::from) } else { wish.ipv4.map(IpAddr::from) };
+            let Some(space) = spaces.iter_mut().find(|space| space.subnet() == subnet) else { continue };
+            let claimed = match wanted {
+                // An address that a dying endpoint of the same container still holds is another's all the same: owners differ by attachment.
+                Some(address) => space.claim(address, owner).map(|()| address),
+                None => space.claim_any(owner),
+            };
+            match claimed {
+                Ok(address) => found.push((address, subnet.prefix(), (!network.internal).then_some(pool.plan.gateway))),
+                Err(error) => {
+                    for (address, ..) in found {
+                        release(spaces, address);
+                    }
+                    return Err(error.into());
+                }
+            }
+        }
+        let mut addresses = Addresses { ipv4: None, ipv6: None };
+        for (address, prefix, gateway) in found {
+            match (address, gateway) {
+                (IpAddr::V4(address), Some(IpAddr::V4(gateway))) => {
+                    addresses.ipv4 = Some(AddressRecord { address, prefix, gateway: Some(gateway) });
+                }
+                (IpAddr::V6(address), Some(IpAddr::V6(gateway))) => {
+                    addresses.ipv6 = Some(AddressRecord { address, prefix, gateway: Some(gateway) });
+                }
+                (IpAddr::V4(address), _) => addresses.ipv4 = Some(AddressRecord { address, prefix, gateway: None }),
+                (IpAddr::V6(address), _) => addresses.ipv6 = Some(AddressRecord { address, prefix, gateway: None }),
+            }
+        }
+        Ok(addresses)
+    }
+
+    /// Takes the addresses of an endpoint that lives already (boot).
+    pub(super) fn reclaim_addresses(&self, network: &NetworkRecord, attached: &AttachedEndpoint, owner: &str) {
+        let mut state = self.state();
+        let spaces = spaces_of(&mut state, network);
+        for address in addresses_of(attached) {
+            for space in spaces.iter_mut().filter(|space| space.subnet().contains(address)) {
+                if let Err(error) = space.claim(address, owner) {
+                    tracing::warn!(%error, owner, "two containers have one address");
+                }
+            }
+        }
+    }
+
+    /// Gives the addresses of an endpoint back.
+    pub(super) fn release_addresses(&self, network: NetworkId, attached: &AttachedEndpoint) {
+        let mut state = self.state();
+        let Some(spaces) = state.spaces.get_mut(&network) else { return };
+        for address in addresses_of(attached) {
+            release(spaces, address);
+        }
+    }
+
+    /// A fresh name for the host's end of an endpoint.
+    pub(super) fn host_end(&self) -> InterfaceName {
+        let random = crate::clock::random();
+        let mut eight = [0; 8];
+        eight.copy_from_slice(&random[..8]);
+        self.naming.endpoint(eight)
+    }
+
+    /// Makes the interface of `attached` inside `netns`.
+    pub(super) fn attach(&self, netns: &OwnedFd, network: &NetworkRecord, attached: &AttachedEndpoint) -> Result<()> {
+        self.apply_network(network)?;
+        let spec = self.endpoint_spec(network, attached)?;
+        let made = self.host.attach(netns.as_fd(), &spec);
+        if made.is_err() {
+            // Somebody may have deleted the bridge under us: it is made again for the next one.
+            self.state().applied.remove(&network.id);
+        }
+        Ok(made?)
+    }
+
+    /// Gives the default route to an endpoint that exists.
+    pub(super) fn promote(&self, netns: &OwnedFd, network: &NetworkRecord, attached: &AttachedEndpoint) -> Result<()> {
+        Ok(self.host.add_gateways(netns.as_fd(), &self.endpoint_spec(network, attached)?)?)
+    }
+
+    /// The value that the hand makes an interface from.
+    pub(super) fn endpoint_spec(&self, network: &NetworkRecord, attached: &AttachedEndpoint) -> Result<EndpointSpec> {
+        let options = BridgeOptions::read(&network.options)?;
+        let addresses = [
+            attached.ipv4.map(|own| InterfaceAddress { address: own.address.into(), prefix: own.prefix }),
+            attached.ipv6.map(|own| InterfaceAddress { address: own.address.into(), prefix: own.prefix }),
+        ];
+        let gateways =
+            [attached.ipv4.and_then(|own| own.gateway).map(IpAddr::from), attached.ipv6.and_then(|own| own.gateway).map(IpAddr::from)];
+        let between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
+        Ok(EndpointSpec {
+            name: attached.interface.parse()?,
+            slot: attached.slot,
+            attachment: Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
+            mac: attached.mac,
+            addresses: addresses.into_iter().flatten().collect(),
+            gateways: if attached.is_default { gateways.into_iter().flatten().collect() } else { Vec::new() },
+            mtu: options.mtu.unwrap_or(0),
+            routes: Vec::new(),
+        })
+    }
+
+    /// Claims host ports for the container `owner`. No process exists yet.
+    pub(super) fn claim_ports(
+        &self,
+        owner: &str,
+        network: &NetworkRecord,
+        bindings: &[PortBinding],
+    ) -> shipway_network::Result<Vec<ClaimedPort>> {
+        if bindings.is_empty() || network.internal {
+            return Ok(Vec::new());
+        }
+        let fallback =
+            BridgeOptions::read(&network.options).ok().and_then(|options| options.host_binding).filter(|address| !address.is_unspecified());
+        let bindings: Vec<PortBinding> =
+            bindings.iter().map(|binding| PortBinding { host_ip: binding.host_ip.or(fallback), ..binding.clone() }).collect();
+        self.ports.claim(owner, &bindings)
+    }
+
+    /// What the firewall forwards for an endpoint.
+    pub(super) fn published(attached: &AttachedEndpoint) -> Vec<Published> {
+        let (v4, v6) = (attached.ipv4.map(|own| own.address), attached.ipv6.map(|own| own.address));
+        attached.published.iter().flat_map(|port| port.published(v4, v6)).collect()
+    }
+
+    /// Has the firewall forward the ports of an endpoint.
+    pub(super) fn publish(&self, attached: &AttachedEndpoint) -> Result<()> {
+        let entries = Self::published(attached);
+        if entries.is_empty() { Ok(()) } else { Ok(self.host.publish(&entries)?) }
+    }
+
+    /// Takes everything of an endpoint away; goes on after failures, which are logged: boot finds what stays.
+    pub(super) fn withdraw(&self, container: &str, network: NetworkId, attached: &AttachedEndpoint) {
+        let entries = Self::published(attached);
+        if !entries.is_empty() {
+            if let Err(error) = self.host.unpublish(&entries) {
+                tracing::warn!(%error, container, "cannot take published ports back; the next boot will");
+            }
+            self.ports.release(container, &attached.published);
+        }
+        if let Ok(end) = attached.host_end.parse() {
+            self.host.forget_endpoint(&end);
+        }
+        self.release_addresses(network, attached);
+    }
+
+    /// Stops answering the questions of a container.
+    pub(super) fn hang_up(&self, container: ContainerId) {
+        self.names.hang_up(container);
+    }
+}
+
+fn spaces_of<'a>(state: &'a mut State, network: &NetworkRecord) -> &'a mut Vec<AddressSpace> {
+    let make = || network.pools.iter().map(|pool| AddressSpace::new(&pool.plan)).collect();
+    state.spaces.entry(network.id).or_insert_with(make)
+}
+
+/// Gives an address back, whoever has it: names of owners change, addresses do not.
+fn release(spaces: &mut [AddressSpace], address: IpAddr) {
+    for space in spaces.iter_mut().filter(|space| space.subnet().contains(address)) {
+        if let Some(owner) = space.owner(address).map(str::to_owned) {
+            space.release(address, &owner);
+        }
+    }
+}
+
+fn addresses_of(attached: &AttachedEndpoint) -> impl Iterator<Item = IpAddr> {
+    attached.ipv4.map(|own| own.address.into()).into_iter().chain(attached.ipv6.map(|own| own.address.into()))
+}
+
+/// The hardware address of an endpoint.
+pub(super) fn mac_of(wish: &EndpointWish, addresses: &Addresses, seed: &str) -> MacAddress {
+    match (wish.mac, &addresses.ipv4) {
+        (Some(mac), _) => mac,
+        (None, Some(own)) => MacAddress::of_address(own.address),
+        (None, None) => MacAddress::of_seed(seed),
+    }
+}
+
+/// Bindings for `-P`: a free port for every exposed one that has none.
+pub(super) fn with_exposed(bindings: &[PortBinding], exposed: impl Iterator<Item = shipway_model::Port>) -> Vec<PortBinding> {
+    let mut all: BTreeMap<shipway_model::Port, Vec<PortBinding>> = BTreeMap::new();
+    for binding in bindings {
+        all.entry(binding.container).or_default().push(binding.clone());
+    }
+    for port in exposed {
+        all.entry(port).or_insert_with(|| vec![PortBinding { host_ip: None, host_port: None, host_port_last: None, container: port }]);
+    }
+    all.into_values().flatten().collect()
+}

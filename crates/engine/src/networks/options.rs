@@ -1,0 +1,123 @@
+//! The options of the bridge driver (`-o com.docker.network.*`), read once into values.
+//!
+//! Unknown names are kept and mean nothing, as with dockerd; known names with values that make no sense are refused.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use crate::{Error, Result};
+
+/// What the options of a bridge say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BridgeOptions {
+    /// The name of the kernel's bridge; made from the network's id when `None`.
+    pub(crate) name: Option<String>,
+    /// Containers of this network reach each other.
+    pub(crate) icc: bool,
+    /// What leaves is told to come from the host.
+    pub(crate) masquerade: bool,
+    pub(crate) mtu: Option<u32>,
+    /// Where ports are published that name no address.
+    pub(crate) host_binding: Option<IpAddr>,
+    /// Outgoing traffic is told to come from this address of the host.
+    pub(crate) host_source: Option<IpAddr>,
+    /// The bridge has no address of its own.
+    pub(crate) inhibit_ipv4: bool,
+    /// What names the containers' interfaces: `eth` gives eth0, eth1...
+    pub(crate) prefix: String,
+}
+
+/// Longest name of an interface (IFNAMSIZ less its end).
+const LONGEST_NAME: usize = 15;
+/// Least MTU that IPv4 works with (RFC 791); IPv6 needs 1280.
+const LEAST_MTU: u32 = 68;
+
+impl BridgeOptions {
+    /// Reads `options`.
+    ///
+    /// # Errors
+    /// `Invalid` for a known option whose value makes no sense.
+    pub(crate) fn read(options: &BTreeMap<String, String>) -> Result<Self> {
+        let mut read = Self {
+            name: None,
+            icc: true,
+            masquerade: true,
+            mtu: None,
+            host_binding: None,
+            host_source: None,
+            inhibit_ipv4: false,
+            prefix: "eth".to_owned(),
+        };
+        for (key, value) in options {
+            let wrong = |why: &str| Error::invalid(format!("failed to parse {key} value: {value} ({why})"));
+            let flag = || match value.as_str() {
+                "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+                "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+                _ => Err(wrong("it is true or false")),
+            };
+            let address = || value.parse::<IpAddr>().map_err(|_| wrong("it is no IP address"));
+            match key.as_str() {
+                "com.docker.network.bridge.name" if is_interface_name(value) => read.name = Some(value.clone()),
+                "com.docker.network.bridge.name" => return Err(wrong("a name has 1 to 15 letters, digits, '.', '_' or '-'")),
+                "com.docker.network.bridge.enable_icc" => read.icc = flag()?,
+                "com.docker.network.bridge.enable_ip_masquerade" => read.masquerade = flag()?,
+                "com.docker.network.bridge.inhibit_ipv4" => read.inhibit_ipv4 = flag()?,
+                "com.docker.network.bridge.host_binding_ipv4" => read.host_binding = Some(address()?),
+                "com.docker.network.host_ipv4" => read.host_source = Some(address()?),
+                "com.docker.network.container_iface_prefix" if is_interface_name(value) && value.len() <= LONGEST_NAME - 3 => {
+                    read.prefix.clone_from(value);
+                }
+                "com.docker.network.container_iface_prefix" => return Err(wrong("it has 1 to 12 letters, digits, '.', '_' or '-'")),
+                "com.docker.network.driver.mtu" => {
+                    let mtu = value.parse().map_err(|_| wrong("it is no number"))?;
+                    if !(LEAST_MTU..=65535).contains(&mtu) && mtu != 0 {
+                        return Err(wrong("it is from 68 to 65535"));
+                    }
+                    read.mtu = Some(mtu).filter(|mtu| *mtu != 0);
+                }
+                "com.docker.network.bridge.gateway_mode_ipv4" | "com.docker.network.bridge.gateway_mode_ipv6" if value != "nat" => {
+                    return Err(Error::NotSupportedYet { what: format!("gateway mode \"{value}\"") });
+                }
+                _ => {}
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Names that the kernel takes and that nothing else reads a meaning into.
+fn is_interface_name(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    plain && !text.is_empty() && text.len() <= LONGEST_NAME && !matches!(text, "." | ".." | "all" | "default" | "lo")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(key: &str, value: &str) -> Result<BridgeOptions> {
+        BridgeOptions::read(&BTreeMap::from([(key.to_owned(), value.to_owned())]))
+    }
+
+    #[test]
+    fn options_are_values_or_refused() {
+        let named = read("com.docker.network.bridge.name", "br-x").unwrap();
+        assert_eq!(named.name.as_deref(), Some("br-x"));
+        assert!(!read("com.docker.network.bridge.enable_icc", "false").unwrap().icc);
+        assert_eq!(read("com.docker.network.driver.mtu", "1400").unwrap().mtu, Some(1400));
+        for (key, value) in [
+            ("com.docker.network.bridge.name", "a;b"),
+            ("com.docker.network.bridge.name", "a\nb"),
+            ("com.docker.network.bridge.name", "sixteen-letters-"),
+            ("com.docker.network.bridge.name", ".."),
+            ("com.docker.network.bridge.enable_icc", "maybe"),
+            ("com.docker.network.bridge.host_binding_ipv4", "1.2.3"),
+            ("com.docker.network.driver.mtu", "abc"),
+            ("com.docker.network.driver.mtu", "70000"),
+        ] {
+            let error = read(key, value).unwrap_err();
+            assert!(error.to_string().starts_with(&format!("failed to parse {key} value: {value} (")), "{error}");
+        }
+        assert!(read("com.example.unknown", "x").is_ok());
+    }
+}
