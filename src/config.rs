@@ -83,6 +83,9 @@ struct Flags {
     /// DNS search domain for containers; may be given several times
     #[arg(long = "dns-search", value_name = "DOMAIN")]
     dns_search: Vec<String>,
+    /// Folder with descriptions of devices (CDI); may be given several times
+    #[arg(long = "cdi-spec-dir", value_name = "DIR")]
+    cdi_spec_dirs: Vec<PathBuf>,
     /// HTTP proxy for build steps
     #[arg(long, value_name = "URL")]
     http_proxy: Option<String>,
@@ -129,6 +132,7 @@ struct File {
     dns: Vec<String>,
     dns_opts: Vec<String>,
     dns_search: Vec<String>,
+    cdi_spec_dirs: Vec<PathBuf>,
     proxies: FileProxies,
     bridge: Option<String>,
     insecure_tcp: bool,
@@ -244,6 +248,10 @@ fn merge(flags: Flags, file: File) -> Result<DaemonConfig, String> {
     engine.dns = if flags.dns.is_empty() { file.dns } else { flags.dns };
     engine.dns_options = if flags.dns_opts.is_empty() { file.dns_opts } else { flags.dns_opts };
     engine.dns_search = if flags.dns_search.is_empty() { file.dns_search } else { flags.dns_search };
+    match (flags.cdi_spec_dirs, file.cdi_spec_dirs) {
+        (flags, file) if flags.is_empty() && file.is_empty() => {}
+        (flags, file) => engine.cdi_spec_dirs = if flags.is_empty() { file } else { flags },
+    }
     for (name, flag, file) in [
         ("HTTP_PROXY", flags.http_proxy, file.proxies.http_proxy),
         ("HTTPS_PROXY", flags.https_proxy, file.proxies.https_proxy),

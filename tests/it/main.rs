@@ -8,11 +8,13 @@ mod breakouts;
 mod crash;
 mod files;
 mod lessons;
+mod logging;
 mod mistakes;
 mod parity;
 mod posture;
 mod powercut;
 mod recovery;
+mod sharing;
 mod supervision;
 
 /// The product.

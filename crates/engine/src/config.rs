@@ -37,6 +37,8 @@ pub struct EngineConfig {
     pub dns: Vec<String>,
     pub dns_search: Vec<String>,
     pub dns_options: Vec<String>,
+    /// Folders with descriptions of devices (CDI); later ones win.
+    pub cdi_spec_dirs: Vec<PathBuf>,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Proxy variables given to build steps and containers.
@@ -69,6 +71,7 @@ impl EngineConfig {
             dns: Vec::new(),
             dns_search: Vec::new(),
             dns_options: Vec::new(),
+            cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             labels: Vec::new(),
             proxies: BTreeMap::new(),
             monitor_binary: None,

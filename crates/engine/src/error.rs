@@ -38,6 +38,9 @@ pub enum Error {
     /// Not by this version: the words say what and since when it is planned.
     #[error("{what} is not supported yet")]
     NotSupportedYet { what: String },
+    /// Its log driver keeps nothing.
+    #[error("configured logging driver does not support reading")]
+    LogsNotKept { hint: String },
     /// The process could not be started. `code` is 125, 126 or 127.
     #[error("{message}")]
     StartFailed { code: i32, message: String, hint: Option<String> },
@@ -77,7 +80,7 @@ impl Classified for Error {
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Unchanged { .. } => ErrorKind::Unchanged,
-            Self::NotSupportedYet { .. } => ErrorKind::Unsupported,
+            Self::NotSupportedYet { .. } | Self::LogsNotKept { .. } => ErrorKind::Unsupported,
             // dockerd answers 400 for a program that cannot be started and clients look at the text.
             Self::StartFailed { .. } => ErrorKind::Invalid,
             Self::Build(error) => error.kind(),
@@ -93,7 +96,7 @@ impl Classified for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::InvalidWithHint { hint, .. } => Some(hint.clone()),
+            Self::InvalidWithHint { hint, .. } | Self::LogsNotKept { hint } => Some(hint.clone()),
             Self::NoSuchContainer { hint, .. } | Self::Conflict { hint, .. } | Self::StartFailed { hint, .. } => hint.clone(),
             Self::NoSuchImage { nearest, .. } => nearest.first().map(|name| format!("did you mean {name}?")),
             Self::Build(error) => error.hint(),

@@ -74,6 +74,7 @@ impl Engine {
     /// # Errors
     /// The store's `Locked` when another daemon owns this data root; anything that makes the data unreadable.
     pub async fn start(config: EngineConfig) -> Result<Self> {
+        containers::logging::check_defaults(&config.log_driver, &config.log_options)?;
         let root = config.data_root.clone();
         let store = blocking::files(move || Ok(Store::open(StoreConfig { root })?)).await?;
         let mut hands = RuntimeConfig::new(config.exec_root.clone(), system::cgroup_root_name(&config));

@@ -124,8 +124,11 @@ pub(crate) struct World {
     pub(crate) readonly: Vec<String>,
     /// The cgroup hierarchies to show, each a list of controllers; one empty list means version 2.
     pub(crate) cgroups: Vec<Vec<String>>,
-    /// Make /dev/shm and /dev/mqueue.
+    /// Make /dev/shm.
     pub(crate) own_ipc: bool,
+    /// Make /dev/mqueue, which shows the IPC namespace that the container is in.
+    #[serde(default)]
+    pub(crate) queues: bool,
     /// Nothing beyond what was asked for: no kernel settings of a fresh network changed.
     pub(crate) bare: bool,
 }
@@ -185,6 +188,10 @@ pub(crate) struct LogPart {
     pub(crate) path: String,
     pub(crate) max_size: u64,
     pub(crate) max_files: u32,
+    #[serde(default)]
+    pub(crate) compress: bool,
+    #[serde(default)]
+    pub(crate) attributes: BTreeMap<String, String>,
 }
 
 /// What a client attached to.

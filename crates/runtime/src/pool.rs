@@ -100,6 +100,7 @@ pub(crate) fn default_world(tree: &Tree) -> World {
         readonly: profile::default_readonly_paths(),
         cgroups: cgroup_view(tree),
         own_ipc: true,
+        queues: true,
         bare: false,
     }
 }
@@ -213,6 +214,33 @@ impl Shared {
         made
     }
 
+    /// One in a group of its own below the cgroup `parent` of the host, which is made where missing.
+    ///
+    /// # Cost
+    /// Tens of milliseconds on version 1: its seat is moved while somebody waits.
+    pub(crate) fn make_below(&self, parent: &str, id: &str) -> Result<Parked, LaunchError> {
+        let tree = tree_below(parent)?;
+        let name = match tree.names().contains(id) {
+            true => format!("{id}.{}", self.next_number()),
+            false => id.to_owned(),
+        };
+        let group = tree.create(&name).map_err(LaunchError::Cgroup)?;
+        let made = self.make_in(&group, &default_world(&self.tree), &[]);
+        if made.is_err() {
+            let _ = group.remove();
+        }
+        made
+    }
+
+    /// The group that a monitor wrote down: a name in our tree, or a path from the top when it stands elsewhere.
+    pub(crate) fn group_named(&self, name: &str) -> Group {
+        let elsewhere = name.strip_prefix('/').map(|path| path.rsplit_once('/').unwrap_or(("", path)));
+        match elsewhere.and_then(|(parent, last)| Some((tree_below(parent).ok()?, last))) {
+            Some((tree, last)) => tree.group(last),
+            None => self.tree.group(name),
+        }
+    }
+
     /// One whose first process waits in `world`, with its seat in `group`.
     pub(crate) fn make_in(&self, group: &Group, world: &World, joins: &[BorrowedFd<'_>]) -> Result<Parked, LaunchError> {
         group.allow_devices(&default_devices()).map_err(LaunchError::Cgroup)?;
@@ -268,6 +296,11 @@ impl Drop for Shared {
             self.tree.remove_if_empty();
         }
     }
+}
+
+fn tree_below(parent: &str) -> Result<Tree, LaunchError> {
+    let path = shipway_sys::path::clean_inside(std::path::Path::new(parent));
+    Tree::open_path(&shipway_sys::probe::Probe::get().cgroup, &path).map_err(LaunchError::Cgroup)
 }
 
 fn above_standard(handle: BorrowedFd<'_>) -> Result<OwnedFd, shipway_sys::Error> {

@@ -178,7 +178,7 @@ impl Runtime {
         }
         let left = read_json::<MonitorState>(&state_dir.join(STATE));
         if let Some(state) = left {
-            let group = self.shared.0.tree.group(&state.group);
+            let group = self.shared.0.group_named(&state.group);
             // Only what sits in the container's own cgroup is touched; numbers may belong to others by now.
             let _ = tokio::task::spawn_blocking(move || tear_down(&group, None, None)).await;
         }
@@ -195,7 +195,7 @@ impl Runtime {
         let mut waiting = attach::request(state_dir, &Request::Wait, false).await?;
         let (exit_sender, exit) = watch::channel(None);
         let (gone_sender, gone) = watch::channel(false);
-        let group = self.shared.0.tree.group(&state.group);
+        let group = self.shared.0.group_named(&state.group);
         let folder = state_dir.to_path_buf();
         let inner = Inner { id, pid, seat, state_dir: folder.clone(), group: group.clone(), bounding: state.capabilities, exit, gone };
         // Opened while it is known to live, so that its number cannot come to mean another.

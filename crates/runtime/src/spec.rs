@@ -205,7 +205,7 @@ pub struct Namespaces {
     pub net: NetNs,
     /// Process numbers.
     pub pid: Namespace,
-    /// System V IPC and message queues. Shared ones bring no /dev/shm: give it as a bind.
+    /// System V IPC and message queues. A shared one brings the /dev/shm of whom it is shared with (of a process's; not of a path's).
     pub ipc: Namespace,
     /// Host name.
     pub uts: Namespace,
@@ -257,6 +257,10 @@ pub enum LogConfig {
         max_size: u64,
         /// How many files in all, at least 1.
         max_files: u32,
+        /// Pack older files with gzip (`.1.gz`).
+        compress: bool,
+        /// Written into every line as `attrs`; nothing when empty.
+        attributes: BTreeMap<String, String>,
     },
 }
 
@@ -302,7 +306,7 @@ pub struct ContainerSpec {
     pub privileged: bool,
     /// Kernel settings of its own namespaces, `net.ipv4.ip_forward` = `1`.
     pub sysctls: BTreeMap<String, String>,
-    /// Bytes of /dev/shm.
+    /// Bytes of /dev/shm; 0 for none at all.
     pub shm_size: u64,
     /// Put a reaper in front of the program as process 1 (docker's --init).
     pub init: bool,
@@ -312,7 +316,7 @@ pub struct ContainerSpec {
     pub log: LogConfig,
     /// Folder for the monitor's socket and notes, made if missing (0700). On a filesystem that a reboot empties.
     pub state_dir: PathBuf,
-    /// Make the cgroup below this one (of ours) instead of directly in ours.
+    /// Make the cgroup below this one of the host (a path from the top of every hierarchy) instead of in ours.
     pub cgroup_parent: Option<String>,
     /// A client that is there from the first byte; see [`crate::Running::attachment`].
     pub attach: Option<crate::AttachOptions>,

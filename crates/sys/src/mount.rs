@@ -5,7 +5,7 @@
 
 use std::ffi::CString;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags};
@@ -125,6 +125,28 @@ impl MountBuilder {
 /// A mount that hangs nowhere yet. Dropping it before it is attached dissolves it; afterwards the handle only keeps it alive.
 #[derive(Debug)]
 pub struct DetachedMount(OwnedFd);
+
+/// A copy of the memory filesystem that stands at `path` in the mount namespace behind `namespace`, found as its own processes find it.
+///
+/// # Errors
+/// `EINVAL` when something else stands there.
+///
+/// # Cost
+/// One thread that ends at once: a mount namespace is entered by a thread alone, and nothing can be copied from outside.
+pub fn memory_of_namespace(namespace: OwnedFd, path: PathBuf) -> Result<DetachedMount, Error> {
+    const TMPFS_MAGIC: u64 = 0x0102_1994;
+    let call = format!("copy {path:?} of another mount namespace");
+    let work = move || {
+        crate::namespace::part_from_folders()?;
+        crate::namespace::enter(namespace.as_fd(), crate::namespace::MOUNT)?;
+        let copy = DetachedMount::copy_of(rustix::fs::CWD, &path, false)?;
+        let found = rustix::fs::fstatfs(&copy.0).map_err(|errno| Error::new(format!("statfs({path:?})"), errno))?;
+        if found.f_type as u64 == TMPFS_MAGIC { Ok(copy) } else { Err(Error::new(format!("copy {path:?}"), Errno::INVAL)) }
+    };
+    let thread = std::thread::Builder::new().name("shipway-shm".to_owned()).spawn(work);
+    let thread = thread.map_err(|error| Error::from_io(call.clone(), &error))?;
+    thread.join().unwrap_or_else(|_| Err(Error::new(call, Errno::IO)))
+}
 
 impl DetachedMount {
     /// A copy (bind) of what stands at `path` below `folder`, with the mounts below it when `recursive`. An empty path means `folder` itself.

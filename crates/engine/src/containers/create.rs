@@ -26,8 +26,10 @@ impl Engine {
     ///
     /// # Cost
     /// Two folders, one row, one sync of the filesystem and one of the log; none with `--rm`.
-    pub async fn create_container(&self, spec: CreateSpec) -> Result<Created> {
+    pub async fn create_container(&self, mut spec: CreateSpec) -> Result<Created> {
+        self.complete_log(&mut spec.host.log);
         super::refuse::refuse(&spec)?;
+        let mut warnings = super::kernel::discard_unknown(&mut spec.host.limits);
         let image = self.resolve_image(&spec.image)?;
         let image =
             self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
@@ -48,7 +50,7 @@ impl Engine {
             health: None,
             started_at: None,
         };
-        let warnings = warnings_of(&record);
+        warnings.extend(warnings_of(&record));
         let container = self.claim_name(record)?;
         if let Err(error) = self.store_created(&container).await {
             self.inner.containers.remove(&container);

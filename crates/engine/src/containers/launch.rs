@@ -5,10 +5,10 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use shipway_model::{ByteSize, MountKind, MountSpec, mount};
+use shipway_model::{MountKind, MountSpec, mount};
 use shipway_runtime::{
-    BindSource, ContainerSpec, DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, Device, FileSource, GeneratedFile, LogConfig, Mount, Namespaces, NetNs,
-    ProcessSpec, Propagation, RootFs, SeccompChoice, Stdio, TerminalSize,
+    BindSource, ContainerSpec, FileSource, GeneratedFile, Mount, Namespaces, NetNs, ProcessSpec, Propagation, RootFs, SeccompChoice, Stdio,
+    TerminalSize,
 };
 
 use super::files::{self, NameSettings};
@@ -53,7 +53,7 @@ impl Engine {
         spec.namespaces = self.namespaces_of(host)?;
         spec.limits = host.limits.clone();
         spec.limits.pids = Some(host.limits.pids.unwrap_or(PIDS));
-        spec.devices = devices_of(host)?;
+        self.give_devices(host, &mut spec)?;
         if host.privileged || host.security.unconfined_paths {
             spec.masked_paths = Vec::new();
             spec.readonly_paths = Vec::new();
@@ -64,7 +64,7 @@ impl Engine {
         spec.read_only_root = host.read_only_root;
         spec.privileged = host.privileged;
         spec.sysctls.clone_from(&host.sysctls);
-        spec.shm_size = host.shm_size.unwrap_or(self.inner.config.default_shm_size);
+        spec.shm_size = if host.ipc_mode == "none" { 0 } else { host.shm_size.unwrap_or(self.inner.config.default_shm_size) };
         spec.init = host.init.unwrap_or(self.inner.config.init);
         spec.stdio = Stdio { open_stdin: record.spec.open_stdin, stdin_once: record.spec.stdin_once };
         spec.log = self.log_config(&record)?;
@@ -129,21 +129,7 @@ impl Engine {
             NetworkMode::Named(name) => return Err(Error::NotSupportedYet { what: format!("network \"{name}\"") }),
         };
         let mut namespaces = Namespaces { net, ..Namespaces::default() };
-        for (mode, shared, what) in [
-            (&host.pid_mode, &mut namespaces.pid, "pid"),
-            (&host.ipc_mode, &mut namespaces.ipc, "ipc"),
-            (&host.uts_mode, &mut namespaces.uts, "uts"),
-            (&host.cgroupns_mode, &mut namespaces.cgroup, "cgroup"),
-        ] {
-            *shared = match mode.as_str() {
-                "" | "private" | "shareable" | "none" => shipway_runtime::Namespace::Private,
-                "host" => shipway_runtime::Namespace::Host,
-                other => match other.strip_prefix("container:") {
-                    Some(name) => shipway_runtime::Namespace::Container(self.pid_of(name, what)?),
-                    None => return Err(Error::invalid(format!("invalid {what} mode: {other}"))),
-                },
-            };
-        }
+        self.share_namespaces(host, &mut namespaces)?;
         Ok(namespaces)
     }
 
@@ -154,29 +140,6 @@ impl Engine {
             reason: format!("cannot join {what} of a non running container: {}", other.id),
             hint: Some(format!("start it first: shipway start {}", other.name())),
         })
-    }
-
-    fn log_config(&self, record: &ContainerRecord) -> Result<LogConfig> {
-        let log = &record.spec.host.log;
-        let option = |name: &str| log.options.get(name).or_else(|| self.inner.config.log_options.get(name)).map(String::as_str);
-        let driver = if log.driver.is_empty() { &self.inner.config.log_driver } else { &log.driver };
-        if driver == "none" {
-            return Ok(LogConfig::None);
-        }
-        let max_size = match option("max-size") {
-            Some("-1") => 0,
-            Some(text) => {
-                ByteSize::parse_decimal(text).map_err(|error| Error::invalid(format!("failed to initialize logging driver: {error}")))?.0
-            }
-            None => DEFAULT_LOG_SIZE,
-        };
-        let max_files = match option("max-file") {
-            Some(text) => {
-                text.parse().ok().filter(|count| *count > 0).ok_or_else(|| Error::invalid(format!("max-file cannot be \"{text}\"")))?
-            }
-            None => DEFAULT_LOG_FILES,
-        };
-        Ok(LogConfig::JsonFile { path: self.log_path(record.id), max_size, max_files })
     }
 }
 
@@ -216,16 +179,4 @@ fn mount_of(spec: &MountSpec) -> Result<Mount> {
         }
         other => Err(Error::NotSupportedYet { what: format!("a {other} mount on {}", spec.target) }),
     }
-}
-
-fn devices_of(host: &HostOptions) -> Result<Vec<Device>> {
-    let device = |(host_path, container_path, permissions): &(String, String, String)| {
-        if !std::path::Path::new(host_path).exists() {
-            let reason =
-                format!("error gathering device information while adding custom device \"{host_path}\": no such file or directory");
-            return Err(Error::invalid(reason));
-        }
-        Ok(Device { host_path: host_path.into(), container_path: container_path.clone(), permissions: permissions.clone() })
-    };
-    host.devices.iter().map(device).collect()
 }

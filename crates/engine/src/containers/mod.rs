@@ -4,17 +4,22 @@
 //! Whoever changes its life holds its *turn*; whoever only looks takes a copy of the record.
 
 mod attach;
+mod cdi;
 mod changes;
 mod copy;
 mod create;
+mod devices;
 pub mod exec;
 mod files;
 mod health;
 mod inspect;
+mod kernel;
 mod kill;
 mod launch;
 mod list;
+pub(crate) mod logging;
 mod logs;
+mod modes;
 mod pause;
 mod prune;
 mod record;
@@ -44,6 +49,7 @@ use tokio::sync::watch;
 pub use attach::{AttachOptions, Attachment, Input};
 pub use changes::CommitSpec;
 pub use copy::{ExtractOptions, ExtractedOwner, OtherKindInTheWay, PathStat};
+pub use devices::DeviceRequest;
 pub use exec::{ExecSpec, ExecView};
 pub(crate) use files::NameSettings;
 pub use health::{Health, HealthResult, HealthStatus};

@@ -14,9 +14,6 @@ use crate::{Error, Result};
 const LEAST_MEMORY: u64 = 6 << 20;
 /// Nanoseconds below which a health check's times are refused.
 const LEAST_HEALTH_TIME: i64 = 1_000_000;
-/// Options of the json-file and local log drivers.
-const LOG_OPTIONS: &[&str] =
-    &["max-size", "max-file", "compress", "labels", "labels-regex", "env", "env-regex", "tag", "mode", "max-buffer-size"];
 
 /// Refuses what cannot be made of `spec`.
 ///
@@ -26,7 +23,9 @@ pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
     unsupported(spec)?;
     process(spec)?;
     health(spec)?;
-    log(&spec.host)?;
+    super::logging::refuse(&spec.host.log)?;
+    super::modes::refuse(spec)?;
+    super::devices::refuse(&spec.host)?;
     mounts(&spec.host)?;
     limits(&spec.host.limits)?;
     super::spec::capabilities_of(&spec.host)?;
@@ -50,9 +49,6 @@ fn unsupported(spec: &CreateSpec) -> Result<()> {
         host.mounts.iter().find(|mount| !matches!(mount.kind, shipway_model::MountKind::Bind | shipway_model::MountKind::Tmpfs))
     {
         return refuse(format!("a {} mount on {}", mount.kind, mount.target));
-    }
-    if !host.userns_mode.is_empty() && host.userns_mode != "host" {
-        return refuse(format!("user namespace mode \"{}\"", host.userns_mode));
     }
     if !host.runtime.is_empty() && !matches!(host.runtime.as_str(), "shipway" | "runc" | "io.containerd.runc.v2") {
         return Err(Error::invalid(format!("unknown or invalid runtime name: {}", host.runtime)));
@@ -92,23 +88,6 @@ fn health(spec: &CreateSpec) -> Result<()> {
         return Err(Error::invalid("Retries in Healthcheck cannot be negative"));
     }
     Ok(())
-}
-
-fn log(host: &HostOptions) -> Result<()> {
-    let driver = host.log.driver.as_str();
-    if !matches!(driver, "" | "json-file" | "local" | "none") {
-        return Err(Error::InvalidWithHint {
-            reason: format!("error looking up logging plugin {driver}: plugin \"{driver}\" not found"),
-            hint: "the log drivers are json-file, local and none".to_owned(),
-        });
-    }
-    match host.log.options.keys().find(|option| !LOG_OPTIONS.contains(&option.as_str())) {
-        Some(option) if driver != "none" => Err(Error::InvalidWithHint {
-            reason: format!("unknown log opt '{option}' for {} log driver", if driver.is_empty() { "json-file" } else { driver }),
-            hint: format!("its options are {}", LOG_OPTIONS.join(", ")),
-        }),
-        _ => Ok(()),
-    }
 }
 
 fn mounts(host: &HostOptions) -> Result<()> {

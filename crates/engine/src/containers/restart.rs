@@ -34,6 +34,10 @@ impl Engine {
                 return;
             }
             let _turn = container.turn.lock().await;
+            // Somebody may have stopped it in the moment between its end and our wait.
+            if container.record().stopped_by_hand {
+                engine.forget_restart(&container);
+            }
             if !matches!(container.state(), ContainerState::Restarting { .. }) || engine.is_stopping() {
                 return;
             }

@@ -111,6 +111,12 @@ pub struct HostOptions {
     pub sysctls: BTreeMap<String, String>,
     /// Host devices given to the container as `(host path, container path, permissions)`.
     pub devices: Vec<(String, String, String)>,
+    /// Cgroup device rules as typed, `c 1:3 rwm`.
+    #[serde(default)]
+    pub device_rules: Vec<String>,
+    /// Devices that a specification of the host (CDI) describes.
+    #[serde(default)]
+    pub device_requests: Vec<super::DeviceRequest>,
     /// Additional groups, by name or number.
     pub group_add: Vec<String>,
     /// `""`, `private`, `host`, `container:X`.

@@ -43,6 +43,7 @@ pub(crate) fn become_it(program: &Program, filter: Option<&[u8]>, gate: impl FnO
     let steps = || {
         prepare(program)?;
         let path = find(program.args.first().map(String::as_str).unwrap_or_default(), &program.env)?;
+        refuse_ourselves(&path)?;
         gate()?;
         finish(program, filter)?;
         Ok(path)
@@ -144,6 +145,43 @@ fn find(name: &str, environment: &[String]) -> Result<String, Failure> {
         }
     }
     Err(lookup(Errno::NOENT, "executable file not found in $PATH".to_owned()))
+}
+
+/// How often a script may be run by a script (the kernel's own bound is 5).
+const SCRIPTS: usize = 6;
+
+/// A program that leads to the file we run from (`/proc/self/exe`, `/proc/1/exe`, a script with that for its interpreter) would start our own binary
+/// inside the container (S-101). That file is sealed and lies, like no file of an image, on the kernel's own memory filesystem.
+fn refuse_ourselves(path: &str) -> Result<(), Failure> {
+    let told = |errno: Errno| Failure::new(Step::Execute, Error::new(format!("stat({path:?})"), errno));
+    let sealed = rustix::fs::memfd_create("where", rustix::fs::MemfdFlags::CLOEXEC).map_err(told)?;
+    let ours = rustix::fs::fstat(&sealed).map_err(told)?.st_dev;
+    let mut next = path.to_owned();
+    for _ in 0..SCRIPTS {
+        // What cannot be looked at cannot be executed either, and the kernel says so better.
+        let Ok(found) = rustix::fs::stat(&*next) else { return Ok(()) };
+        if found.st_dev == ours {
+            let text = "the program is the engine's own binary, which does not run in containers".to_owned();
+            return Err(Failure { step: Step::Lookup, errno: Errno::ACCESS.raw_os_error(), text });
+        }
+        match interpreter(&next) {
+            Some(interpreter) => next = interpreter,
+            None => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// What the first line of a script says it is run by.
+fn interpreter(path: &str) -> Option<String> {
+    // Never waits: a name that is a pipe is no program.
+    let flags = rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    let file = rustix::fs::open(path, flags, rustix::fs::Mode::empty()).ok()?;
+    let mut head = [0; 256];
+    let length = rustix::io::pread(&file, &mut head, 0).ok()?;
+    let line = head[..length].strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
+    let text = std::str::from_utf8(line).ok()?;
+    text.split_ascii_whitespace().next().map(str::to_owned)
 }
 
 fn executable(path: &str) -> Result<(), Errno> {

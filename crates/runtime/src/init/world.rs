@@ -129,6 +129,8 @@ fn furnish_dev(world: &World, top: BorrowedFd<'_>) -> Result<(DetachedMount, Own
         let mounted = mounted.option("source", "shm")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC)?;
         mounted.attach(open(dev.as_fd(), "shm", OFlags::PATH)?.as_fd())?;
         shm = Some(mounted.into_handle());
+    }
+    if world.queues {
         make_folder(dev.as_fd(), "mqueue")?;
         let queues = MountBuilder::new("mqueue")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC)?;
         queues.attach(open(dev.as_fd(), "mqueue", OFlags::PATH)?.as_fd())?;

@@ -10,10 +10,13 @@ mod world;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use std::path::Path;
+
 use rustix::process::Pid;
 use shipway_model::Timestamp;
-use shipway_sys::Error;
 use shipway_sys::cgroup::{self, Device as Rule, Group};
+use shipway_sys::path::clean_inside;
+use shipway_sys::{Error, namespace};
 
 use crate::attach::Attachment;
 use crate::error::LaunchError;
@@ -79,7 +82,8 @@ pub(crate) fn launch(
     first_client: Option<(OwnedFd, AttachWish)>,
 ) -> Result<Launched, LaunchError> {
     let taken = reserved.map(|reserved| reserved.parked);
-    let prepared = match prepare(shared, spec, duty) {
+    let wired = taken.is_some();
+    let mut prepared = match prepare(shared, spec, duty) {
         Ok(prepared) => prepared,
         Err(error) => {
             if let Some(parked) = taken {
@@ -90,10 +94,18 @@ pub(crate) fn launch(
     };
     let mut parked = match (taken, duty) {
         (Some(parked), _) => parked,
+        (None, Duty::Container) if spec.cgroup_parent.is_some() => below(shared, spec)?,
         (None, Duty::Container) => shared.take()?,
         (None, Duty::Step) => shared.take_for_step()?,
     };
     let program = spec.process.args.first().cloned().unwrap_or_default();
+    // Kept until the first process has entered the network that was wired there.
+    let mut _left = None;
+    if wired && spec.cgroup_parent.is_some() {
+        enter_network(&parked, &mut prepared)?;
+        let moved = below(shared, spec)?;
+        _left = Some(std::mem::replace(&mut parked, moved));
+    }
     match carry_out(shared, spec, duty, prepared, &mut parked, first_client) {
         Ok((started, root, bounding, created)) => {
             let pid = parked.init.ok_or(LaunchError::MonitorDied)?;
@@ -124,9 +136,6 @@ struct Prepared {
 }
 
 fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Prepared, LaunchError> {
-    if spec.cgroup_parent.is_some() {
-        return Err(LaunchError::Unsupported { what: "a cgroup parent".to_owned() });
-    }
     let (world, joins) = world::world_of(shared, spec)?;
     let mut handles = Handles::default();
     let stubs = if matches!(duty, Duty::Step) { &shared.step_stubs } else { &shared.stubs };
@@ -135,6 +144,7 @@ fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Pre
     for mount in std::mem::take(&mut spec.mounts) {
         mounts.push(mounts::prepare_mount(mount, &mut handles)?);
     }
+    mounts.extend(mounts::shared_memory(&spec.namespaces.ipc, &mut handles)?);
     let files = mounts::prepare_files(spec, &mut mounts, &mut handles)?;
     let (devices, mut rules) = devices::prepare_devices(spec)?;
     rules.extend(spec.device_rules.iter().copied());
@@ -186,6 +196,7 @@ fn carry_out(
         parked.group.allow_more_devices(&all, &rules).map_err(LaunchError::Cgroup)?;
     }
     let name = match duty {
+        Duty::Container if spec.cgroup_parent.is_some() => elsewhere(spec, &parked.group),
         Duty::Container => group_name(shared, spec, &parked.group),
         Duty::Step => parked.group.name().to_owned(),
     };
@@ -216,13 +227,35 @@ fn carry_out(
     let all: Vec<BorrowedFd<'_>> = handles.0.iter().chain(&own).map(AsFd::as_fd).collect();
     parked.order(&order, &all)?;
     // The other side works on the launch meanwhile; nothing in it depends on the group's name.
-    if matches!(duty, Duty::Container) {
+    if matches!(duty, Duty::Container) && spec.cgroup_parent.is_none() {
         parked.group.rename(&name).map_err(LaunchError::Cgroup)?;
     }
     match parked.answer()? {
         Note::Started { at, created } => Ok((at, root, bounding, created)),
         other => Err(unexpected(other)),
     }
+}
+
+/// A monitor in the cgroup that the container was given.
+fn below(shared: &Shared, spec: &ContainerSpec) -> Result<Parked, LaunchError> {
+    shared.make_below(spec.cgroup_parent.as_deref().unwrap_or_default(), &spec.id.to_string())
+}
+
+/// Has the first process enter the network of a place that it will not stand in.
+fn enter_network(place: &Parked, prepared: &mut Prepared) -> Result<(), LaunchError> {
+    let world = &mut prepared.world;
+    if world.fresh & namespace::NETWORK != 0 {
+        prepared.joins.push(namespace::of_process(place.init.unwrap_or(place.seat), "net")?);
+        world.joins.push(namespace::NETWORK);
+        world.fresh &= !namespace::NETWORK;
+    }
+    Ok(())
+}
+
+/// The path of a group outside of our tree, from the top.
+fn elsewhere(spec: &ContainerSpec, group: &Group) -> String {
+    let parent = clean_inside(Path::new(spec.cgroup_parent.as_deref().unwrap_or_default()));
+    Path::new("/").join(parent).join(group.name()).to_string_lossy().into_owned()
 }
 
 /// The id, or the id with a number when the group of a run just ended is still there.
@@ -241,8 +274,12 @@ fn group_name(shared: &Shared, spec: &ContainerSpec, group: &Group) -> String {
 fn log_of(log: &LogConfig) -> Option<LogPart> {
     match log {
         LogConfig::None => None,
-        LogConfig::JsonFile { path, max_size, max_files } => {
-            Some(LogPart { path: path.to_string_lossy().into_owned(), max_size: *max_size, max_files: *max_files })
-        }
+        LogConfig::JsonFile { path, max_size, max_files, compress, attributes } => Some(LogPart {
+            path: path.to_string_lossy().into_owned(),
+            max_size: *max_size,
+            max_files: *max_files,
+            compress: *compress,
+            attributes: attributes.clone(),
+        }),
     }
 }

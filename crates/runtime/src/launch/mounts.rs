@@ -10,10 +10,10 @@ use shipway_sys::Error;
 use shipway_sys::mount::{DetachedMount, MountBuilder, attribute};
 use shipway_sys::overlay::Overlay;
 
-use super::Handles;
+use super::{Handles, world};
 use crate::error::LaunchError;
 use crate::message::{FilePart, MountPart, MountWhat};
-use crate::spec::{BindSource, ContainerSpec, FileSource, Mount, Propagation, RootFs};
+use crate::spec::{BindSource, ContainerSpec, FileSource, Mount, Namespace, Propagation, RootFs};
 
 /// The root as a detached mount.
 pub(crate) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchError> {
@@ -83,6 +83,25 @@ pub(super) fn mount_tmpfs(options: &[String]) -> Result<DetachedMount, Error> {
 pub(super) fn is_folder(handle: &OwnedFd) -> Result<bool, Error> {
     let status = rustix::fs::fstat(handle).map_err(|errno| Error::new("fstat(mount source)", errno))?;
     Ok(rustix::fs::FileType::from_raw_mode(status.st_mode) == rustix::fs::FileType::Directory)
+}
+
+/// The /dev/shm that comes with an IPC namespace of somebody else's.
+pub(super) fn shared_memory(ipc: &Namespace, handles: &mut Handles) -> Result<Option<MountPart>, LaunchError> {
+    const PLACE: &str = "/dev/shm";
+    match ipc {
+        Namespace::Private | Namespace::Path(_) => Ok(None),
+        // A host without one has nothing to share.
+        Namespace::Host if !Path::new(PLACE).is_dir() => Ok(None),
+        Namespace::Host => prepare_mount(Mount::bind(PLACE, PLACE, false), handles).map(Some),
+        Namespace::Container(pid) => {
+            let told = |error: Error| LaunchError::Mount { text: format!("\"{PLACE}\" of process {pid}: {error}") };
+            let space = world::namespace_of(*pid, "mnt")?;
+            let copy = shipway_sys::mount::memory_of_namespace(space, PLACE.into()).map_err(told)?;
+            copy.change(0, 0, Some(Propagation::Private), false).map_err(told)?;
+            let what = MountWhat::Handle(handles.add(copy.into_handle()));
+            Ok(Some(MountPart { target: PLACE.to_owned(), what, is_folder: true, copy_up: false }))
+        }
+    }
 }
 
 /// Files of the host become binds, generated texts travel in the message.

@@ -46,7 +46,7 @@ pub(super) fn world_of(shared: &Shared, spec: &mut ContainerSpec) -> Result<(Wor
             Namespace::Container(pid) => join(&mut world, kind, Some(namespace_of(*pid, name)?)),
         }
     }
-    world.own_ipc = spec.namespaces.ipc == Namespace::Private;
+    world.own_ipc = spec.namespaces.ipc == Namespace::Private && spec.shm_size != 0;
     world.privileged = spec.privileged;
     world.cgroups = cgroup_view(&shared.tree);
     world.masked = spec.masked_paths.clone();

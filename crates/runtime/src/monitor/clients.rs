@@ -4,6 +4,7 @@
 
 use std::os::fd::AsFd;
 
+use rustix::io::Errno;
 use shipway_sys::{pty, socket};
 
 use super::connection::{Connection, Role};
@@ -11,13 +12,25 @@ use super::seat::Seat;
 use super::serve::Monitor;
 use crate::message::{Answer, AttachWish, MonitorState, Request, tag};
 
+/// How long nobody is let in when that has failed.
+const DEAF: std::time::Duration = std::time::Duration::from_millis(200);
 /// Most input kept for a program that does not read.
 const WAITING_INPUT: usize = 1 << 20;
 
 impl Monitor {
     pub(super) fn admit(&mut self) {
         let Some(listener) = &self.listener else { return };
-        while let Ok(client) = rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
+        loop {
+            let client = match rustix::net::accept_with(listener, rustix::net::SocketFlags::CLOEXEC) {
+                Ok(client) => client,
+                Err(Errno::INTR | Errno::CONNABORTED) => continue,
+                Err(Errno::AGAIN) => return,
+                // Out of handles, most likely. Whoever waits goes on waiting; asked again at once we would spin.
+                Err(_) => {
+                    self.deaf_until = Some(std::time::Instant::now() + DEAF);
+                    return;
+                }
+            };
             // The folder is 0700 already; this also refuses a handle that was passed on.
             let ours = rustix::process::geteuid().as_raw();
             if socket::peer_user(client.as_fd()).is_ok_and(|user| user == ours || user == 0) {

@@ -24,6 +24,7 @@ impl Monitor {
             match number {
                 Some(number) => self.session_ended(number, how, parked),
                 None if pid.as_raw_pid() == self.subject.state.seat => self.seat_gone = true,
+                None if self.sessions.values_mut().filter_map(|session| session.log.as_mut()).any(|log| log.bury(pid)) => {}
                 // A program as short as `true` may end before the seat's word about its clone is read.
                 None if self.ordered.is_waiting() => self.unclaimed.push((pid, how)),
                 // An orphan that we have inherited.

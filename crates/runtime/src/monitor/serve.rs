@@ -43,6 +43,8 @@ pub(super) struct Monitor {
     pub(super) next_session: u32,
     pub(super) connections: Vec<Connection>,
     pub(super) listener: Option<OwnedFd>,
+    /// The listener is left alone until then.
+    pub(super) deaf_until: Option<Moment>,
     pub(super) oom_counter: Option<OwnedFd>,
     pub(super) oom_kills_before: u64,
     pub(super) devpts: OwnedFd,
@@ -84,6 +86,7 @@ impl Monitor {
             next_session: 1,
             connections: Vec::new(),
             listener,
+            deaf_until: None,
             oom_counter,
             oom_kills_before: 0,
             devpts,
@@ -110,6 +113,9 @@ impl Monitor {
                 self.attend(speaker, flags, parked, seat.as_mut());
             }
             self.part_with_clients();
+            if let Some(log) = self.sessions.get_mut(&0).and_then(|session| session.log.as_mut()) {
+                log.pack(parked.one_thread);
+            }
         }
         if let Some(folder) = &self.subject.folder {
             let _ = std::fs::remove_file(folder.join(record::SOCKET));
@@ -140,7 +146,8 @@ impl Monitor {
             add(Speaker::Daemon, parked.control.as_fd(), PollFlags::IN);
         }
         add(Speaker::Children, parked.signals.as_fd(), PollFlags::IN);
-        if let Some(listener) = &self.listener {
+        let is_deaf = self.deaf_until.is_some_and(|until| Moment::now() < until);
+        if let Some(listener) = self.listener.as_ref().filter(|_| !is_deaf) {
             add(Speaker::Listener, listener.as_fd(), PollFlags::IN);
         }
         if let Some(seat) = seat.filter(|_| !self.seat_gone) {
@@ -168,7 +175,7 @@ impl Monitor {
         }
         // A client that stands still, or a farewell, ends by the clock.
         let someone_is_full = self.connections.iter().any(Connection::is_full);
-        let patience = (self.deadline.is_some() || someone_is_full).then_some(Timespec { tv_sec: 0, tv_nsec: 200_000_000 });
+        let patience = (self.deadline.is_some() || someone_is_full || is_deaf).then_some(Timespec { tv_sec: 0, tv_nsec: 200_000_000 });
         if poll(&mut handles, patience.as_ref()).is_err() {
             return Vec::new();
         }

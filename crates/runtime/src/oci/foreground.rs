@@ -78,7 +78,7 @@ pub(super) fn wait(pid: i32, console: Option<OwnedFd>) -> Result<u8, Error> {
     let end = process::open_pidfd(pid)?;
     pass_on(pid, &end, &signals, proxy.as_ref())?;
     if let Some(proxy) = &proxy {
-        while proxy.copy_output() {}
+        proxy.copy_last_words();
     }
     drop(proxy);
     let ended = process::reap_blocking(pid)?;
@@ -114,8 +114,8 @@ fn pass_on(pid: Pid, end: &OwnedFd, signals: &OwnedFd, proxy: Option<&Proxy>) ->
         }
         if let Some(proxy) = proxy {
             if speaks[2] && !proxy.copy_output() && !speaks[0] {
-                // The last user of the terminal is about to end; its handle tells.
-                std::thread::sleep(std::time::Duration::from_millis(1));
+                // The last user of the terminal is about to end, and its handle tells; or it has merely closed its terminal, and we must not spin.
+                std::thread::sleep(std::time::Duration::from_millis(10));
             }
             if speaks.get(3).copied().unwrap_or(false) {
                 input_is_open = proxy.copy_input();
@@ -126,6 +126,9 @@ fn pass_on(pid: Pid, end: &OwnedFd, signals: &OwnedFd, proxy: Option<&Proxy>) ->
         }
     }
 }
+
+/// Pieces copied from a terminal whose program has ended: more than it can hold at once.
+const LAST_WORDS: usize = 64;
 
 /// Our terminal and the program's, one shown in the other.
 struct Proxy {
@@ -172,6 +175,15 @@ impl Proxy {
     }
 
     /// Passes input on; false when there will be no more.
+    /// Copies what is there when the program has ended, and no more than that: what it left behind may go on writing for ever.
+    fn copy_last_words(&self) {
+        for _ in 0..LAST_WORDS {
+            if !self.copy_output() {
+                return;
+            }
+        }
+    }
+
     fn copy_input(&self) -> bool {
         let mut bytes = [0; 16 << 10];
         match rustix::io::read(rustix::stdio::stdin(), &mut bytes) {

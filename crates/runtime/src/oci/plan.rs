@@ -111,6 +111,7 @@ fn world_of(shared: &Shared, linux: &Linux) -> Result<(World, Vec<OwnedFd>), Err
         readonly: Vec::new(),
         cgroups: crate::pool::cgroup_view(&shared.tree),
         own_ipc: false,
+        queues: false,
         bare: true,
     };
     let mut handles = Vec::new();

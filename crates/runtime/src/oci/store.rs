@@ -200,13 +200,7 @@ impl Container {
 
 /// Our corner of the hierarchies at `parent`, whose folders are made, each with what its own parent has.
 pub(super) fn tree(parent: &str) -> Result<Tree, Error> {
-    let layout = &Probe::get().cgroup;
-    let mut whole = PathBuf::new();
-    for part in Path::new(parent) {
-        whole.push(part);
-        Tree::open(layout, &whole.to_string_lossy())?;
-    }
-    Ok(Tree::open(layout, parent)?)
+    Ok(Tree::open_path(&Probe::get().cgroup, Path::new(parent))?)
 }
 
 /// Where the group of a container goes: parent and name. Without a wish it stands at the top under the container's id, as runc's does; systemd's

@@ -97,7 +97,7 @@ impl Fixture {
 
     pub(crate) fn with_log(&self, spec: &mut ContainerSpec) -> PathBuf {
         let path = self.folder.path().join(format!("{}.log", spec.id));
-        spec.log = LogConfig::JsonFile { path: path.clone(), max_size: 0, max_files: 1 };
+        spec.log = LogConfig::JsonFile { path: path.clone(), max_size: 0, max_files: 1, compress: false, attributes: Default::default() };
         path
     }
 

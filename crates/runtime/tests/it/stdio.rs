@@ -128,7 +128,7 @@ async fn logs_are_dockers_json_lines_and_complete_when_the_end_is_told() {
 async fn a_full_log_disk_does_not_stop_the_container() {
     let fixture = Fixture::new();
     let mut spec = fixture.shell("seq 1 1000; echo fine >&2");
-    spec.log = LogConfig::JsonFile { path: "/dev/full".into(), max_size: 0, max_files: 1 };
+    spec.log = LogConfig::JsonFile { path: "/dev/full".into(), max_size: 0, max_files: 1, compress: false, attributes: Default::default() };
     let outcome = fixture.run(spec).await;
     assert_eq!((outcome.status.code, outcome.stderr.as_str()), (0, "fine\n"));
 }

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use shipway_engine::containers::{HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec};
+use shipway_engine::containers::{
+    DeviceRequest, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec,
+};
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
 use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, ReadOnlyReach, Signal, Ulimit};
 use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec, UpdateBody};
@@ -38,6 +40,18 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig) -> Res
             .iter()
             .flatten()
             .map(|device| (device.path_on_host.clone(), device.path_in_container.clone(), device.cgroup_permissions.clone()))
+            .collect(),
+        device_rules: words(&config.device_cgroup_rules),
+        device_requests: config
+            .device_requests
+            .iter()
+            .flatten()
+            .map(|request| DeviceRequest {
+                driver: request.driver.clone(),
+                count: request.count,
+                ids: words(&request.device_ids),
+                capabilities: request.capabilities.clone().unwrap_or_default(),
+            })
             .collect(),
         group_add: words(&config.group_add),
         pid_mode: config.pid_mode.clone(),
@@ -278,10 +292,7 @@ fn restart(config: &HostConfig) -> Result<RestartPolicy, ApiError> {
 }
 
 fn log(config: &HostConfig) -> LogSpec {
-    let driver = match config.log_config.driver.as_str() {
-        "" => LogSpec::default().driver,
-        driver => driver.to_owned(),
-    };
+    let driver = config.log_config.driver.clone();
     LogSpec { driver, options: config.log_config.config.clone().unwrap_or_default() }
 }
 

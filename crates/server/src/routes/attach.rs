@@ -64,7 +64,7 @@ pub(crate) async fn logs(api: &Api, request: &Request, id: &str) -> ApiResult {
     if !options.stdout && !options.stderr {
         return Err(ApiError::invalid("Bad parameters: you must choose at least one stream"));
     }
-    let timestamps = query.flag("timestamps");
+    let extras = Extras { timestamps: query.flag("timestamps"), details: query.flag("details") };
     let LogStream { tty, mut lines } = api.engine.logs(id, options).await?;
     let media_type = hijack::stream_type(tty, request.version);
     let body = AnswerBody::produced(&request.client, move |sink| async move {
@@ -72,7 +72,7 @@ pub(crate) async fn logs(api: &Api, request: &Request, id: &str) -> ApiResult {
         while lines.recv_many(&mut batch, BATCH).await > 0 {
             let mut piece = Vec::new();
             for line in batch.drain(..) {
-                print(&line, timestamps, tty, &mut piece);
+                print(&line, extras, tty, &mut piece);
             }
             if sink.send(piece).await.is_err() {
                 return;
@@ -82,13 +82,37 @@ pub(crate) async fn logs(api: &Api, request: &Request, id: &str) -> ApiResult {
     Ok(answer::typed(StatusCode::OK, media_type, body))
 }
 
-/// One line, with its time in front when wanted, in a frame when there is no terminal.
-fn print(line: &LogLine, timestamps: bool, tty: bool, out: &mut Vec<u8>) {
-    let time = if timestamps { format!("{} ", line.at.to_rfc3339_nano_fixed()) } else { String::new() };
+/// What stands before each line.
+#[derive(Clone, Copy)]
+struct Extras {
+    timestamps: bool,
+    details: bool,
+}
+
+/// One line, with its time and attributes in front when wanted, in a frame when there is no terminal.
+fn print(line: &LogLine, extras: Extras, tty: bool, out: &mut Vec<u8>) {
+    let mut time = if extras.timestamps { format!("{} ", line.at.to_rfc3339_nano_fixed()) } else { String::new() };
+    if extras.details {
+        let pairs: Vec<String> = line.attributes.iter().map(|(key, value)| format!("{}={}", escaped(key), escaped(value))).collect();
+        time.push_str(&pairs.join(","));
+        time.push(' ');
+    }
     if !tty {
         let channel = session::channel_of(line.stream);
         out.extend_from_slice(&header(channel, u32::try_from(time.len() + line.bytes.len()).unwrap_or(u32::MAX)));
     }
     out.extend_from_slice(time.as_bytes());
     out.extend_from_slice(&line.bytes);
+}
+
+/// A word as in the query of an address, which is how dockerd keeps `,` and `=` in it apart from its own.
+fn escaped(word: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+    word.bytes()
+        .map(|byte| match byte {
+            b' ' => "+".to_owned(),
+            _ if plain(byte) => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
 }

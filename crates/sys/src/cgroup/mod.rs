@@ -138,6 +138,16 @@ impl Tree {
         }
     }
 
+    /// The same for a path of several folders, `a/b/c`, each of which is made.
+    pub fn open_path(layout: &CgroupLayout, path: &Path) -> Result<Self, Error> {
+        let mut whole = PathBuf::new();
+        for part in path {
+            whole.push(part);
+            Self::open(layout, &whole.to_string_lossy())?;
+        }
+        Self::open(layout, &path.to_string_lossy())
+    }
+
     fn open_version_1(layout: &CgroupLayout, name: &str) -> Result<Self, Error> {
         let mut roots: Vec<Root> = Vec::new();
         for controller in v1::CONTROLLERS {

@@ -126,8 +126,27 @@ fn check_conflicts(flags: &ContainerFlags, detached: bool) -> Outcome {
     if !["always", "missing", "never", ""].contains(&flags.pull.as_str()) {
         return Err(Failure::usage(format!("invalid pull option: '{}': must be one of \"always\", \"missing\" or \"never\"", flags.pull)));
     }
-    if flags.no_healthcheck && (flags.health_cmd.is_some() || flags.health_interval.is_some() || flags.health_timeout.is_some()) {
+    let times = [&flags.health_interval, &flags.health_timeout, &flags.health_start_period, &flags.health_start_interval];
+    let checks = flags.health_cmd.is_some() || flags.health_retries.is_some() || times.iter().any(|time| time.is_some());
+    if flags.no_healthcheck && checks {
         return Err(Failure::usage("--no-healthcheck conflicts with --health-* options"));
+    }
+    check_modes(flags)
+}
+
+/// Namespace modes that mean nothing anywhere, in docker's words; whether a container to join exists is for the daemon to say.
+fn check_modes(flags: &ContainerFlags) -> Outcome {
+    let joins = |mode: &str| mode.strip_prefix("container:").is_some_and(|name| !name.is_empty());
+    for (given, known, may_join, words) in [
+        (&flags.pid, &["", "host"][..], true, "--pid: invalid PID mode"),
+        (&flags.uts, &["", "host"], false, "--uts: invalid UTS mode"),
+        (&flags.userns, &["", "host"], false, "--userns: invalid USER mode"),
+        (&flags.cgroupns, &["", "host", "private"], false, "--cgroupns: invalid CGROUP mode"),
+    ] {
+        let mode = given.as_deref().unwrap_or_default();
+        if !(known.contains(&mode) || may_join && joins(mode)) {
+            return Err(Failure::usage(words));
+        }
     }
     Ok(())
 }
@@ -178,6 +197,7 @@ fn host_config(flags: &ContainerFlags) -> Outcome<(Keys, Value)> {
     host.maybe("Runtime", flags.runtime.clone());
     host.maybe("Isolation", flags.isolation.clone());
     host.on("Init", flags.init);
+    flags.sysctl.iter().try_for_each(|text| check_sysctl(text))?;
     for (key, given) in [("StorageOpt", &flags.storage_opt), ("Sysctls", &flags.sysctl), ("Annotations", &flags.annotation)] {
         if !given.is_empty() {
             host.put(key, pairs(given, &[])?);
@@ -185,6 +205,25 @@ fn host_config(flags: &ContainerFlags) -> Outcome<(Keys, Value)> {
     }
     resources::resources(&mut host, flags)?;
     Ok((host, volumes))
+}
+
+/// Kernel settings that are the host's alone are refused before a daemon is asked, as docker does.
+fn check_sysctl(text: &str) -> Outcome {
+    const KNOWN: [&str; 8] = [
+        "kernel.msgmax",
+        "kernel.msgmnb",
+        "kernel.msgmni",
+        "kernel.sem",
+        "kernel.shmall",
+        "kernel.shmmax",
+        "kernel.shmmni",
+        "kernel.shm_rmid_forced",
+    ];
+    let key = text.split('=').next().unwrap_or_default();
+    if text.contains('=') && (KNOWN.contains(&key) || key.starts_with("net.") || key.starts_with("fs.mqueue.")) {
+        return Ok(());
+    }
+    Err(Failure::usage(format!("invalid argument \"{text}\" for \"--sysctl\" flag: sysctl '{text}' is not allowed")))
 }
 
 fn check_capabilities(flags: &ContainerFlags) -> Outcome {

@@ -45,15 +45,48 @@ pub(super) fn resources(host: &mut Keys, flags: &ContainerFlags) -> Outcome {
         }
         host.put("Ulimits", ulimits);
     }
-    if !flags.device.is_empty() {
-        let devices: Outcome<Vec<Value>> = flags.device.iter().map(|text| device(text)).collect();
+    let (described, nodes): (Vec<&String>, Vec<&String>) = flags.device.iter().partition(|text| is_cdi_name(text));
+    if !nodes.is_empty() {
+        let devices: Outcome<Vec<Value>> = nodes.into_iter().map(|text| device(text)).collect();
         host.put("Devices", devices?);
     }
+    for rule in &flags.device_cgroup_rule {
+        if !is_device_rule(rule) {
+            let why = format!("invalid device cgroup format '{rule}'");
+            return Err(Failure::usage(format!("invalid argument \"{rule}\" for \"--device-cgroup-rule\" flag: {why}")));
+        }
+    }
     host.list("DeviceCgroupRules", &flags.device_cgroup_rule);
-    if let Some(request) = &flags.gpus {
-        host.put("DeviceRequests", vec![gpus(request)?]);
+    let mut requests = flags.gpus.as_deref().map(gpus).transpose()?.into_iter().collect::<Vec<_>>();
+    if !described.is_empty() {
+        requests.push(json!({"Driver": "cdi", "Count": 0, "DeviceIDs": described, "Capabilities": null, "Options": null}));
+    }
+    if !requests.is_empty() {
+        host.put("DeviceRequests", requests);
     }
     Ok(())
+}
+
+/// `vendor.com/class=name`: a device that a specification of the host describes.
+fn is_cdi_name(text: &str) -> bool {
+    let plain = |text: &str, more: &str| {
+        text.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && text.chars().all(|letter| letter.is_ascii_alphanumeric() || more.contains(letter))
+    };
+    text.split_once('=')
+        .and_then(|(kind, name)| Some((kind.split_once('/')?, name)))
+        .is_some_and(|((vendor, class), name)| plain(vendor, "-_.") && plain(class, "-_") && plain(name, "-_.:"))
+}
+
+/// `TYPE MAJOR:MINOR RIGHTS`.
+fn is_device_rule(text: &str) -> bool {
+    let number = |text: &str| text == "*" || !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<&str> = text.split(' ').collect();
+    let [kind, numbers, rights] = parts[..] else { return false };
+    ["a", "b", "c"].contains(&kind)
+        && numbers.split_once(':').is_some_and(|(major, minor)| number(major) && number(minor))
+        && (1..=3).contains(&rights.len())
+        && rights.chars().all(|letter| "rwm".contains(letter))
 }
 
 fn device_rate(text: &str, field: &str, in_bytes: bool) -> Outcome<Value> {
@@ -73,6 +106,7 @@ fn device(text: &str) -> Outcome<Value> {
         [source, mode] if is_mode(mode) => (*source, *source, *mode),
         [source, target] => (*source, *target, "rwm"),
         [source, target, mode] if is_mode(mode) => (*source, *target, *mode),
+        [_, _, mode] => return Err(Failure::usage(format!("bad mode specified: {mode}"))),
         _ => {
             return Err(Failure::usage(format!("invalid device specification: {text}"))
                 .hint("a device is written /dev/HOST[:/dev/CONTAINER[:rwm]]"));
