@@ -4,6 +4,7 @@
 //! Whoever changes its life holds its *turn*; whoever only looks takes a copy of the record.
 
 mod attach;
+mod cdi;
 mod changes;
 mod copy;
 mod cdi;
@@ -19,6 +20,7 @@ mod launch;
 mod list;
 pub(crate) mod logging;
 mod logs;
+mod modes;
 mod pause;
 mod modes;
 mod mounts;

@@ -1,18 +1,12 @@
 //! Options of a container's host that this version has no hands for. They are refused, in dockerd's words where it has some: an option that is
 //! accepted and forgotten is worse than none.
 
-use shipway_model::ErrorKind;
 use shipway_wire::containers::HostConfig;
 
 use crate::error::ApiError;
 
 /// Refuses what nobody would act on.
 pub(super) fn refuse(config: &HostConfig) -> Result<(), ApiError> {
-    if let Some(request) = config.device_requests.iter().flatten().next() {
-        let capabilities: Vec<String> = request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
-        let message = format!("could not select device driver {:?} with capabilities: [{}]", request.driver, capabilities.join(" "));
-        return Err(ApiError::new(ErrorKind::Internal, message));
-    }
     if config.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
         return Err(ApiError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
     }
@@ -46,10 +40,6 @@ mod tests {
         for (json, words) in [
             (r#"{}"#, None),
             (r#"{"Isolation":"default","DeviceRequests":[],"StorageOpt":{}}"#, None),
-            (
-                r#"{"DeviceRequests":[{"Driver":"","Count":-1,"Capabilities":[["gpu"]]}]}"#,
-                Some("could not select device driver \"\" with capabilities: [[gpu]]"),
-            ),
             (r#"{"StorageOpt":{"size":"1"}}"#, Some("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")),
             (r#"{"BlkioDeviceReadBps":[{"Path":"/dev/zero","Rate":1}]}"#, Some("--device-read-bps is not supported yet")),
             (r#"{"CpuRealtimeRuntime":5}"#, Some("kernel does not support CPU real-time scheduler")),
