@@ -19,7 +19,6 @@ use crate::error::ApiError;
 pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig, mac_address: &str) -> Result<HostOptions, ApiError> {
     super::ignored::refuse(config)?;
     let words = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
-    refuse_unknown(config)?;
     Ok(HostOptions {
         mounts: mounts(config)?,
         volume_driver: config.volume_driver.clone(),
@@ -83,26 +82,6 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig, mac_ad
         volumes_from: words(&config.volumes_from),
         links: words(&config.links),
     })
-}
-
-/// Refuses what the engine has no word for, rather than leaving it out silently.
-fn refuse_unknown(config: &HostConfig) -> Result<(), ApiError> {
-    if !matches!(config.isolation.as_str(), "" | "default") {
-        return Err(ApiError::invalid(format!("Invalid isolation: {:?} - linux only supports 'default'", config.isolation)));
-    }
-    let some = |list: &Option<Vec<shipway_wire::containers::ThrottleDevice>>| list.as_ref().is_some_and(|list| !list.is_empty());
-    for (given, what) in [
-        (config.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()), "a block I/O weight by device"),
-        (some(&config.blkio_device_read_bps) || some(&config.blkio_device_read_iops), "a limit on reading from a device"),
-        (some(&config.blkio_device_write_bps) || some(&config.blkio_device_write_iops), "a limit on writing to a device"),
-        (config.cpu_realtime_period != 0 || config.cpu_realtime_runtime != 0, "a real-time share of the processor"),
-        (config.storage_opt.as_ref().is_some_and(|options| !options.is_empty()), "a size of the container's own layer (--storage-opt)"),
-    ] {
-        if given {
-            return Err(ApiError::not_supported_yet(what));
-        }
-    }
-    Ok(())
 }
 
 /// Binds first, then the long form, then tmpfs, as dockerd registers them.
