@@ -9,8 +9,7 @@ use crate::error::ApiError;
 /// Refuses what nobody would act on.
 pub(super) fn refuse(config: &HostConfig) -> Result<(), ApiError> {
     if let Some(request) = config.device_requests.iter().flatten().next() {
-        let capabilities: Vec<String> =
-            request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
+        let capabilities: Vec<String> = request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
         let message = format!("could not select device driver {:?} with capabilities: [{}]", request.driver, capabilities.join(" "));
         return Err(ApiError::new(ErrorKind::Internal, message));
     }
