@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use shipway_dockerfile::without_secrets;
 use shipway_store::{CacheRecord, Store};
 
 use crate::graph::Op;
@@ -95,7 +96,7 @@ fn compared(parts: &Value, taken: &[Vec<TakenEntry>]) -> Option<Changes> {
     let mut former: BTreeMap<&str, &str> = recorded.iter().filter_map(|entry| Some((entry[0].as_str()?, entry[1].as_str()?))).collect();
     let mut changes = Changes::default();
     for entry in taken.iter().flatten() {
-        let name = String::from_utf8_lossy(&entry.name).into_owned();
+        let name = without_secrets(&String::from_utf8_lossy(&entry.name));
         match former.remove(name.as_str()) {
             None => changes.added.push(name),
             Some(known) if known != hex(&entry.digest) => changes.changed.push(name),

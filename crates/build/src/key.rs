@@ -18,6 +18,7 @@
 
 use serde::Serialize;
 use serde_json::{Value, json};
+use shipway_dockerfile::without_secrets;
 use shipway_store::CacheKey;
 
 use crate::graph::{CopyOp, CopySource, Op, RunOp, VertexIndex, WorkdirOp};
@@ -199,9 +200,15 @@ pub(crate) fn parts(op: &Op, tree: &ContentKey, taken: &[Vec<TakenEntry>]) -> Va
         .iter()
         .flatten()
         .take(RECORDED_ENTRIES)
-        .map(|entry| json!([String::from_utf8_lossy(&entry.name), hex(&entry.digest)]))
+        .map(|entry| json!([without_secrets(&String::from_utf8_lossy(&entry.name)), hex(&entry.digest)]))
         .collect();
     let mut parts = json!({ "op": op, "tree": hex(tree.bytes()) });
+    // A record is kept, and told: an address is written into it without its secrets.
+    for source in parts["op"]["sources"].as_array_mut().into_iter().flatten() {
+        if let Some(Value::String(url)) = source.get_mut("url") {
+            *url = without_secrets(url);
+        }
+    }
     if !taken.is_empty() {
         parts["entries"] = Value::Array(entries);
         parts["entry_count"] = json!(taken.iter().map(Vec::len).sum::<usize>());

@@ -103,9 +103,10 @@ impl Instruction {
         }
     }
 
-    /// One line for step displays: keyword in upper case, the rest as typed.
+    /// One line for step displays: keyword in upper case, the rest as typed; the secrets in addresses are hidden.
     pub fn display(&self) -> String {
-        upper_keyword(self.keyword(), &self.original)
+        let text = upper_keyword(self.keyword(), &self.original);
+        if matches!(self.kind, InstructionKind::Add(_)) { crate::without_secrets(&text) } else { text }
     }
 
     /// The text an image keeps when this instruction is an `ONBUILD` trigger: the line and its here-documents.

@@ -2,6 +2,7 @@
 //!
 //! Text taken from the source is printed without control characters, and only a window of a very long line is shown.
 
+use crate::secrets::masked;
 use crate::source::{SourceText, Span};
 use serde::Serialize;
 use std::borrow::Cow;
@@ -85,7 +86,7 @@ impl Diagnostic {
             self.code
         );
         if let Some(line) = source.line(self.span.start.line) {
-            self.render_excerpt(line, &mut out);
+            self.render_excerpt(&masked(line), &mut out);
         }
         for (label, text) in [("why", &self.reason), ("hint", &self.hint)] {
             if let Some(text) = text {

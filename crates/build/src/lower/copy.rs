@@ -1,6 +1,6 @@
 //! COPY and ADD: sources, destination, owner and mode as they will be used.
 
-use shipway_dockerfile::{Add, Copy, Source, Span, Word, expand_heredoc};
+use shipway_dockerfile::{Add, Copy, Source, Span, Word, expand_heredoc, without_secrets};
 
 use super::history::HistoryEntry;
 use super::run::{join, working_dir};
@@ -192,7 +192,8 @@ impl Lowerer<'_> {
                     Origin::Context if is_add && is_url(&text) => CopySource::Url { url: text.clone() },
                     Origin::Context => CopySource::Context { pattern: text.clone() },
                 };
-                Some((source, text))
+                let shown = if matches!(source, CopySource::Url { .. }) { without_secrets(&text) } else { text };
+                Some((source, shown))
             }
         }
     }

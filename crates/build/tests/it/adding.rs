@@ -115,3 +115,24 @@ async fn a_download_whose_bytes_are_the_same_is_known_and_leaves_no_file() {
     assert_eq!((first.image, second.cached_steps, bench.runs()), (second.image, 3, 1));
     assert_eq!(std::fs::read_dir(bench.folder.path().join("store/tmp")).unwrap().count(), 0);
 }
+
+/// S-406: what was written for the server is told to nobody else.
+#[tokio::test]
+async fn the_secrets_of_an_address_are_nowhere_but_in_the_request() {
+    let bench = Bench::new();
+    let outcome = bench.build("FROM diamol/base\nADD http://user:T0KEN@files/hello /d/\n").await;
+    assert_eq!(bench.listing(&outcome.layers).last().map(|line| line.contains("hello")), Some(true));
+    let wrong = format!("FROM diamol/base\nADD --checksum=sha256:{} http://user:T0KEN@files/hello /x\n", "0".repeat(64));
+    let Err(error) = bench.try_build(&wrong).await else { panic!("the build succeeded") };
+    let told = [
+        String::from_utf8(outcome.config_bytes).unwrap(),
+        format!("{:?}", bench.events.lock().unwrap()),
+        format!("{:?}", bench.store.cache().list().unwrap()),
+        error.to_string(),
+        error.render(),
+    ];
+    for text in told {
+        assert!(text.contains("files/hello"), "it is spoken of: {text}");
+        assert!(!text.contains("T0KEN"), "{text}");
+    }
+}

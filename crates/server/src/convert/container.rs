@@ -191,6 +191,9 @@ fn echoed_host(record: &ContainerRecord) -> HostConfig {
 /// The host half: what was asked, with the defaults that dockerd writes into it.
 fn host_config(record: &ContainerRecord) -> HostConfig {
     let mut host = echoed_host(record);
+    // Clients send these for "not set", and dockerd shows what it made of them.
+    host.pids_limit = host.pids_limit.filter(|limit| *limit != 0);
+    host.memory_swappiness = host.memory_swappiness.filter(|value| *value != -1);
     let applied = &record.spec.host;
     host.log_config = LogConfig { driver: applied.log.driver.clone(), config: Some(applied.log.options.clone()) };
     let or = |text: &mut String, default: &str| {

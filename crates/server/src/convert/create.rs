@@ -22,9 +22,7 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
     let config = &body.config;
     let list = |list: &Option<shipway_wire::containers::StringOrList>| list.as_ref().map(|list| list.0.clone());
     Ok(CreateSpec {
-        name: optional(name.trim_start_matches('/'))
-            .map(|name| name.parse::<ContainerName>().map_err(|error| ApiError::invalid(error.to_string())))
-            .transpose()?,
+        name: optional(name.trim_start_matches('/')).map(str::parse::<ContainerName>).transpose()?,
         image: config.image.clone(),
         platform: optional(platform).map(|platform| platform.parse()).transpose()?,
         entrypoint: list(&config.entrypoint),
