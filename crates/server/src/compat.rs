@@ -15,6 +15,11 @@ const NO_SWARM_MANAGER: &str =
 /// Answer to leaving a swarm.
 const NOT_IN_A_SWARM: &str = "This node is not part of a swarm";
 
+/// Whether a client is Compose version 1. It speaks the newest API but, to make a container anew, reads a field of images that was dropped in 1.45.
+pub(crate) fn is_compose_1(user_agent: &str) -> bool {
+    user_agent.starts_with("docker-compose/1.")
+}
+
 /// No such route.
 pub(crate) fn page_not_found() -> ApiError {
     ApiError { status: StatusCode::NOT_FOUND, message: PAGE_NOT_FOUND.to_owned(), hint: None }

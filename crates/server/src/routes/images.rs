@@ -6,6 +6,7 @@ use shipway_model::Reference;
 use shipway_wire::images::ImagesPruned;
 
 use crate::answer;
+use crate::compat;
 use crate::convert::{filters_of, image};
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
@@ -24,7 +25,11 @@ pub(crate) fn list(api: &Api, request: &Request) -> ApiResult {
 }
 
 pub(crate) fn inspect(api: &Api, request: &Request, name: &str) -> ApiResult {
-    Ok(answer::ok(&image::inspect(&api.engine.inspect_image(name)?, request.version)))
+    let mut shown = image::inspect(&api.engine.inspect_image(name)?, request.version);
+    if compat::is_compose_1(request.header("user-agent")) {
+        shown.container_config.get_or_insert_default();
+    }
+    Ok(answer::ok(&shown))
 }
 
 pub(crate) fn history(api: &Api, name: &str) -> ApiResult {
