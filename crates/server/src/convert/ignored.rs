@@ -7,14 +7,6 @@ use crate::error::ApiError;
 
 /// Refuses what nobody would act on.
 pub(super) fn refuse(config: &HostConfig) -> Result<(), ApiError> {
-<<<<<<< HEAD
-=======
-    if let Some(request) = config.device_requests.iter().flatten().next() {
-        let capabilities: Vec<String> = request.capabilities.iter().flatten().map(|all| format!("[{}]", all.join(" "))).collect();
-        let message = format!("could not select device driver {:?} with capabilities: [{}]", request.driver, capabilities.join(" "));
-        return Err(ApiError::new(ErrorKind::Internal, message));
-    }
->>>>>>> rest2
     if config.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
         return Err(ApiError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
     }
