@@ -280,7 +280,8 @@ fn volumes_are_imported_and_cloned_whole() {
     assert!(!import("bad", &broken).is_fine());
     assert_eq!(names(&daemon), ["one"]);
     // S-215: what climbs stays inside.
-    let climbing = Tar::new().entry("up", b'2', 0o777, "../../../..", b"").file("up/shipway-import-token", "x").file("../../climbed", "x").finish();
+    let climbing =
+        Tar::new().entry("up", b'2', 0o777, "../../../..", b"").file("up/shipway-import-token", "x").file("../../climbed", "x").finish();
     let _ = import("climber", &climbing);
     assert!(!Path::new("/shipway-import-token").exists() && !daemon.data_root().join("climbed").exists());
     let held = std::fs::File::create(data("one").join("hole")).unwrap();

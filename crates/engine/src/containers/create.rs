@@ -226,6 +226,5 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
 /// What was accepted but will not work as asked.
 fn warnings_of(host: &super::HostOptions) -> Option<String> {
     let published = !host.publish.is_empty() || host.publish_all;
-    (host.network == super::NetworkMode::Host && published)
-        .then(|| "Published ports are discarded when using host network mode".to_owned())
+    (host.network == super::NetworkMode::Host && published).then(|| "Published ports are discarded when using host network mode".to_owned())
 }
