@@ -7,7 +7,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use shipway_model::{EndpointId, PortBinding};
-use shipway_network::MacAddress;
 
 use super::hand::{Addresses, mac_of, with_exposed};
 use super::record::{AttachedEndpoint, EndpointRecord, NetworkDriver, NetworkRecord};
@@ -103,7 +102,7 @@ impl Engine {
                 host_end: String::new(),
                 ipv4: None,
                 ipv6: None,
-                mac: MacAddress::from_bytes([0; 6]),
+                mac: None,
                 is_default,
                 published: Vec::new(),
             });
@@ -131,7 +130,17 @@ impl Engine {
         let mac = mac_of(wish, &addresses, &format!("{} {}", record.id, network.id));
         let Addresses { ipv4, ipv6 } = addresses;
         let interface = format!("{}{slot}", options.prefix);
-        Ok(AttachedEndpoint { id, interface, slot, host_end: hand.host_end().to_string(), ipv4, ipv6, mac, is_default, published })
+        Ok(AttachedEndpoint {
+            id,
+            interface,
+            slot,
+            host_end: hand.host_end().to_string(),
+            ipv4,
+            ipv6,
+            mac: Some(mac),
+            is_default,
+            published,
+        })
     }
 
     fn release_claim(&self, record: &ContainerRecord, endpoint: &EndpointRecord) {

@@ -98,7 +98,7 @@ impl Engine {
             host_end: hand.host_end().to_string(),
             ipv4,
             ipv6,
-            mac,
+            mac: Some(mac),
             is_default: !has_default && !network.internal,
             published: Vec::new(),
         };

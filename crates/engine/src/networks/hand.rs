@@ -250,7 +250,7 @@ impl Hand {
             name: attached.interface.parse()?,
             slot: attached.slot,
             attachment: Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
-            mac: attached.mac,
+            mac: attached.mac.ok_or_else(|| Error::internal("an endpoint of a bridge without a hardware address"))?,
             addresses: addresses.into_iter().flatten().collect(),
             gateways: if attached.is_default { gateways.into_iter().flatten().collect() } else { Vec::new() },
             mtu: options.mtu.unwrap_or(0),

@@ -66,7 +66,7 @@ impl Engine {
                     container: record.id,
                     name: record.name.clone(),
                     endpoint: attached.id,
-                    mac: (attached.ipv4.is_some() || attached.ipv6.is_some()).then_some(attached.mac),
+                    mac: attached.mac,
                     ipv4: attached.ipv4,
                     ipv6: attached.ipv6,
                 })

@@ -91,7 +91,8 @@ pub struct AttachedEndpoint {
     pub host_end: String,
     pub ipv4: Option<AddressRecord<Ipv4Addr>>,
     pub ipv6: Option<AddressRecord<Ipv6Addr>>,
-    pub mac: MacAddress,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<MacAddress>,
     /// This endpoint has the default route, and the published ports.
     pub is_default: bool,
     /// Where on the host its container's ports answer.

@@ -38,7 +38,7 @@ impl WiredStep {
             host_end: hand.host_end().to_string(),
             ipv4,
             ipv6,
-            mac,
+            mac: Some(mac),
             is_default: !network.internal,
             published: Vec::new(),
         };

@@ -165,7 +165,7 @@ pub(crate) fn endpoint(record: &EndpointRecord, short_id: &str, names: &[String]
         ipam_config: wish.has_addresses.then_some(ipam),
         links: (!wish.links.is_empty()).then(|| wish.links.clone()),
         aliases: (!aliases.is_empty()).then_some(aliases),
-        mac_address: attached.filter(|_| ipv4.is_some() || ipv6.is_some()).map(|attached| attached.mac.to_string()).unwrap_or_default(),
+        mac_address: attached.and_then(|attached| attached.mac).map(|mac| mac.to_string()).unwrap_or_default(),
         driver_opts: wish.driver_options.clone(),
         gw_priority: version.at_least(48).then_some(wish.gateway_priority),
         network_id: record.network.map(|id| id.to_string()).unwrap_or_default(),
