@@ -6,10 +6,12 @@
 
 mod breakouts;
 mod crash;
+mod distributed;
 mod files;
 mod lessons;
 mod logging;
 mod mistakes;
+mod names;
 mod networks;
 mod parity;
 mod posture;

@@ -1,10 +1,12 @@
-// Counts the visits that others report: POST /access-log, GET /stats.
+// Counts the visits that others report: POST /access-log, GET /stats. With LOG_FILE they are kept there, one line each.
+const fs = require('fs');
 const http = require('http');
 const ms = require('ms');
 
 const port = Number(process.env.PORT || 80);
+const file = process.env.LOG_FILE;
 const started = Date.now();
-let logs = 0;
+let logs = file && fs.existsSync(file) ? fs.readFileSync(file, 'utf8').split('\n').length - 1 : 0;
 
 function answer(response, status, body) {
     response.writeHead(status, { 'Content-Type': 'application/json' });
@@ -17,6 +19,7 @@ const server = http.createServer((request, response) => {
         request.on('data', (chunk) => { body = (body + chunk).slice(0, 4096); });
         request.on('end', () => {
             logs += 1;
+            if (file) fs.appendFileSync(file, JSON.stringify(body) + '\n');
             console.log(`Access log, client IP: ${body}`);
             answer(response, 201, { logs });
         });
