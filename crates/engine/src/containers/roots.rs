@@ -9,7 +9,7 @@ use shipway_model::MountKind;
 use shipway_runtime::{OpenTree, RootFs, SeenInside};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use super::{Container, ContainerRecord};
+use super::{Container, ContainerMount, ContainerRecord};
 use crate::{Engine, Error, Result, blocking};
 
 /// What a container knows about those who look into it.
@@ -107,23 +107,23 @@ impl Engine {
             volatile: host.auto_remove,
             plain: None,
         };
-        let seen = if wanted == Wanted::Everything { seen_inside(record) } else { Vec::new() };
+        let seen = if wanted == Wanted::Everything { seen_inside(self, record) } else { Vec::new() };
         let mounted = self.inner.runtime.mount_tree(&root, host.read_only_root, &seen);
         mounted.map_err(|source| Error::Runtime { doing: format!("cannot mount the files of container {}", record.name), source })
     }
 }
 
-/// Mounts of a container that hold somebody's files; what is in memory only is gone while it does not run.
-fn seen_inside(record: &ContainerRecord) -> Vec<SeenInside> {
-    let mounts = record.spec.host.mounts.iter().filter(|mount| mount.kind == MountKind::Bind);
-    mounts
-        .filter_map(|mount| {
-            Some(SeenInside {
-                source: mount.source.as_deref()?.into(),
-                target: mount.target.clone(),
-                read_only: mount.read_only,
-                recursive: mount.recursive,
-            })
-        })
-        .collect()
+/// Mounts of a container that hold somebody's files; what is in memory only is gone while it does not run. A part of a volume is not looked up here:
+/// only the launch resolves subpaths by handle.
+fn seen_inside(engine: &Engine, record: &ContainerRecord) -> Vec<SeenInside> {
+    let source = |mount: &ContainerMount| match (mount.spec.kind, &mount.volume) {
+        (MountKind::Bind, _) => mount.spec.source.as_deref().map(Into::into),
+        (MountKind::Volume, Some(name)) if mount.spec.volume_subpath.is_none() => Some(engine.inner.store.volumes().path(name)),
+        _ => None,
+    };
+    let seen = |mount: &ContainerMount| {
+        let spec = &mount.spec;
+        Some(SeenInside { source: source(mount)?, target: spec.target.clone(), read_only: spec.read_only, recursive: spec.recursive })
+    };
+    record.mounts.iter().filter_map(seen).collect()
 }

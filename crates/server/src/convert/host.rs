@@ -136,7 +136,10 @@ fn long_form(mount: &Mount) -> Result<MountSpec, ApiError> {
         spec.create_source = bind.create_mountpoint;
         spec.recursive = !bind.non_recursive;
         if !bind.propagation.is_empty() {
-            spec.propagation = bind.propagation.parse()?;
+            spec.propagation = bind.propagation.parse::<Propagation>().map_err(|error| ApiError {
+                hint: shipway_model::Classified::hint(&error),
+                ..ApiError::invalid(format!("invalid mount config for type \"bind\": invalid propagation mode: {}", bind.propagation))
+            })?;
         }
         spec.read_only_reach = match (bind.read_only_non_recursive, bind.read_only_force_recursive) {
             (true, _) => ReadOnlyReach::TopOnly,
