@@ -58,7 +58,7 @@ pub(crate) fn apply(socket: &Socket, naming: &Naming, segment: &Segment) -> Resu
     Ok(found.index)
 }
 
-/// Lets the answer to what the host asked at [::1]:port, and the firewall forwarded, come back in by the bridge.
+/// Lets the answer to what the host asked at `[::1]:port`, and the firewall forwarded, come back in by the bridge.
 ///
 /// IPv6 has no `route_localnet`: it looks for ::1 among the routes of the interface where the packet came in. This one is asked after the loopback's
 /// own and opens nothing: the kernel drops packets that have ::1 on the wire before any route is asked (ip6_input.c, RFC 4291 2.5.3). For the same
