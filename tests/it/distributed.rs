@@ -100,8 +100,10 @@ fn distributed(daemon: &Daemon, network: &PrivateNetwork, shipway: &str, verb: &
     fine(&told(command, daemon, shipway).arg(verb).output().unwrap())
 }
 
+/// The count of the access log, once it answers.
 fn visits(network: &PrivateNetwork) -> u64 {
-    let stats: serde_json::Value = serde_json::from_str(&network.fetch("http://localhost:801/stats").unwrap()).unwrap();
+    let stats = eventually("the count of the access log", 30, || network.fetch("http://localhost:801/stats").ok());
+    let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
     stats["logs"].as_u64().unwrap()
 }
 
@@ -182,8 +184,10 @@ fn debians_docker_compose_runs_the_application_unmodified() {
     let counted = visits(network);
     run(&["down"]);
     run(&["up", "--detach", "--no-build"]);
+    // The access log answers later than the gallery does, so it is asked first.
+    assert!(visits(network) >= counted, "the volume outlives `down`");
     page();
-    assert!(visits(network) > counted, "the volume outlives `down`");
+    eventually("one more visit", 20, || (visits(network) > counted).then_some(()));
     run(&["down", "--volumes"]);
     assert!(daemon.get("/containers/json?all=1").as_array().is_some_and(Vec::is_empty));
     let networks = daemon.get("/networks").to_string();

@@ -179,8 +179,8 @@ async fn what_does_not_exist_is_told_in_dockerds_words() {
         ("GET", "/system/df?type=x", 400, "unknown object type: x"),
         ("POST", "/swarm/leave", 503, "This node is not part of a swarm"),
         ("POST", "/images/create?fromImage=a", 501, "pulling an image is not supported yet"),
-        ("POST", "/containers/x/pause", 501, "pausing a container is not supported yet"),
-        ("POST", "/networks/create", 501, "a network beside \"none\" and \"host\" is not supported yet"),
+        ("POST", "/containers/x/pause", 404, "No such container: x"),
+        ("POST", "/networks/create", 400, "invalid JSON: got EOF while reading request body"),
         ("DELETE", "/networks/none", 403, "none is a pre-defined network and cannot be removed"),
     ] {
         assert_eq!(daemon.send(method, path, b"").await.message(), (status, message.to_owned()), "{method} {path}");

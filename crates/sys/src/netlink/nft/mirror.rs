@@ -48,7 +48,7 @@ impl Copy {
         self.rules.is_empty()
     }
 
-    /// The family of its table, as [`Batch::of_family`] wants it.
+    /// The family of its table, as [`Batch::turn_to`](super::Batch::turn_to) wants it.
     pub fn family(&self) -> u8 {
         self.family
     }
