@@ -158,6 +158,8 @@ impl Drop for Dockerd {
     fn drop(&mut self) {
         let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
         let _ = self.child.wait();
+        // dockerd leaves this mount behind, and the folder could not be removed.
+        let _ = rustix::mount::unmount(self.home.path().join("exec/netns/default"), rustix::mount::UnmountFlags::DETACH);
     }
 }
 

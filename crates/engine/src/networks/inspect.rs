@@ -45,7 +45,9 @@ impl Engine {
         let networks = self.inner.networks.all().into_iter().filter(|network| lets(network, filters));
         let networks = networks
             .filter(|network| dangling.is_none_or(|wanted| wanted == (!network.is_predefined() && self.members(network).is_empty())));
-        Ok(networks.map(|record| NetworkView { record, members: Vec::new() }).collect())
+        let mut views: Vec<_> = networks.map(|record| NetworkView { record, members: Vec::new() }).collect();
+        views.sort_by(|one, other| one.record.name.cmp(&other.record.name));
+        Ok(views)
     }
 
     /// The network that `name` means, with its members.
