@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use base64::Engine as _;
-use shipway_testkit::{Browser, Daemon, PrivateNetwork, Setup, artefact, eventually};
+use shipway_testkit::{Browser, Daemon, Netns, Setup, artefact, eventually};
 
 use crate::BINARY;
 
@@ -95,20 +95,20 @@ fn told(mut command: Command, daemon: &Daemon, shipway: &str) -> Command {
 }
 
 /// `examples/lessons/distributed VERB` inside the network, with any client of Docker's words.
-fn distributed(daemon: &Daemon, network: &PrivateNetwork, shipway: &str, verb: &str) -> String {
+fn distributed(daemon: &Daemon, network: &Netns, shipway: &str, verb: &str) -> String {
     let command = network.command(examples().join("lessons/distributed"));
     fine(&told(command, daemon, shipway).arg(verb).output().unwrap())
 }
 
 /// The count of the access log, once it answers.
-fn visits(network: &PrivateNetwork) -> u64 {
+fn visits(network: &Netns) -> u64 {
     let stats = eventually("the count of the access log", 30, || network.fetch("http://localhost:801/stats").ok());
     let stats: serde_json::Value = serde_json::from_str(&stats).unwrap();
     stats["logs"].as_u64().unwrap()
 }
 
 /// What a person sees at port 802, and that looking is counted at 801.
-fn look(network: &PrivateNetwork) {
+fn look(network: &Netns) {
     let Some(browser) = Browser::start(network) else { return };
     let before = visits(network);
     browser.open("http://localhost:802/");
@@ -130,8 +130,8 @@ fn look(network: &PrivateNetwork) {
 #[test]
 fn the_distributed_application_runs_through_both_command_lines_and_a_browser_sees_it() {
     let school = School::prepare();
-    let network = &PrivateNetwork::new("distributed");
-    let daemon = Setup::new(BINARY).data_root(&school.data_root).network(network).start();
+    let daemon = Setup::new(BINARY).data_root(&school.data_root).with_networks().start();
+    let network = daemon.netns();
 
     distributed(&daemon, network, BINARY, "up");
     look(network);
@@ -152,8 +152,8 @@ fn debians_docker_compose_runs_the_application_unmodified() {
         return;
     }
     let school = School::prepare();
-    let network = &PrivateNetwork::new("compose");
-    let daemon = Setup::new(BINARY).data_root(&school.data_root).network(network).start();
+    let daemon = Setup::new(BINARY).data_root(&school.data_root).with_networks().start();
+    let network = daemon.netns();
     let file = examples().join("lessons/docker-compose.yml").display().to_string();
     let run = |arguments: &[&str]| {
         let arguments = [&["--file", &file][..], arguments].concat();
@@ -165,6 +165,8 @@ fn debians_docker_compose_runs_the_application_unmodified() {
         })
     };
     run(&["up", "--detach", "--no-build", "--scale", "iotd=2"]);
+    // The access log answers later than the gallery does, and the gallery asks it once: so it is asked first.
+    assert_eq!(visits(network), 0);
     page();
     eventually("the visit at the access log", 20, || (visits(network) > 0).then_some(()));
     let table = run(&["ps"]);
@@ -184,7 +186,6 @@ fn debians_docker_compose_runs_the_application_unmodified() {
     let counted = visits(network);
     run(&["down"]);
     run(&["up", "--detach", "--no-build"]);
-    // The access log answers later than the gallery does, so it is asked first.
     assert!(visits(network) >= counted, "the volume outlives `down`");
     page();
     eventually("one more visit", 20, || (visits(network) > counted).then_some(()));

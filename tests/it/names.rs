@@ -1,6 +1,6 @@
 //! Containers find each other by name: what programs inside hear from 127.0.0.11, across restarts of containers and of the daemon.
 
-use shipway_testkit::{Daemon, Outcome, PrivateNetwork, Setup, eventually};
+use shipway_testkit::{Daemon, Outcome, Setup, eventually};
 
 use crate::BINARY;
 
@@ -41,8 +41,7 @@ fn own_address(daemon: &Daemon, container: &str, network: &str) -> String {
 
 #[test]
 fn names_aliases_links_and_ids_are_heard_in_their_networks_only_and_survive_restarts() {
-    let network = PrivateNetwork::new("names");
-    let mut daemon = Setup::new(BINARY).network(&network).start();
+    let mut daemon = Setup::new(BINARY).with_networks().start();
     daemon.import_busybox("busybox");
     shipway(&daemon, &["network", "create", "front"]);
     shipway(&daemon, &["network", "create", "--internal", "back"]);
@@ -87,8 +86,7 @@ fn names_aliases_links_and_ids_are_heard_in_their_networks_only_and_survive_rest
 
 #[test]
 fn a_container_s_own_name_server_may_take_port_53_of_all_addresses() {
-    let network = PrivateNetwork::new("port53");
-    let daemon = Setup::new(BINARY).network(&network).start();
+    let daemon = Setup::new(BINARY).with_networks().start();
     daemon.import_busybox("busybox");
     shipway(&daemon, &["network", "create", "front"]);
     let server = ["run", "--detach", "--name", "dns", "--network", "front", "busybox", "nc", "-l", "-p", "53"];

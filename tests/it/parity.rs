@@ -6,16 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
 
-use shipway_testkit::{Daemon, busybox_tar, eventually};
+use shipway_testkit::{Daemon, Setup, busybox_tar};
 
 use crate::BINARY;
 
 const CLIENT: &str = "/usr/local/bin/docker";
-const DOCKERD: &str = "/usr/sbin/dockerd";
 /// Scenarios at once: they mostly sleep.
 const WORKERS: usize = 4;
 
@@ -104,65 +102,6 @@ fn rewrites() -> Vec<(String, String)> {
     table.lines().filter_map(row).collect()
 }
 
-/// The real thing, with folders of its own.
-struct Dockerd {
-    child: Child,
-    home: tempfile::TempDir,
-}
-
-impl Dockerd {
-    fn start() -> Option<Self> {
-        if !Path::new(DOCKERD).exists() {
-            return None;
-        }
-        let home = tempfile::Builder::new().prefix("shipway-parity-").tempdir_in("/dev/shm").expect("tempdir");
-        let at = |name: &str| home.path().join(name).display().to_string();
-        let log = std::fs::File::create(home.path().join("log")).expect("log");
-        let child = Command::new(DOCKERD)
-            .args([
-                "--data-root",
-                &at("data"),
-                "--exec-root",
-                &at("exec"),
-                "--pidfile",
-                &at("pid"),
-                "-H",
-                &format!("unix://{}", at("sock")),
-            ])
-            .args(["--bridge", "none", "--iptables=false"])
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("dockerd");
-        let dockerd = Self { child, home };
-        let log = || std::fs::read_to_string(dockerd.home.path().join("log")).unwrap_or_default();
-        eventually("dockerd", 60, || {
-            (play("docker version >/dev/null && echo up", &dockerd.address(), dockerd.home.path()).contains("up")).then_some(()).or_else(
-                || {
-                    std::thread::sleep(Duration::from_millis(200));
-                    assert!(!log().contains("failed to start daemon"), "{}", log());
-                    None
-                },
-            )
-        });
-        Some(dockerd)
-    }
-
-    fn address(&self) -> String {
-        format!("unix://{}", self.home.path().join("sock").display())
-    }
-}
-
-impl Drop for Dockerd {
-    fn drop(&mut self) {
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.child), rustix::process::Signal::TERM);
-        let _ = self.child.wait();
-        // dockerd leaves this mount behind, and the folder could not be removed.
-        let _ = rustix::mount::unmount(self.home.path().join("exec/netns/default"), rustix::mount::UnmountFlags::DETACH);
-    }
-}
-
 fn blesses() -> bool {
     std::env::var_os("SHIPWAY_PARITY_BLESS").is_some()
 }
@@ -204,9 +143,10 @@ fn the_docker_client_gets_dockers_answers() {
     let golden = sections(&std::fs::read_to_string(file("golden.txt")).unwrap_or_default()).into_iter().collect();
     compare("golden.txt", &golden, &ours);
 
-    let Some(dockerd) = Dockerd::start() else { return };
-    play(&bring_in, &dockerd.address(), &home);
-    let mut theirs = play_all(&scenarios, &dockerd.address(), &home);
+    let Some(dockerd) = Setup::dockerd().map(Setup::start) else { return };
+    let address = format!("unix://{}", dockerd.socket().display());
+    play(&bring_in, &address, &home);
+    let mut theirs = play_all(&scenarios, &address, &home);
     for (from, to) in rewrites() {
         let mut used = false;
         for text in theirs.values_mut() {

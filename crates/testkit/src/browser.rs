@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::{PrivateNetwork, eventually};
+use crate::{Netns, eventually};
 
 const DRIVER: &str = "/usr/bin/chromedriver";
 const CHROMIUM: &str = "/usr/bin/chromium";
@@ -19,7 +19,7 @@ const PORT: u16 = 9515;
 /// A Chromium inside a private network.
 #[derive(Debug)]
 pub struct Browser<'a> {
-    network: &'a PrivateNetwork,
+    network: &'a Netns,
     driver: Child,
     session: String,
     _home: tempfile::TempDir,
@@ -27,7 +27,7 @@ pub struct Browser<'a> {
 
 impl<'a> Browser<'a> {
     /// Starts one; `None` where Debian's packages chromium and chromium-driver are not installed.
-    pub fn start(network: &'a PrivateNetwork) -> Option<Self> {
+    pub fn start(network: &'a Netns) -> Option<Self> {
         if !Path::new(DRIVER).exists() || !Path::new(CHROMIUM).exists() {
             return None;
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
 
-use crate::{Netns, PrivateNetwork};
+use crate::Netns;
 
 /// A word in the daemon's environment that must never be seen inside a container.
 pub const CANARY: &str = "canary-4f1c9a72e0";
@@ -26,8 +26,6 @@ pub struct Setup {
     is_docker: bool,
     /// Bridges exist, in a network namespace that is not the machine's.
     has_networks: bool,
-    /// That namespace, when it is shared with others; the fixture's own otherwise.
-    network: Option<PathBuf>,
 }
 
 /// Docker's daemon, where it is installed.
@@ -43,7 +41,6 @@ impl Setup {
             arguments: Vec::new(),
             is_docker: false,
             has_networks: false,
-            network: None,
         }
     }
 
@@ -75,14 +72,6 @@ impl Setup {
         self
     }
 
-    /// It runs inside this network, with bridges, and so do its containers' published ports.
-    #[must_use]
-    pub fn network(mut self, network: &PrivateNetwork) -> Self {
-        self.network = Some(network.path());
-        self.has_networks = true;
-        self
-    }
-
     /// Gives it bridges. It lives in a network namespace of its own, so that the machine's is left alone and tests do not meet.
     #[must_use]
     pub fn with_networks(mut self) -> Self {
@@ -96,7 +85,7 @@ impl Setup {
         let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").expect("tempdir");
         let data_root = self.data_root.clone().unwrap_or_else(|| home.path().join("data"));
         let name = home.path().file_name().and_then(|name| name.to_str()).expect("a plain name").to_owned();
-        let netns = (self.has_networks && self.network.is_none()).then(Netns::new);
+        let netns = self.has_networks.then(Netns::new);
         let mut daemon = Daemon { setup: self, data_root, name, child: None, home, ready_after: Duration::ZERO, netns };
         daemon.launch();
         daemon
@@ -236,14 +225,9 @@ impl Daemon {
 
     fn spawn(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
-        let mut command = match (&self.setup.network, &self.netns) {
-            (Some(network), _) => {
-                let mut command = Command::new("nsenter");
-                command.arg(format!("--net={}", network.display())).arg("--").arg(&self.setup.binary);
-                command
-            }
-            (None, Some(netns)) => netns.command(&self.setup.binary),
-            (None, None) => Command::new(&self.setup.binary),
+        let mut command = match &self.netns {
+            Some(netns) => netns.command(&self.setup.binary),
+            None => Command::new(&self.setup.binary),
         };
         if self.setup.is_docker {
             command.arg("--pidfile").arg(self.home.path().join("dockerd.pid"));

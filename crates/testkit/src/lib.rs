@@ -15,7 +15,6 @@ mod http;
 mod image;
 pub mod leftovers;
 mod netns;
-mod private_network;
 mod tar;
 mod verbs;
 
@@ -25,7 +24,6 @@ pub use disk::Disk;
 pub use http::{Answer, Streaming, call, open};
 pub use image::busybox_tar;
 pub use netns::Netns;
-pub use private_network::PrivateNetwork;
 pub use tar::Tar;
 pub use verbs::{Outcome, escape, split_frames};
 

@@ -1,8 +1,8 @@
 //! A network namespace of a test's own: a machine's network without the machine.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsRawFd;
-use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use crate::eventually;
@@ -43,7 +43,7 @@ impl Netns {
     }
 
     /// A command that will run `program` inside. Its process is the program's own.
-    pub fn command(&self, program: &Path) -> Command {
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={}", self.path())).arg("--").arg(program);
         command
@@ -51,7 +51,7 @@ impl Netns {
 
     /// Runs a line of shell inside.
     pub fn try_run(&self, script: &str) -> Output {
-        let mut command = self.command(Path::new("/bin/sh"));
+        let mut command = self.command("/bin/sh");
         command.args(["-c", script]).stdin(Stdio::null()).output().expect("nsenter")
     }
 
@@ -61,5 +61,13 @@ impl Netns {
         let output = self.try_run(script);
         assert!(output.status.success(), "{script}: {output:?}");
         String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// The body that a server inside answers with; an error text when it does not.
+    pub fn fetch(&self, url: &str) -> Result<String, String> {
+        let output = self.command("curl").args(["--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "10", url]).output();
+        let output = output.map_err(|error| error.to_string())?;
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 }
