@@ -74,6 +74,9 @@ pub enum Error {
     Redirect { reason: String },
     #[error("the server answers {status}")]
     Status { status: StatusCode, retry_after: Option<Duration> },
+    /// A registry says no in its own words.
+    #[error("{}", refused(*status, code, message))]
+    Refused { host: String, status: StatusCode, code: String, message: String, retry_after: Option<Duration> },
     #[error("the file is larger than {limit} bytes")]
     TooLarge { limit: u64 },
     #[error("cannot write \"{}\": {source}", path.display())]
@@ -100,7 +103,9 @@ impl Error {
             Self::Names { .. } | Self::Connect { .. } | Self::TimedOut { .. } | Self::Broken { .. } => Retry::Soon,
             // A proxy that cannot reach the server answers 502 to 504, which may pass; its other refusals will not.
             Self::Proxy { reason, .. } if ["502", "503", "504"].iter().any(|status| reason.contains(status)) => Retry::Soon,
-            Self::Status { status, retry_after } if matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504) => {
+            Self::Status { status, retry_after } | Self::Refused { status, retry_after, .. }
+                if matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504) =>
+            {
                 retry_after.map_or(Retry::Soon, Retry::After)
             }
             _ => Retry::Never,
@@ -114,7 +119,7 @@ impl Classified for Error {
             Self::InvalidUrl { .. } | Self::Settings { .. } => ErrorKind::Invalid,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::NoSuchHost { .. } => ErrorKind::NotFound,
-            Self::Status { status, .. } => match status.as_u16() {
+            Self::Status { status, .. } | Self::Refused { status, .. } => match status.as_u16() {
                 401 | 407 => ErrorKind::Unauthenticated,
                 403 => ErrorKind::Forbidden,
                 404 | 410 => ErrorKind::NotFound,
@@ -156,6 +161,17 @@ impl fmt::Display for Stage {
             Self::Answer => "answer",
             Self::Body => "more data",
         })
+    }
+}
+
+/// A registry's error as docker prints it: its code in words, then its message.
+fn refused(status: StatusCode, code: &str, message: &str) -> String {
+    let code = code.to_ascii_lowercase().replace('_', " ");
+    match (code.is_empty(), message.is_empty()) {
+        (true, true) => format!("the registry answers {status}"),
+        (true, false) => message.to_owned(),
+        (false, true) => code,
+        (false, false) => format!("{code}: {message}"),
     }
 }
 

@@ -5,6 +5,9 @@ pub mod client;
 mod error;
 mod url;
 
-pub use client::{Body, Fetched, NameFiles, Proxies, Response, Retries, Timeouts, Transport, TransportConfig, fetch};
+pub use client::{
+    Access, Body, Credentials, Endpoint, Fetched, HostSettings, Hosts, NameFiles, Proxies, Registry, Response, Retries, Scope, Target,
+    Timeouts, Transport, TransportConfig, Upload, fetch,
+};
 pub use error::{Error, Stage};
 pub use url::{Host, Origin, Url};

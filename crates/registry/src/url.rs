@@ -97,6 +97,17 @@ impl Url {
         self.0.as_str()
     }
 
+    /// The same address in plain http, for registries known not to speak TLS. The port stays: an https address without one meant 443, plain http means 80.
+    ///
+    /// # Errors
+    /// None that a valid address could cause.
+    pub(crate) fn as_plain(&self) -> Result<Self, Error> {
+        match self.0.as_str().strip_prefix("https://") {
+            Some(rest) => Self::parse(&format!("http://{rest}")),
+            None => Ok(self.clone()),
+        }
+    }
+
     /// What a server is asked for: path and query.
     pub(crate) fn path_and_query(&self) -> &str {
         &self.0[url::Position::BeforePath..]

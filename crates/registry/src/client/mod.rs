@@ -1,25 +1,34 @@
 //! The HTTP client, from names to files. One `Transport` serves a whole daemon: it keeps connections, certificates and settings.
 
+mod access;
 mod body;
 mod dial;
 mod disposition;
+mod endpoint;
 mod fetch;
 mod names;
 mod pool;
 mod proxy;
 mod race;
 mod random;
+mod refusal;
+mod registry;
 mod retry;
 mod sink;
 mod tls;
 mod transport;
+mod upload;
 
+pub use access::{Access, Credentials, Scope};
 pub use body::Body;
+pub use endpoint::{Endpoint, HostSettings, Hosts};
 pub use fetch::{Fetched, fetch};
 pub use names::NameFiles;
 pub use proxy::Proxies;
+pub use registry::{Registry, Target};
 pub use retry::Retries;
 pub use transport::{Response, Timeouts, Transport, TransportConfig};
+pub use upload::Upload;
 
 use std::time::Duration;
 

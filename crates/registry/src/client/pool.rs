@@ -11,7 +11,7 @@ use hyper::client::conn::http1::SendRequest;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::transport::RequestBody;
+use super::upload::RequestBody;
 use crate::Origin;
 
 /// Connections kept per origin: what parallel downloads of one image's layers need.

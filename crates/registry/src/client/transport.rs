@@ -6,10 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::Empty;
 
 use super::body::Body;
 use super::dial::Dialer;
@@ -17,7 +15,7 @@ use super::names::NameFiles;
 use super::pool::{Link, Pool, Route};
 use super::proxy::Proxies;
 use super::retry::Retries;
-use super::within;
+use super::upload::{RequestBody, Sending, Upload};
 use crate::error::Stage;
 use crate::{Error, Url};
 
@@ -25,9 +23,6 @@ use crate::{Error, Url};
 const REDIRECTS: usize = 10;
 /// The largest head of an answer, as S-509 asks.
 pub(super) const HEAD_LIMIT: usize = 64 * 1024;
-
-/// What requests carry. Uploads will need a body that streams; only this line, and who builds requests, will know.
-pub(super) type RequestBody = Empty<Bytes>;
 
 /// Settings of a transport, finished values.
 #[derive(Debug, Clone, Default)]
@@ -103,10 +98,15 @@ impl Transport {
     /// # Errors
     /// Whatever keeps us from an answer. A status such as 404 is an answer.
     pub async fn get(&self, url: &Url, headers: &HeaderMap) -> Result<Response, Error> {
+        self.follow(&Method::GET, url, headers).await
+    }
+
+    /// As [`Transport::get`], for any method that changes nothing at the server.
+    pub(super) async fn follow(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response, Error> {
         let mut url = url.clone();
         let mut headers = headers.clone();
         for _ in 0..=REDIRECTS {
-            let response = self.exchange(&Method::GET, &url, &headers).await?;
+            let response = self.request(method, &url, &headers, Upload::Empty).await?;
             let Some(next) = redirect(&response)? else {
                 return Ok(response);
             };
@@ -120,28 +120,35 @@ impl Transport {
         Err(Error::TooManyRedirects { limit: REDIRECTS, last: url })
     }
 
-    /// One request, one answer.
-    async fn exchange(&self, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response, Error> {
+    /// One request, one answer; redirects are answers. A body that streams is sent once, over a connection of its own choice.
+    ///
+    /// # Errors
+    /// Whatever keeps us from an answer.
+    pub(super) async fn request(&self, method: &Method, url: &Url, headers: &HeaderMap, upload: Upload) -> Result<Response, Error> {
         let origin = url.origin();
-        while let Some(link) = self.0.pool.take(&origin) {
-            match self.send(link, method, url, headers).await {
+        // What was sent once cannot be sent again over the next connection, so a stream never meets one that may be stale.
+        let mut upload = Some(upload);
+        while let Some(copy) = upload.as_ref().and_then(Upload::again) {
+            let Some(link) = self.0.pool.take(&origin) else { break };
+            match self.send(link, method, url, headers, copy).await {
                 // The server may close a resting connection at any moment, even as we write to it: that says nothing about the next one.
                 Err(Error::Broken { reason, .. }) => tracing::debug!(%url, reason, "a kept connection was stale"),
                 other => return other,
             }
         }
         let link = self.0.dialer.dial(&origin).await?;
-        self.send(link, method, url, headers).await
+        self.send(link, method, url, headers, upload.take().unwrap_or(Upload::Empty)).await
     }
 
-    async fn send(&self, mut link: Link, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Response, Error> {
+    async fn send(&self, mut link: Link, method: &Method, url: &Url, headers: &HeaderMap, upload: Upload) -> Result<Response, Error> {
         let host = url.host().to_string();
-        let request = request(&link.route, method, url, headers)?;
+        let (body, sending) = Sending::start(upload);
+        let request = request(&link.route, method, url, headers, body)?;
         let asked = async {
             link.sender.ready().await.map_err(|error| broken(&host, &error))?;
             link.sender.send_request(request).await.map_err(|error| broken(&host, &error))
         };
-        let (head, incoming) = within(self.0.timeouts.idle, Stage::Answer, &host, asked).await?.into_parts();
+        let (head, incoming) = sending.answered(self.0.timeouts.idle, Stage::Answer, &host, asked).await?.into_parts();
         let body = Body::new(incoming, link, Arc::clone(&self.0.pool), url.origin(), self.0.timeouts.idle);
         Ok(Response { status: head.status, headers: head.headers, url: url.clone(), body })
     }
@@ -160,7 +167,7 @@ pub(super) fn broken(host: &str, error: &hyper::Error) -> Error {
     }
 }
 
-fn request(route: &Route, method: &Method, url: &Url, headers: &HeaderMap) -> Result<Request<RequestBody>, Error> {
+fn request(route: &Route, method: &Method, url: &Url, headers: &HeaderMap, body: RequestBody) -> Result<Request<RequestBody>, Error> {
     let mut all = headers.clone();
     let host = HeaderValue::from_str(url.host_header()).map_err(|error| Error::InvalidUrl { reason: error.to_string() })?;
     all.insert(HOST, host);
@@ -179,11 +186,8 @@ fn request(route: &Route, method: &Method, url: &Url, headers: &HeaderMap) -> Re
             url.absolute_form()
         }
     };
-    let mut request = Request::builder()
-        .method(method)
-        .uri(target)
-        .body(RequestBody::new())
-        .map_err(|error| Error::InvalidUrl { reason: error.to_string() })?;
+    let mut request =
+        Request::builder().method(method).uri(target).body(body).map_err(|error| Error::InvalidUrl { reason: error.to_string() })?;
     *request.headers_mut() = all;
     Ok(request)
 }

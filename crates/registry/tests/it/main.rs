@@ -2,6 +2,7 @@
 // A test may fail by panicking: that is its way to say no.
 #![allow(clippy::unwrap_used)]
 
+mod access;
 mod connections;
 mod downloads;
 mod redirects;

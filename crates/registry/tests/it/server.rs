@@ -102,6 +102,11 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(mut stream: S, script: &(dyn F
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             match stream.read_u8().await {
+                // Somebody tries TLS: a plain server answers that it does not understand.
+                Ok(0x16) if head.is_empty() => {
+                    let _ = stream.write_all(b"HTTP/1.0 400 Bad Request\r\n\r\n").await;
+                    return;
+                }
                 Ok(byte) => head.push(byte),
                 Err(_) => return,
             }

@@ -1,0 +1,284 @@
+//! One remote registry, spoken to as somebody: what pull, push and every other verb of the distribution protocol ask through.
+//!
+//! What must stay true: a question that changes nothing is asked again by `Retries`, answered 401 by `Access`, and passed from mirror to registry; what was
+//! once found out about a registry (that it speaks plain http) holds for all clones; no error hides that a registry said no.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::access::{Access, Scope};
+use super::endpoint::{Endpoint, Hosts};
+use super::refusal;
+use super::retry::retry_after;
+use super::transport::{Response, Transport};
+use super::upload::Upload;
+use crate::error::Stage;
+use crate::{Error, Url};
+
+/// Questions answered 401 in a row before we believe it: the first has no token, the second one that expired.
+const ROUNDS: usize = 3;
+/// Bytes of an answer nobody wants that are read to keep the connection.
+const LEFTOVER: usize = 64 * 1024;
+
+/// A registry and who we are to it. Clones share what was found out.
+#[derive(Clone)]
+pub struct Registry(Arc<Parts>);
+
+struct Parts {
+    transport: Transport,
+    domain: String,
+    doors: Vec<Door>,
+}
+
+/// An endpoint and what we know of it.
+struct Door {
+    endpoint: Endpoint,
+    access: Access,
+    /// Set once it was found to speak plain http only.
+    plain: AtomicBool,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Target<'a> {
+    /// Below `/v2/`.
+    Path(&'a str),
+    /// Where an earlier answer pointed to.
+    Url(&'a Url),
+}
+
+impl Registry {
+    /// The registry called `domain` for somebody who has `access`; nothing is asked yet.
+    ///
+    /// # Errors
+    /// `InvalidUrl` for a name that is no host.
+    pub fn new(transport: Transport, hosts: &Hosts, domain: &str, access: &Access, for_push: bool) -> Result<Self, Error> {
+        let doors = hosts
+            .endpoints(domain, for_push)?
+            .into_iter()
+            .map(|endpoint| Door {
+                access: if endpoint.sends_credentials { access.clone() } else { Access::anonymous() },
+                plain: AtomicBool::new(endpoint.may_fall_to_http && !endpoint.base.is_secure()),
+                endpoint,
+            })
+            .collect();
+        Ok(Self(Arc::new(Parts { transport, domain: domain.to_owned(), doors })))
+    }
+
+    /// The name it goes by in references.
+    pub fn domain(&self) -> &str {
+        &self.0.domain
+    }
+
+    /// GET of `path`, which lies below `/v2/`. Every status that is no passing trouble is an answer.
+    ///
+    /// # Errors
+    /// Whatever keeps all endpoints from answering.
+    pub async fn get(&self, path: &str, scope: &Scope, headers: &HeaderMap) -> Result<Response, Error> {
+        self.read(&Method::GET, path, scope, headers).await
+    }
+
+    /// HEAD of `path`.
+    ///
+    /// # Errors
+    /// As [`Registry::get`].
+    pub async fn head(&self, path: &str, scope: &Scope, headers: &HeaderMap) -> Result<Response, Error> {
+        self.read(&Method::HEAD, path, scope, headers).await
+    }
+
+    async fn read(&self, method: &Method, path: &str, scope: &Scope, headers: &HeaderMap) -> Result<Response, Error> {
+        let mut last = None;
+        let doors = &self.0.doors;
+        for (number, door) in doors.iter().enumerate() {
+            let is_last = number + 1 == doors.len();
+            match self.insist(door, method, path, scope, headers).await {
+                Ok(response) if is_last || response.status.is_success() => return Ok(response),
+                Ok(response) => {
+                    tracing::debug!(mirror = %door.endpoint.base, status = %response.status, "a mirror is passed over");
+                    last = Some(refusal::refusal(response).await);
+                }
+                Err(error) if is_last => return Err(error),
+                Err(error) => {
+                    tracing::info!(mirror = %door.endpoint.base, %error, "a mirror is passed over");
+                    last = Some(error);
+                }
+            }
+        }
+        Err(last.unwrap_or_else(|| Error::Internal { what: format!("no endpoint of \"{}\"", self.0.domain) }))
+    }
+
+    /// Asks again where that may help. A mirror gets one chance: the registry itself is there too.
+    async fn insist(&self, door: &Door, method: &Method, path: &str, scope: &Scope, headers: &HeaderMap) -> Result<Response, Error> {
+        let mut retry = 0;
+        loop {
+            let answer = self.ask(door, method, Target::Path(path), std::slice::from_ref(scope), headers, Upload::Empty).await;
+            let pause = |error: &Error| if door.endpoint.is_mirror { None } else { self.0.transport.retries().pause(retry, error) };
+            let pause = match answer {
+                Ok(response) if !is_passing(response.status) => return Ok(response),
+                Ok(response) => {
+                    let Some(pause) = pause(&passing(&response)) else { return Ok(response) };
+                    tracing::info!(registry = self.0.domain, path, status = %response.status, pause_ms = pause.as_millis(), "a registry is asked again");
+                    pause
+                }
+                Err(error) => {
+                    let Some(pause) = pause(&error) else { return Err(error) };
+                    tracing::info!(registry = self.0.domain, path, %error, pause_ms = pause.as_millis(), "a registry is asked again");
+                    pause
+                }
+            };
+            tokio::time::sleep(pause).await;
+            retry += 1;
+        }
+    }
+
+    /// A request that may change something: sent once, except that a question after who we are is answered where the body can be sent again.
+    ///
+    /// # Errors
+    /// Whatever keeps us from an answer. A redirect is an answer.
+    pub async fn send(
+        &self,
+        method: &Method,
+        target: Target<'_>,
+        scopes: &[Scope],
+        headers: &HeaderMap,
+        upload: Upload,
+    ) -> Result<Response, Error> {
+        let door = self.0.doors.iter().find(|door| door.endpoint.may_push);
+        let door = door.ok_or_else(|| Error::Internal { what: format!("nothing of \"{}\" may be written to", self.0.domain) })?;
+        self.ask(door, method, target, scopes, headers, upload).await
+    }
+
+    /// One question, with the answers to "who are you?".
+    async fn ask(
+        &self,
+        door: &Door,
+        method: &Method,
+        target: Target<'_>,
+        scopes: &[Scope],
+        headers: &HeaderMap,
+        upload: Upload,
+    ) -> Result<Response, Error> {
+        let mut upload = Some(upload);
+        let mut round = 0;
+        loop {
+            round += 1;
+            let again = upload.as_ref().and_then(Upload::again);
+            let current = upload.take().unwrap_or_default();
+            let (response, sent) = self.exchange(door, method, target, scopes, headers, current).await?;
+            let base = self.base(door)?;
+            // What stands behind a redirect has no business asking who we are.
+            if response.status != StatusCode::UNAUTHORIZED || response.url.origin() != base.origin() || round == ROUNDS {
+                return Ok(response);
+            }
+            let Some(again) = again else { return Ok(response) };
+            let answered = door.access.challenged(&self.0.transport, &base.origin(), scopes, &response.headers, sent.as_ref()).await?;
+            if !answered {
+                return Ok(response);
+            }
+            let mut response = response;
+            // The rest of a refusal is read so that its connection can be used again; if that fails there will be another.
+            drop(refusal::read(&mut response.body, LEFTOVER).await);
+            upload = Some(again);
+        }
+    }
+
+    /// One request to wherever the endpoint is reached, and what it was authorized by.
+    async fn exchange(
+        &self,
+        door: &Door,
+        method: &Method,
+        target: Target<'_>,
+        scopes: &[Scope],
+        headers: &HeaderMap,
+        upload: Upload,
+    ) -> Result<(Response, Option<http::HeaderValue>), Error> {
+        let again = upload.again();
+        match self.exchange_at(door, method, target, scopes, headers, upload).await {
+            Err(error) if door.falls_to_http(&error) => {
+                tracing::info!(registry = self.0.domain, %error, "https is not spoken there: plain http is used");
+                door.plain.store(true, Ordering::Relaxed);
+                let Some(again) = again else { return Err(error) };
+                self.exchange_at(door, method, target, scopes, headers, again).await.map_err(|plain| {
+                    // When neither works, the first trouble is the one to tell unless nobody listened at all.
+                    door.plain.store(false, Ordering::Relaxed);
+                    if matches!(plain, Error::Connect { .. }) { error } else { plain }
+                })
+            }
+            other => other,
+        }
+    }
+
+    async fn exchange_at(
+        &self,
+        door: &Door,
+        method: &Method,
+        target: Target<'_>,
+        scopes: &[Scope],
+        headers: &HeaderMap,
+        upload: Upload,
+    ) -> Result<(Response, Option<http::HeaderValue>), Error> {
+        let base = self.base(door)?;
+        let url = match target {
+            Target::Path(path) => base.join(&format!("{}v2/{path}", folder(&base)))?,
+            Target::Url(url) => url.clone(),
+        };
+        let mut headers = headers.clone();
+        let authorization = if url.origin() == base.origin() { door.access.authorization(&base.origin(), scopes) } else { None };
+        if let Some(authorization) = &authorization {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        let reads = *method == Method::GET || *method == Method::HEAD;
+        let response = if reads && matches!(target, Target::Path(_)) {
+            self.0.transport.follow(method, &url, &headers).await?
+        } else {
+            self.0.transport.request(method, &url, &headers, upload).await?
+        };
+        Ok((response, authorization))
+    }
+
+    /// Where the endpoint is reached, as far as we know.
+    fn base(&self, door: &Door) -> Result<Url, Error> {
+        if door.plain.load(Ordering::Relaxed) && door.endpoint.base.is_secure() {
+            return door.endpoint.base.as_plain();
+        }
+        Ok(door.endpoint.base.clone())
+    }
+}
+
+impl Door {
+    fn falls_to_http(&self, error: &Error) -> bool {
+        let no_tls = matches!(
+            error,
+            Error::Tls { .. }
+                | Error::Connect { .. }
+                | Error::Broken { .. }
+                | Error::Certificate { .. }
+                | Error::TimedOut { stage: Stage::Handshake, .. }
+        );
+        self.endpoint.may_fall_to_http && !self.plain.load(Ordering::Relaxed) && no_tls
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Registry {}", self.0.domain)
+    }
+}
+
+/// Statuses that may be other ones in a moment.
+fn is_passing(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+fn passing(response: &Response) -> Error {
+    Error::Status { status: response.status, retry_after: retry_after(&response.headers) }
+}
+
+/// The path of an address, with a slash at its end.
+fn folder(base: &Url) -> String {
+    let path = base.path_and_query().split('?').next().unwrap_or_default();
+    format!("{}/", path.trim_end_matches('/'))
+}
