@@ -77,6 +77,17 @@ pub enum Error {
     /// A registry says no in its own words.
     #[error("{}", refused(*status, code, message))]
     Refused { host: String, status: StatusCode, code: String, message: String, retry_after: Option<Duration> },
+    /// The registry does not know who logs in.
+    #[error("login attempt to {url} failed with status: {status}")]
+    Login { url: Url, status: StatusCode },
+    #[error("\"{host}\" is no registry: it does not know the path /v2/")]
+    NoRegistry { host: String },
+    /// A registry wants its credentials shown to somebody else.
+    #[error("the registry {registry} asks for credentials to be shown to \"{realm}\", which does not belong to it")]
+    Realm { registry: String, realm: String },
+    /// A token server, or who names one, answers what no token can be made of.
+    #[error("no token can be had from \"{realm}\": {reason}")]
+    Token { realm: String, reason: String },
     #[error("the file is larger than {limit} bytes")]
     TooLarge { limit: u64 },
     #[error("cannot write \"{}\": {source}", path.display())]
@@ -118,14 +129,15 @@ impl Classified for Error {
         match self {
             Self::InvalidUrl { .. } | Self::Settings { .. } => ErrorKind::Invalid,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::NoSuchHost { .. } => ErrorKind::NotFound,
+            Self::Login { .. } => ErrorKind::Unauthenticated,
+            Self::NoSuchHost { .. } | Self::NoRegistry { .. } => ErrorKind::NotFound,
             Self::Status { status, .. } | Self::Refused { status, .. } => match status.as_u16() {
                 401 | 407 => ErrorKind::Unauthenticated,
                 403 => ErrorKind::Forbidden,
                 404 | 410 => ErrorKind::NotFound,
                 _ => ErrorKind::Unavailable,
             },
-            Self::Certificate { .. } | Self::NoAuthorities | Self::InsecureRedirect { .. } => ErrorKind::Forbidden,
+            Self::Certificate { .. } | Self::NoAuthorities | Self::InsecureRedirect { .. } | Self::Realm { .. } => ErrorKind::Forbidden,
             Self::TooLarge { .. } => ErrorKind::Exhausted,
             Self::File { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 ErrorKind::Exhausted
@@ -141,6 +153,12 @@ impl Classified for Error {
                 "if a company's own authority signed it, add that authority's certificate to /etc/ssl/certs of this machine"
             }
             Self::NoAuthorities => "install the package ca-certificates, or set SSL_CERT_FILE for the daemon",
+            Self::Login { .. } => "user name or password is wrong; some registries want a token in place of the password",
+            Self::Realm { realm, .. } => {
+                return Some(format!(
+                    "nothing was sent there; if that token server is right, name it to the daemon: --trusted-token-server {realm}"
+                ));
+            }
             Self::Tls { .. } => "check that the address and port belong to an https server",
             Self::Names { .. } => "check the name servers in /etc/resolv.conf of this machine",
             Self::Status { retry_after: Some(after), .. } => return Some(format!("the server asks to come back in {}", seconds(*after))),

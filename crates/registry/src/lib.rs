@@ -7,7 +7,7 @@ mod url;
 
 pub use client::{
     Access, Body, Credentials, Endpoint, Fetched, HostSettings, Hosts, NameFiles, Proxies, Registry, Response, Retries, Scope, Target,
-    Timeouts, Transport, TransportConfig, Upload, fetch,
+    Timeouts, TokenCache, Transport, TransportConfig, Upload, fetch, login,
 };
 pub use error::{Error, Stage};
 pub use url::{Host, Origin, Url};

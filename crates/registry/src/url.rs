@@ -108,6 +108,18 @@ impl Url {
         }
     }
 
+    /// The same address with more pairs in its query.
+    ///
+    /// # Errors
+    /// As for [`Url::parse`].
+    pub(crate) fn with_pairs(&self, pairs: &[(&str, &str)]) -> Result<Self, Error> {
+        let mut url = self.0.clone();
+        if !pairs.is_empty() {
+            url.query_pairs_mut().extend_pairs(pairs);
+        }
+        Self::checked(Ok(url))
+    }
+
     /// What a server is asked for: path and query.
     pub(crate) fn path_and_query(&self) -> &str {
         &self.0[url::Position::BeforePath..]

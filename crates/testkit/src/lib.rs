@@ -1,27 +1,31 @@
 //! What tests of the whole product share: a daemon of their own, a client without a library, made-up images, disks that lose power.
 //!
 //! **Lives here**: fixtures and observers. **Never here**: expectations about the product; those are the tests'.
-//! **Nouns**: `Daemon`, `Answer`, `Tar`, `Disk`, `Netns`, `Outcome`.
+//! **Nouns**: `Daemon`, `Answer`, `Tar`, `Disk`, `Netns`, `Outcome`, `BadRegistry`, `Identity`.
 //! **Invariants**: every fixture has folders, socket and cgroups of its own, so tests run in parallel; dropping one removes what it made, also after a
 //! failed assertion; only processes in the fixture's own cgroups are ever killed. Nothing of the product is imported: what is wrong there cannot hide here.
 //! **Start reading at**: `daemon.rs`.
 //!
 //! Helpers panic when the ground under a test breaks (no daemon, no socket): there is nobody above to handle it.
 
+mod badreg;
 mod browser;
 mod daemon;
 mod disk;
 mod http;
+mod identity;
 mod image;
 pub mod leftovers;
 mod netns;
 mod tar;
 mod verbs;
 
+pub use badreg::{Asked, BadRegistry, Delivery, Reply};
 pub use browser::{Browser, artefact};
 pub use daemon::{CANARY, Daemon, Setup};
 pub use disk::Disk;
 pub use http::{Answer, Streaming, call, open};
+pub use identity::{Identity, Special};
 pub use image::busybox_tar;
 pub use netns::Netns;
 pub use tar::Tar;

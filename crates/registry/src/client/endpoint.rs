@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use crate::{Error, Host, Url};
+use crate::{Error, Host, Origin, Url};
 
 /// The registry that names without a host mean, and where it is really reached.
 const HUB: &str = "docker.io";
@@ -40,6 +40,20 @@ pub struct Hosts {
     insecure: Vec<String>,
     networks: Vec<(IpAddr, u8)>,
     mirrors: Vec<Url>,
+}
+
+impl Endpoint {
+    /// The origins that may see the user's credentials.
+    pub(super) fn homes(&self) -> Result<Vec<Origin>, Error> {
+        if !self.sends_credentials {
+            return Ok(Vec::new());
+        }
+        let mut homes = vec![self.base.origin()];
+        if self.may_fall_to_http {
+            homes.push(self.base.as_plain()?.origin());
+        }
+        Ok(homes)
+    }
 }
 
 impl Hosts {

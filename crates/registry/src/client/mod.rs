@@ -1,11 +1,13 @@
 //! The HTTP client, from names to files. One `Transport` serves a whole daemon: it keeps connections, certificates and settings.
 
 mod access;
+mod auth;
 mod body;
 mod dial;
 mod disposition;
 mod endpoint;
 mod fetch;
+mod login;
 mod names;
 mod pool;
 mod proxy;
@@ -20,9 +22,11 @@ mod transport;
 mod upload;
 
 pub use access::{Access, Credentials, Scope};
+pub use auth::TokenCache;
 pub use body::Body;
 pub use endpoint::{Endpoint, HostSettings, Hosts};
 pub use fetch::{Fetched, fetch};
+pub use login::login;
 pub use names::NameFiles;
 pub use proxy::Proxies;
 pub use registry::{Registry, Target};

@@ -59,12 +59,14 @@ impl Registry {
         let doors = hosts
             .endpoints(domain, for_push)?
             .into_iter()
-            .map(|endpoint| Door {
-                access: if endpoint.sends_credentials { access.clone() } else { Access::anonymous() },
-                plain: AtomicBool::new(endpoint.may_fall_to_http && !endpoint.base.is_secure()),
-                endpoint,
+            .map(|endpoint| {
+                Ok(Door {
+                    access: access.at(&endpoint.homes()?),
+                    plain: AtomicBool::new(endpoint.may_fall_to_http && !endpoint.base.is_secure()),
+                    endpoint,
+                })
             })
-            .collect();
+            .collect::<Result<_, Error>>()?;
         Ok(Self(Arc::new(Parts { transport, domain: domain.to_owned(), doors })))
     }
 
@@ -196,8 +198,10 @@ impl Registry {
         upload: Upload,
     ) -> Result<(Response, Option<http::HeaderValue>), Error> {
         let again = upload.again();
+        // Read before asking: another clone may find out while we ask.
+        let was_plain = door.plain.load(Ordering::Relaxed);
         match self.exchange_at(door, method, target, scopes, headers, upload).await {
-            Err(error) if door.falls_to_http(&error) => {
+            Err(error) if !was_plain && door.falls_to_http(&error) => {
                 tracing::info!(registry = self.0.domain, %error, "https is not spoken there: plain http is used");
                 door.plain.store(true, Ordering::Relaxed);
                 let Some(again) = again else { return Err(error) };
@@ -258,7 +262,7 @@ impl Door {
                 | Error::Certificate { .. }
                 | Error::TimedOut { stage: Stage::Handshake, .. }
         );
-        self.endpoint.may_fall_to_http && !self.plain.load(Ordering::Relaxed) && no_tls
+        self.endpoint.may_fall_to_http && no_tls
     }
 }
 

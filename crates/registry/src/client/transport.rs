@@ -87,6 +87,11 @@ impl Transport {
         Ok(Self(Arc::new(Parts { dialer: Dialer::new(config)?, pool, timeouts, retries })))
     }
 
+    /// How long to wait for what; for those who wait on top of this transport.
+    pub(super) fn timeouts(&self) -> Timeouts {
+        self.0.timeouts
+    }
+
     /// How often and when to ask again; for those who do it on top of this transport.
     pub(super) fn retries(&self) -> Retries {
         self.0.retries

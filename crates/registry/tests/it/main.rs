@@ -5,6 +5,7 @@
 mod access;
 mod connections;
 mod downloads;
+mod hostile;
 mod redirects;
 mod server;
 mod tls;
