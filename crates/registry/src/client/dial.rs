@@ -39,7 +39,7 @@ impl Dialer {
     pub(super) fn new(config: TransportConfig) -> Result<Self, Error> {
         Ok(Self {
             names: Names::new(config.names),
-            tls: Tls::new(config.extra_roots, config.insecure_hosts),
+            tls: Tls::new(config.extra_roots, config.insecure_hosts, config.trust),
             proxies: ProxyRules::new(&config.proxies)?,
             connect: config.timeouts.connect,
         })

@@ -39,6 +39,8 @@ struct Door {
     access: Access,
     /// Set once it was found to speak plain http only.
     plain: AtomicBool,
+    /// A mirror that could not be reached: this operation goes on without it.
+    lost: AtomicBool,
 }
 
 /// Where a request goes.
@@ -63,6 +65,7 @@ impl Registry {
                 Ok(Door {
                     access: access.at(&endpoint.homes()?),
                     plain: AtomicBool::new(endpoint.may_fall_to_http && !endpoint.base.is_secure()),
+                    lost: AtomicBool::new(false),
                     endpoint,
                 })
             })
@@ -93,7 +96,7 @@ impl Registry {
 
     async fn read(&self, method: &Method, path: &str, scope: &Scope, headers: &HeaderMap) -> Result<Response, Error> {
         let mut last = None;
-        let doors = &self.0.doors;
+        let doors: Vec<&Door> = self.0.doors.iter().filter(|door| door.serves(path)).collect();
         for (number, door) in doors.iter().enumerate() {
             let is_last = number + 1 == doors.len();
             match self.insist(door, method, path, scope, headers).await {
@@ -104,7 +107,10 @@ impl Registry {
                 }
                 Err(error) if is_last => return Err(error),
                 Err(error) => {
-                    tracing::info!(mirror = %door.endpoint.base, %error, "a mirror is passed over");
+                    // One warning an operation: the others of its requests go straight to the next.
+                    if !door.lost.swap(true, Ordering::Relaxed) {
+                        tracing::warn!(mirror = %door.endpoint.base, registry = self.0.domain, %error, "a mirror fails; the next is asked");
+                    }
                     last = Some(error);
                 }
             }
@@ -226,10 +232,13 @@ impl Registry {
     ) -> Result<(Response, Option<http::HeaderValue>), Error> {
         let base = self.base(door)?;
         let url = match target {
-            Target::Path(path) => base.join(&format!("{}v2/{path}", folder(&base)))?,
+            Target::Path(path) => door.endpoint.address(&base, path)?,
             Target::Url(url) => url.clone(),
         };
         let mut headers = headers.clone();
+        if url.origin() == base.origin() {
+            headers.extend(door.endpoint.headers.clone());
+        }
         let authorization = if url.origin() == base.origin() { door.access.authorization(&base.origin(), scopes) } else { None };
         if let Some(authorization) = &authorization {
             headers.insert(AUTHORIZATION, authorization.clone());
@@ -253,6 +262,13 @@ impl Registry {
 }
 
 impl Door {
+    /// Whether `path` may be asked for here.
+    fn serves(&self, path: &str) -> bool {
+        let by_tag = path.rsplit_once("/manifests/").is_some_and(|(_, reference)| !reference.contains(':')) || path.contains("/tags/");
+        let allowed = if by_tag { self.endpoint.may_resolve } else { self.endpoint.may_pull };
+        allowed && !self.lost.load(Ordering::Relaxed)
+    }
+
     fn falls_to_http(&self, error: &Error) -> bool {
         let no_tls = matches!(
             error,
@@ -279,10 +295,4 @@ fn is_passing(status: StatusCode) -> bool {
 
 fn passing(response: &Response) -> Error {
     Error::Status { status: response.status, retry_after: retry_after(&response.headers) }
-}
-
-/// The path of an address, with a slash at its end.
-fn folder(base: &Url) -> String {
-    let path = base.path_and_query().split('?').next().unwrap_or_default();
-    format!("{}/", path.trim_end_matches('/'))
 }

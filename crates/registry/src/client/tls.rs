@@ -1,44 +1,46 @@
 //! TLS towards servers: whom to trust, and what to say when trust fails.
 //!
 //! What must stay true: TLS 1.2 or newer; certificates are checked against the system's authorities and the extra ones, except for hosts the
-//! administrator listed as insecure, and even there the server must prove that it holds the key it shows.
+//! administrator listed as insecure, and even there the server must prove that it holds the key it shows. What a source says about one server
+//! changes nothing for any other.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
 use super::dial::BoxedWire;
+use super::hosts::{ClientIdentity, HostTrust, TrustSource};
 use crate::{Error, Host, Origin};
 
 /// Trust settings, read from the disk when first needed.
 pub(super) struct Tls {
     extra_roots: Vec<Vec<u8>>,
     insecure_hosts: Vec<String>,
-    checking: OnceCell<TlsConnector>,
-    trusting: OnceCell<TlsConnector>,
+    source: Option<Arc<dyn TrustSource>>,
+    roots: OnceCell<RootCertStore>,
+    /// For the many servers with nothing special about them.
+    usual: OnceCell<TlsConnector>,
+    /// For each of the others, with what was special about it.
+    special: Mutex<HashMap<Origin, (HostTrust, TlsConnector)>>,
 }
 
 impl Tls {
-    pub(super) fn new(extra_roots: Vec<Vec<u8>>, insecure_hosts: Vec<String>) -> Self {
+    pub(super) fn new(extra_roots: Vec<Vec<u8>>, insecure_hosts: Vec<String>, source: Option<Arc<dyn TrustSource>>) -> Self {
         let insecure_hosts = insecure_hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
-        Self { extra_roots, insecure_hosts, checking: OnceCell::new(), trusting: OnceCell::new() }
+        Self { extra_roots, insecure_hosts, source, roots: OnceCell::new(), usual: OnceCell::new(), special: Mutex::default() }
     }
 
     /// Secures `wire`, which leads to `origin`.
     pub(super) async fn handshake(&self, wire: BoxedWire, origin: &Origin) -> Result<BoxedWire, Error> {
         let host = origin.host.to_string();
-        let insecure = self.insecure_hosts.iter().any(|listed| *listed == host || *listed == origin.authority());
-        let connector = if insecure {
-            self.trusting.get_or_try_init(|| async { trusting() }).await?
-        } else {
-            self.checking.get_or_try_init(|| checking(self.extra_roots.clone())).await?
-        };
+        let connector = self.connector(origin).await?;
         let name = match &origin.host {
             Host::Address(address) => ServerName::from(*address),
             Host::Name(name) => ServerName::try_from(name.trim_end_matches('.').to_owned())
@@ -48,6 +50,52 @@ impl Tls {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(refused(host, &error)),
         }
+    }
+
+    async fn connector(&self, origin: &Origin) -> Result<TlsConnector, Error> {
+        let trust = self.trust(origin).await?;
+        if trust == HostTrust::default() {
+            return self.usual.get_or_try_init(|| async { connector_for(&trust, self.roots().await?) }).await.cloned();
+        }
+        if let Some((known, connector)) = self.special.lock().unwrap_or_else(PoisonError::into_inner).get(origin)
+            && *known == trust
+        {
+            return Ok(connector.clone());
+        }
+        let connector = if trust.unchecked {
+            connector_for(&trust, &RootCertStore::empty())?
+        } else {
+            connector_for(&trust, self.system_roots().await?)?
+        };
+        self.special.lock().unwrap_or_else(PoisonError::into_inner).insert(origin.clone(), (trust, connector.clone()));
+        Ok(connector)
+    }
+
+    /// What is special about `origin`: by the settings of this transport, and by those who know servers.
+    async fn trust(&self, origin: &Origin) -> Result<HostTrust, Error> {
+        let host = origin.host.to_string();
+        let unchecked = self.insecure_hosts.iter().any(|listed| *listed == host || *listed == origin.authority());
+        let own = HostTrust { unchecked, ..HostTrust::default() };
+        let Some(source) = self.source.clone() else { return Ok(own) };
+        let asked = origin.clone();
+        let known = tokio::task::spawn_blocking(move || source.trust(&asked));
+        let known = known.await.map_err(|error| Error::Internal { what: format!("reading certificates ended abnormally: {error}") })??;
+        Ok(own.and(known))
+    }
+
+    async fn roots(&self) -> Result<&RootCertStore, Error> {
+        let roots = self.system_roots().await?;
+        if roots.is_empty() { Err(Error::NoAuthorities) } else { Ok(roots) }
+    }
+
+    /// The authorities of the system and the extra ones. Reads some hundred files, hence on a thread where that may block.
+    async fn system_roots(&self) -> Result<&RootCertStore, Error> {
+        let read = || async {
+            let extra_roots = self.extra_roots.clone();
+            let roots = tokio::task::spawn_blocking(move || roots(&extra_roots));
+            roots.await.map_err(|error| Error::Internal { what: format!("reading certificates ended abnormally: {error}") })?
+        };
+        self.roots.get_or_try_init(read).await
     }
 }
 
@@ -66,13 +114,37 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
-/// A connector that checks certificates. Reads some hundred files, hence on a thread where that may block.
-async fn checking(extra_roots: Vec<Vec<u8>>) -> Result<TlsConnector, Error> {
-    let roots = tokio::task::spawn_blocking(move || roots(&extra_roots));
-    let roots = roots.await.map_err(|error| Error::Internal { what: format!("reading certificates ended abnormally: {error}") })??;
+/// A connector for a server with `trust`, beside the authorities in `roots`.
+fn connector_for(trust: &HostTrust, roots: &RootCertStore) -> Result<TlsConnector, Error> {
     let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
     let builder = builder.map_err(|error| Error::Internal { what: error.to_string() })?;
-    Ok(connector(builder.with_root_certificates(roots).with_no_client_auth()))
+    let builder = if trust.unchecked {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider())))
+    } else {
+        let mut roots = roots.clone();
+        for bundle in &trust.roots {
+            add(&mut roots, bundle)?;
+        }
+        builder.with_root_certificates(roots)
+    };
+    let mut config = match &trust.identity {
+        None => builder.with_no_client_auth(),
+        Some(identity) => {
+            let (chain, key) = identity_of(identity)?;
+            let wrong = |error: rustls::Error| Error::Settings { reason: format!("a client certificate: {error}") };
+            builder.with_client_auth_cert(chain, key).map_err(wrong)?
+        }
+    };
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+fn identity_of(identity: &ClientIdentity) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), Error> {
+    let wrong = |what: &str| Error::Settings { reason: format!("a client {what} cannot be read: it is no PEM") };
+    let chain = CertificateDer::pem_slice_iter(&identity.certificate).collect::<Result<Vec<_>, _>>().map_err(|_| wrong("certificate"))?;
+    // The error could quote the file.
+    let key = PrivateKeyDer::from_pem_slice(&identity.key).map_err(|_| wrong("key"))?;
+    Ok((chain, key))
 }
 
 /// The authorities of the system (`SSL_CERT_FILE`, `SSL_CERT_DIR`, else the usual places) and the extra ones.
@@ -85,25 +157,17 @@ fn roots(extra_roots: &[Vec<u8>]) -> Result<RootCertStore, Error> {
     let (taken, left) = store.add_parsable_certificates(system.certs);
     tracing::debug!(taken, left, "read the system's certificate authorities");
     for bundle in extra_roots {
-        for certificate in CertificateDer::pem_slice_iter(bundle) {
-            let certificate = certificate.map_err(|error| Error::Settings { reason: format!("an extra certificate: {error}") })?;
-            store.add(certificate).map_err(|error| Error::Settings { reason: format!("an extra certificate: {error}") })?;
-        }
+        add(&mut store, bundle)?;
     }
-    if store.is_empty() { Err(Error::NoAuthorities) } else { Ok(store) }
+    Ok(store)
 }
 
-/// A connector that takes any certificate.
-fn trusting() -> Result<TlsConnector, Error> {
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions();
-    let builder = builder.map_err(|error| Error::Internal { what: error.to_string() })?;
-    let anyone = Arc::new(Anyone(provider()));
-    Ok(connector(builder.dangerous().with_custom_certificate_verifier(anyone).with_no_client_auth()))
-}
-
-fn connector(mut config: ClientConfig) -> TlsConnector {
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    TlsConnector::from(Arc::new(config))
+fn add(store: &mut RootCertStore, bundle: &[u8]) -> Result<(), Error> {
+    for certificate in CertificateDer::pem_slice_iter(bundle) {
+        let certificate = certificate.map_err(|error| Error::Settings { reason: format!("an extra certificate: {error}") })?;
+        store.add(certificate).map_err(|error| Error::Settings { reason: format!("an extra certificate: {error}") })?;
+    }
+    Ok(())
 }
 
 /// Believes every certificate, but not a server without its key.

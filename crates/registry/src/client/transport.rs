@@ -6,11 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT_ENCODING, AUTHORIZATION, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, HOST, IF_RANGE, LOCATION, PROXY_AUTHORIZATION, RANGE, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 
 use super::body::Body;
 use super::dial::Dialer;
+use super::hosts::TrustSource;
 use super::names::NameFiles;
 use super::pool::{Link, Pool, Route};
 use super::proxy::Proxies;
@@ -31,6 +32,8 @@ pub struct TransportConfig {
     pub extra_roots: Vec<Vec<u8>>,
     /// Hosts (`host` or `host:port`) whose certificates are not checked.
     pub insecure_hosts: Vec<String>,
+    /// Who knows what is special about the TLS of single servers.
+    pub trust: Option<Arc<dyn TrustSource>>,
     /// The ways around: proxies, and who is reached without.
     pub proxies: Proxies,
     pub timeouts: Timeouts,
@@ -117,8 +120,7 @@ impl Transport {
             };
             tracing::debug!(from = %url, to = %next, status = %response.status, "redirected");
             if next.origin() != url.origin() {
-                headers.remove(AUTHORIZATION);
-                headers.remove(COOKIE);
+                headers = for_strangers(&headers);
             }
             url = next;
         }
@@ -195,6 +197,13 @@ fn request(route: &Route, method: &Method, url: &Url, headers: &HeaderMap, body:
         Request::builder().method(method).uri(target).body(body).map_err(|error| Error::InvalidUrl { reason: error.to_string() })?;
     *request.headers_mut() = all;
     Ok(request)
+}
+
+/// What may be said to another origin than the one the headers were made for: what is asked for, never who asks. Headers an administrator wrote for one
+/// host are for that host.
+fn for_strangers(headers: &HeaderMap) -> HeaderMap {
+    let harmless = |name: &http::HeaderName| [ACCEPT, ACCEPT_ENCODING, RANGE, IF_RANGE, USER_AGENT].contains(name);
+    headers.iter().filter(|(name, _)| harmless(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 /// Where the answer sends us, if it does.
