@@ -194,8 +194,8 @@ async fn answers_that_no_token_can_be_made_of() {
         (Reply::new(200, vec![b' '; 300 * 1024]), ErrorKind::Exhausted, "larger than 262144 bytes"),
         (Reply::new(200, vec![b' '; 4096]).by(Delivery::Endless(1 << 30)), ErrorKind::Exhausted, "larger than 262144 bytes"),
         (Reply::new(200, "{\"token\":\"x\"}").by(Delivery::Truncated(3)), ErrorKind::Unavailable, "broke"),
-        (Reply::new(200, "{\"token\":\"x\"}").by(Delivery::Hanging(3)), ErrorKind::Unavailable, "within 300 ms"),
-        (Reply::new(200, vec![b' '; 400]).by(Delivery::Dripping(1, Duration::from_millis(50))), ErrorKind::Unavailable, "within 600 ms"),
+        (Reply::new(200, "{\"token\":\"x\"}").by(Delivery::Hanging(3)), ErrorKind::Unavailable, "within 700 ms"),
+        (Reply::new(200, vec![b' '; 400]).by(Delivery::Dripping(1, Duration::from_millis(50))), ErrorKind::Unavailable, "within 1400 ms"),
         (
             Reply::refusal(401, "UNAUTHORIZED", "incorrect username or password"),
             ErrorKind::Unauthenticated,

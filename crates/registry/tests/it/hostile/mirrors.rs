@@ -74,7 +74,7 @@ async fn mirrors_are_asked_in_their_order_and_fall_through() {
         Reply::new(429, "").with("Retry-After", "3600"),
         Reply::new(200, "").by(Delivery::HungUp),
         Reply::new(200, "").by(Delivery::Raw(b"nonsense\r\n\r\n".to_vec())),
-        Reply::new(200, "").after(std::time::Duration::from_millis(600)),
+        Reply::new(200, "").after(std::time::Duration::from_secs(2)),
     ] {
         let shown = format!("{} {:?}", trouble.status, trouble.delivery);
         let (first, second) = (BadRegistry::plain(move |_, _| trouble.clone()), says("mirror"));

@@ -17,7 +17,7 @@ const BASIC: &str = "dXNlcjpodW50ZXIyVDBLRU4=";
 /// Settings with so little patience that every case ends soon.
 fn settings() -> TransportConfig {
     TransportConfig {
-        timeouts: Timeouts { connect: Duration::from_millis(800), idle: Duration::from_millis(300) },
+        timeouts: Timeouts { connect: Duration::from_secs(3), idle: Duration::from_millis(700) },
         retries: Retries { count: 2, first_pause: Duration::from_millis(2), longest_pause: Duration::from_millis(500) },
         ..TransportConfig::default()
     }
