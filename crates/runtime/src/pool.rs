@@ -102,7 +102,13 @@ pub(crate) fn default_world(tree: &Tree) -> World {
         own_ipc: true,
         queues: true,
         bare: false,
+        kept: false,
     }
+}
+
+/// The same for the build step after this one: what no step can change stays.
+pub(crate) fn next_step_world(tree: &Tree) -> World {
+    World { kept: true, ..default_world(tree) }
 }
 
 pub(crate) fn cgroup_view(tree: &Tree) -> Vec<Vec<String>> {

@@ -5,10 +5,10 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use shipway_sys::durable;
 
@@ -20,7 +20,7 @@ use crate::worker::Worker;
 /// Files waiting at most; each holds a descriptor, and a disk that is this far behind is busy anyway.
 const WAITING: usize = 64;
 
-/// How often it is looked how much there is to write while a step runs.
+/// How often it is looked how much there is to write while a step runs, and how old a step must be for that.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// From so many unwritten bytes on, writing begins: far more than steps leave that are over before a disk could help.
@@ -30,14 +30,26 @@ const MUCH: u64 = 128 << 20;
 pub(crate) struct Writeback {
     waiting: Arc<AtomicUsize>,
     files: Worker<File>,
-    filling: Arc<AtomicUsize>,
+    steps: Steps,
     early: Worker<()>,
 }
+
+/// The steps that are running now.
+#[derive(Debug, Default)]
+struct Running {
+    /// When each began.
+    since: Vec<Instant>,
+    /// The thread looks after them; otherwise it has to be woken.
+    is_watched: bool,
+}
+
+type Steps = Arc<Mutex<Running>>;
 
 /// Says that a step fills a snapshot for as long as it lives, see [`Store::write_early`].
 #[derive(Debug)]
 pub struct EarlyWriting {
-    filling: Arc<AtomicUsize>,
+    steps: Steps,
+    began: Instant,
 }
 
 impl Store {
@@ -63,10 +75,10 @@ impl Writeback {
                 left.fetch_sub(1, Ordering::Relaxed);
             }
         })?;
-        let filling = Arc::new(AtomicUsize::new(0));
-        let (filesystem, left) = (File::open(root).doing(|| format!("open {root:?}"))?, Arc::clone(&filling));
-        let early = Worker::start("store-early", move |queue| write_early(&queue, &filesystem, &left))?;
-        Ok(Self { waiting, files, filling, early })
+        let steps = Steps::default();
+        let (filesystem, running) = (File::open(root).doing(|| format!("open {root:?}"))?, Arc::clone(&steps));
+        let early = Worker::start("store-early", move |queue| write_early(&queue, &filesystem, &running))?;
+        Ok(Self { waiting, files, steps, early })
     }
 
     /// Has the pages of `file` written soon, unless much is waiting already.
@@ -81,26 +93,43 @@ impl Writeback {
     }
 
     fn early(&self) -> EarlyWriting {
-        self.filling.fetch_add(1, Ordering::SeqCst);
-        self.early.send(());
-        EarlyWriting { filling: Arc::clone(&self.filling) }
+        let began = Instant::now();
+        let mut running = lock(&self.steps);
+        running.since.push(began);
+        if !std::mem::replace(&mut running.is_watched, true) {
+            self.early.send(());
+        }
+        EarlyWriting { steps: Arc::clone(&self.steps), began }
     }
 }
 
 impl Drop for EarlyWriting {
     fn drop(&mut self) {
-        self.filling.fetch_sub(1, Ordering::SeqCst);
+        let since = &mut lock(&self.steps).since;
+        if let Some(place) = since.iter().position(|began| *began == self.began) {
+            since.swap_remove(place);
+        }
     }
 }
 
-/// Waits for a step, then looks after it until the last one is over.
-fn write_early(queue: &Receiver<()>, filesystem: &File, filling: &AtomicUsize) {
+fn lock(steps: &Steps) -> MutexGuard<'_, Running> {
+    steps.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a step, then looks after all of them until none is running. A short one is over before the first look.
+fn write_early(queue: &Receiver<()>, filesystem: &File, steps: &Steps) {
     while queue.recv().is_ok() {
-        while filling.load(Ordering::SeqCst) > 0 {
+        loop {
             if queue.recv_timeout(LOOK) == Err(RecvTimeoutError::Disconnected) {
                 return;
             }
-            if unwritten().is_some_and(|bytes| bytes >= MUCH) {
+            let oldest = {
+                let mut running = lock(steps);
+                running.is_watched = !running.since.is_empty();
+                running.since.iter().min().copied()
+            };
+            let Some(oldest) = oldest else { break };
+            if oldest.elapsed() >= LOOK && unwritten().is_some_and(|bytes| bytes >= MUCH) {
                 drop(durable::write_all_early(filesystem));
             }
         }

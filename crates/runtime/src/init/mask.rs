@@ -11,26 +11,41 @@ use shipway_sys::Error;
 use shipway_sys::mount::attribute::{NO_DEVICES, NO_EXEC, NO_SETUID, READ_ONLY};
 use shipway_sys::mount::{DetachedMount, MountBuilder};
 
-/// Covers each path below `root`: files with `null`, folders with one shared empty folder.
-pub(crate) fn hide<'a>(root: BorrowedFd<'_>, paths: impl Iterator<Item = &'a Path>, null: BorrowedFd<'_>) -> Result<(), Error> {
-    let mut empty: Option<DetachedMount> = None;
-    for path in paths {
-        let Some((target, is_folder)) = find(root, path)? else { continue };
-        let cover = if is_folder {
-            let empty = match &empty {
-                Some(empty) => empty,
-                None => {
-                    let fresh = MountBuilder::new("tmpfs")?.option("size", "0")?.option("nr_inodes", "1")?;
-                    empty.insert(fresh.mount(READ_ONLY | NO_SETUID | NO_DEVICES | NO_EXEC)?)
-                }
-            };
-            DetachedMount::copy_of_handle(empty.as_fd(), false)?
-        } else {
-            DetachedMount::copy_of_handle(null, false)?
-        };
-        cover.attach(target.as_fd())?;
+/// What paths are covered with.
+pub(crate) struct Covers {
+    null: OwnedFd,
+    /// Hangs where it was used first; the others are copies of it.
+    empty: Option<DetachedMount>,
+}
+
+impl Covers {
+    /// Files will be covered with `null`, folders with one shared empty folder.
+    pub(crate) fn new(null: OwnedFd) -> Self {
+        Self { null, empty: None }
     }
-    Ok(())
+
+    /// Covers each path below `root`.
+    pub(crate) fn hide<'a>(&mut self, root: BorrowedFd<'_>, paths: impl Iterator<Item = &'a Path>) -> Result<(), Error> {
+        for path in paths {
+            match find(root, path)? {
+                None => {}
+                Some((target, false)) => DetachedMount::copy_of_handle(self.null.as_fd(), false)?.attach(target.as_fd())?,
+                Some((target, true)) => self.cover_folder(target.as_fd())?,
+            }
+        }
+        Ok(())
+    }
+
+    fn cover_folder(&mut self, target: BorrowedFd<'_>) -> Result<(), Error> {
+        if let Some(empty) = &self.empty {
+            return DetachedMount::copy_of_handle(empty.as_fd(), false)?.attach(target);
+        }
+        let fresh = MountBuilder::new("tmpfs")?.option("size", "0")?.option("nr_inodes", "1")?;
+        let fresh = fresh.mount(READ_ONLY | NO_SETUID | NO_DEVICES | NO_EXEC)?;
+        fresh.attach(target)?;
+        self.empty = Some(fresh);
+        Ok(())
+    }
 }
 
 /// Makes each path below `root` read-only, with everything mounted there.

@@ -2,9 +2,10 @@
 //!
 //! It runs in two parts: first it builds its *world* and waits at the gate (long before anybody wants a container, when it comes from the pool), then
 //! a launch message arrives with the root and everything else as handles. What must stay true: it is single-threaded; it reaches the host only
-//! through handles it was given, because its own root is an empty memory filesystem from the start; it stays uninspectable until the exec.
+//! through handles it was given, because it is born into an empty memory filesystem; it stays uninspectable until the exec.
 
 mod copy_up;
+mod ground;
 pub(crate) mod mask;
 pub(crate) mod program;
 mod reaper;
@@ -19,6 +20,7 @@ use shipway_sys::{Error, mount, namespace, pty, socket};
 use crate::message::{Failure, InitPart, LONGEST, Report, Step, World, to_json};
 use crate::spec::DEFAULT_SHM_SIZE;
 
+pub(crate) use ground::Ground;
 pub(crate) use world::Standing;
 
 /// Lives the whole life of a first process on `line` (to the monitor). Never returns: it becomes the program, or leaves with a code nobody reads.

@@ -13,8 +13,9 @@ use shipway_sys::mount::{DetachedMount, MountBuilder};
 use shipway_sys::path::{FileKind, Root, clean_inside, metadata, set_mode};
 use shipway_sys::{Error, mount};
 
+use super::mask::{self, Covers};
 use super::world::{Standing, open};
-use super::{at, copy_up, mask, world};
+use super::{at, copy_up, world};
 use crate::message::{DevicePart, Failure, FilePart, Fill, FreshKind, FreshMount, InitPart, MountPart, MountWhat, Step};
 
 /// Assembles the root and pivots into it. Returns the mount points that had to be made in it.
@@ -39,8 +40,11 @@ pub(super) fn assemble(
         }
         .map_err(|error| mount_failure(&wanted.target, error))?;
     }
-    for (number, file) in part.files.iter().enumerate() {
-        attach_file(&root, number, file, standing, &mut created).map_err(at(Step::File))?;
+    if !part.files.is_empty() {
+        let shelf = world::files(standing).map_err(at(Step::File))?;
+        for (number, file) in part.files.iter().enumerate() {
+            attach_file(&root, number, file, &shelf, &mut created).map_err(at(Step::File))?;
+        }
     }
     for device in &part.devices {
         make_device(&root, device).map_err(at(Step::Device))?;
@@ -188,11 +192,11 @@ fn find_or_make(root: &Root, path: &str, folder: bool, created: &mut Vec<String>
     root.open_file(&clean, OFlags::PATH, Mode::empty())
 }
 
-fn attach_file(root: &Root, number: usize, file: &FilePart, standing: &Standing, created: &mut Vec<String>) -> Result<(), Error> {
-    let name = format!("files/{number}");
+fn attach_file(root: &Root, number: usize, file: &FilePart, shelf: &OwnedFd, created: &mut Vec<String>) -> Result<(), Error> {
+    let name = number.to_string();
     let told = |errno| Error::new(format!("write({:?})", file.target), errno);
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::RDWR | OFlags::CLOEXEC;
-    let made = rustix::fs::openat(&standing.top, &*name, flags, Mode::from_raw_mode(0o644)).map_err(told)?;
+    let made = rustix::fs::openat(shelf, &*name, flags, Mode::from_raw_mode(0o644)).map_err(told)?;
     let mut made = std::fs::File::from(made);
     made.write_all(&file.content).map_err(|error| Error::from_io(format!("write({:?})", file.target), &error))?;
     let copy = DetachedMount::copy_of_handle(made.as_fd(), false)?;
@@ -225,8 +229,8 @@ fn make_device(root: &Root, device: &DevicePart) -> Result<(), Error> {
 /// Paths outside /proc and /sys, which the world could not hide because they are the image's.
 fn hide_the_rest(part: &InitPart, root: &Root, standing: &Standing) -> Result<(), Error> {
     let elsewhere = |path: &&String| !part.standard_mounts || !path.starts_with("/proc/") && !path.starts_with("/sys/");
-    let null = standing.null()?;
-    mask::hide(root.as_fd(), part.masked.iter().filter(elsewhere).map(Path::new), null.as_fd())?;
+    let mut covers = Covers::new(standing.null()?);
+    covers.hide(root.as_fd(), part.masked.iter().filter(elsewhere).map(Path::new))?;
     mask::protect(root.as_fd(), part.readonly.iter().filter(elsewhere).map(Path::new))
 }
 

@@ -4,10 +4,13 @@
 //! /root          where the container's root will be attached
 //! /world/proc    procfs of our pid namespace, masked          /world/sys   sysfs of our network namespace, cgroups below
 //! /world/dev     nodes, pts, shm, mqueue                      /files       generated files
+//! /kernel        the same procfs, unmasked
 //! ```
 //!
-//! What must stay true: everything here is made by us on fresh filesystems, so no name in it can be an image's trick; masks come from our own null
-//! device (S-107); kernel settings are written through our own detached procfs (S-109).
+//! The folders stand on the seat's [`super::Ground`]. What must stay true: everything here is made by us on fresh filesystems, so no name in it can be an
+//! image's trick; masks come from our own null device (S-107); kernel settings are written through our own procfs (S-109); no mount is let go while it
+//! hangs nowhere, and none is taken down alone, because each of these costs a grace period of the whole kernel (0.1 to 1 ms): they all go with the one
+//! old root.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -18,7 +21,8 @@ use shipway_sys::mount::attribute::{NO_DEVICES, NO_EXEC, NO_SETUID, READ_ONLY};
 use shipway_sys::mount::{DetachedMount, MountBuilder};
 use shipway_sys::{Error, mount, namespace};
 
-use super::{at, mask};
+use super::at;
+use super::mask::{self, Covers};
 use crate::message::{Failure, Step, World};
 use crate::spec::DEFAULT_SHM_SIZE;
 
@@ -32,7 +36,7 @@ pub(crate) struct Standing {
     /// Root of the devpts instance.
     pub(crate) devpts: OwnedFd,
     pub(super) shm: Option<OwnedFd>,
-    /// An unmasked procfs that is attached nowhere.
+    /// The unmasked procfs.
     kernel: DetachedMount,
     /// The cgroup hierarchies to show.
     cgroups: Vec<Vec<String>>,
@@ -56,35 +60,43 @@ impl Standing {
     }
 }
 
-/// Builds the world and moves into it.
+/// Builds the world.
 pub(super) fn build(world: &World, joins: Vec<OwnedFd>) -> Result<Standing, Failure> {
-    mount::isolate_from_host().map_err(at(Step::World))?;
     for (handle, kind) in joins.iter().zip(&world.joins) {
         // The pid namespace was entered by the seat, before the clone.
         if *kind != namespace::PID {
             namespace::enter(handle.as_fd(), *kind).map_err(at(Step::Join))?;
         }
     }
-    if world.fresh & namespace::NETWORK != 0 {
+    if world.fresh & namespace::NETWORK != 0 && !world.kept {
         namespace::bring_loopback_up().map_err(at(Step::World))?;
     }
     furnish(world).map_err(at(Step::World))
 }
 
 fn furnish(world: &World) -> Result<Standing, Error> {
-    let top = enter_empty_root()?;
-    for name in ["root", "world", "world/proc", "world/dev", "world/sys", "files"] {
-        make_folder(top.as_fd(), name)?;
-    }
+    let top = rustix::fs::open("/", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::new("open(\"/\")", errno))?;
     let proc = MountBuilder::new("proc")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC)?;
     let kernel = DetachedMount::copy_of_handle(proc.as_fd(), false)?;
     proc.attach(open(top.as_fd(), "world/proc", OFlags::PATH)?.as_fd())?;
+    kernel.attach(open(top.as_fd(), "kernel", OFlags::PATH)?.as_fd())?;
     let (dev, devpts, shm) = furnish_dev(world, top.as_fd())?;
-    let sys = furnish_sys(world, top.as_fd())?;
+    let stands = world.kept && is_untouched(&kernel)?;
+    let sys = if stands {
+        // With what is mounted below it and hidden in it.
+        DetachedMount::from_handle(open(top.as_fd(), "world/sys", OFlags::PATH)?)
+    } else {
+        if world.kept {
+            namespace::leave(namespace::NETWORK)?;
+            namespace::bring_loopback_up()?;
+        }
+        furnish_sys(world, top.as_fd())?
+    };
     if !world.privileged {
-        let null = open(dev.as_fd(), "null", OFlags::PATH)?;
-        for (prefix, mount) in [("/proc/", &proc), ("/sys/", &sys)] {
-            mask::hide(mount.as_fd(), below(&world.masked, prefix), null.as_fd())?;
+        let mut covers = Covers::new(open(dev.as_fd(), "null", OFlags::PATH)?);
+        let standard = [("/proc/", &proc), ("/sys/", &sys)];
+        for (prefix, mount) in standard.into_iter().take(if stands { 1 } else { 2 }) {
+            covers.hide(mount.as_fd(), below(&world.masked, prefix))?;
             mask::protect(mount.as_fd(), below(&world.readonly, prefix))?;
         }
     }
@@ -97,15 +109,11 @@ fn furnish(world: &World) -> Result<Standing, Error> {
     Ok(Standing { top, proc, dev, sys, devpts, shm, kernel, cgroups: world.cgroups.clone() })
 }
 
-/// Replaces the host's whole tree, as far as this process can see, by an empty memory filesystem.
-fn enter_empty_root() -> Result<OwnedFd, Error> {
-    let top = MountBuilder::new("tmpfs")?.option("mode", "0755")?.option("source", "shipway")?.mount(NO_SETUID | NO_DEVICES)?;
-    // pivot_root wants the new root attached somewhere; any folder does, and this one exists wherever Linux runs.
-    let somewhere =
-        rustix::fs::open("/proc", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| Error::new("open(\"/proc\")", errno))?;
-    top.attach(somewhere.as_fd())?;
-    mount::pivot_into(top.as_fd())?;
-    Ok(top.into_handle())
+/// A memory filesystem for generated files, in place.
+pub(super) fn files(standing: &Standing) -> Result<OwnedFd, Error> {
+    let shelf = MountBuilder::new("tmpfs")?.option("mode", "0755")?.option("source", "shipway")?.mount(NO_SETUID | NO_DEVICES)?;
+    shelf.attach(open(standing.top.as_fd(), "files", OFlags::PATH)?.as_fd())?;
+    Ok(shelf.into_handle())
 }
 
 fn furnish_dev(world: &World, top: BorrowedFd<'_>) -> Result<(DetachedMount, OwnedFd, Option<OwnedFd>), Error> {
@@ -198,7 +206,17 @@ fn place_on_shelf(shelf: BorrowedFd<'_>, controllers: &[String]) -> Result<Mount
     Ok(hierarchy)
 }
 
-fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Error> {
+/// Whether nothing in this process's network tells that somebody was here before: no socket, not even one that waits for its end, and no interface
+/// but the loopback.
+fn is_untouched(kernel: &DetachedMount) -> Result<bool, Error> {
+    let sockets = read(kernel, "self/net/sockstat")?;
+    let quiet = sockets.lines().any(|line| line == "sockets: used 0")
+        && sockets.lines().any(|line| line.starts_with("TCP:") && line.contains(" tw 0 "));
+    // Two lines of heading.
+    Ok(quiet && read(kernel, "self/net/dev")?.lines().count() == 3)
+}
+
+pub(super) fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Error> {
     let unless_privileged = if world.privileged { 0 } else { READ_ONLY };
     let sys = match MountBuilder::new("sysfs")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC | unless_privileged) {
         // Where sysfs cannot be had an empty folder stands for it.
@@ -224,7 +242,7 @@ fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Erro
     Ok(sys)
 }
 
-fn below<'a>(paths: &'a [String], prefix: &'a str) -> impl Iterator<Item = &'a Path> {
+pub(super) fn below<'a>(paths: &'a [String], prefix: &'a str) -> impl Iterator<Item = &'a Path> {
     paths.iter().filter_map(move |path| path.strip_prefix(prefix)).map(Path::new)
 }
 

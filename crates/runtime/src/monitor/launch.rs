@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use shipway_sys::{Error, process, socket};
+use shipway_sys::{Error, namespace, process, socket};
 
 use super::connection::{Connection, Role};
 use super::hold;
@@ -86,6 +86,9 @@ fn start(
         Some(index) => handles.get(index).map(|handle| rustix::io::fcntl_dupfd_cloexec(handle, 3)).transpose().ok().flatten(),
         None => None,
     };
+    // A container's own mounts are gone when its end is told, as people who unmount its sources next expect.
+    let mounts = part.again.is_some().then(|| namespace::of_process(init.pid, "mnt")).transpose();
+    let mounts = mounts.map_err(|error| Failure::new(Step::Join, error))?;
     let created = open_gate(init, init_part, handles, theirs)?;
     session.pid = Some(init.pid);
     session.input_once = part.stdin_once;
@@ -110,7 +113,7 @@ fn start(
         record::write(folder, record::STATE, &state).map_err(|error| Failure::new(Step::Log, error))?;
     }
     let subject = Subject { state, pid: init.pid, folder, ephemeral: part.again.is_some() || part.state_dir.is_none() };
-    let mut monitor = Monitor::new(subject, session, listener, oom_counter, devpts, filter);
+    let mut monitor = Monitor::new(subject, session, listener, oom_counter, devpts, filter, mounts);
     if let Some((line, wish)) = first {
         monitor.connections.push(Connection::new(line, Role::Attached { session: 0, wish }));
     }

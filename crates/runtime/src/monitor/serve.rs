@@ -49,6 +49,8 @@ pub(super) struct Monitor {
     pub(super) oom_kills_before: u64,
     pub(super) devpts: OwnedFd,
     pub(super) filter: Option<OwnedFd>,
+    /// The mounts of a build step: taking them down is not to stand between its end and the word of it.
+    _mounts: Option<OwnedFd>,
     pub(super) ordered: Ordered,
     /// Children that ended before the seat has said whose they are.
     pub(super) unclaimed: Vec<(Pid, process::Ended)>,
@@ -79,6 +81,7 @@ impl Monitor {
         oom_counter: Option<OwnedFd>,
         devpts: OwnedFd,
         filter: Option<OwnedFd>,
+        mounts: Option<OwnedFd>,
     ) -> Self {
         let mut monitor = Self {
             subject,
@@ -91,6 +94,7 @@ impl Monitor {
             oom_kills_before: 0,
             devpts,
             filter,
+            _mounts: mounts,
             ordered: Ordered::default(),
             unclaimed: Vec::new(),
             daemon_gone: false,
