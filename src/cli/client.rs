@@ -1,4 +1,4 @@
-//! HTTP to the daemon: one request per connection, JSON in and out, and upgraded connections for attach and exec.
+//! HTTP to the daemon: a connection that is kept while it is idle, JSON in and out, and upgraded connections for attach and exec.
 //!
 //! Paths carry no version unless `DOCKER_API_VERSION` asks for one: every daemon answers unversioned paths with its newest version, and this
 //! client reads answers leniently. That saves the `/_ping` other clients begin with.
@@ -11,10 +11,12 @@ use futures_util::StreamExt as _;
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::BoxBody};
 use hyper::body::{Frame, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 /// Error answers longer than this are cut: they are sentences, not pages.
 const LONGEST_ERROR: usize = 1 << 20;
@@ -109,12 +111,17 @@ pub(crate) type Answer = Response<Incoming>;
 pub(crate) struct Client {
     target: Target,
     version: Option<String>,
+    /// The connection used last. Most commands ask two or three things one after the other.
+    idle: Mutex<Option<Sender>>,
 }
+
+type RequestBody = BoxBody<Bytes, io::Error>;
+type Sender = SendRequest<RequestBody>;
 
 impl Client {
     /// A client of the daemon at `target`; nothing is dialled yet.
     pub(crate) fn new(target: Target, version: Option<String>) -> Self {
-        Self { target, version }
+        Self { target, version, idle: Mutex::default() }
     }
 
     /// Its address.
@@ -127,7 +134,7 @@ impl Client {
     /// # Errors
     /// `Unreachable`, or `Daemon` for a status of 400 and above.
     pub(crate) async fn send(&self, call: Call) -> Outcome<Answer> {
-        let answer = self.exchange(call, false).await?;
+        let answer = self.exchange(call).await?;
         if answer.status().is_client_error() || answer.status().is_server_error() {
             return Err(refusal(answer).await);
         }
@@ -158,7 +165,7 @@ impl Client {
 
     /// Sends a request and takes the connection over for a two-way stream.
     pub(crate) async fn upgrade(&self, call: Call) -> Outcome<Upgraded> {
-        let answer = self.exchange(call.header("connection", "Upgrade").header("upgrade", "tcp"), true).await?;
+        let answer = self.exchange(call.header("connection", "Upgrade").header("upgrade", "tcp")).await?;
         if answer.status().is_client_error() || answer.status().is_server_error() {
             return Err(refusal(answer).await);
         }
@@ -167,19 +174,41 @@ impl Client {
         Ok(Upgraded { wire: parts.io.into_inner(), already_read: parts.read_buf })
     }
 
-    async fn exchange(&self, call: Call, upgrades: bool) -> Outcome<Answer> {
-        let wire = self.target.connect().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(wire)).await.map_err(broken)?;
-        if upgrades {
-            tokio::spawn(connection.with_upgrades());
-        } else {
-            tokio::spawn(connection);
+    async fn exchange(&self, call: Call) -> Outcome<Answer> {
+        let mut request = self.request(call)?;
+        if let Some(mut sender) = self.take_idle().await {
+            match sender.try_send_request(request).await {
+                Ok(answer) => return Ok(self.keep(sender, answer)),
+                Err(mut error) => match error.take_message() {
+                    // The daemon has closed it meanwhile, and nothing was sent.
+                    Some(unsent) => request = unsent,
+                    None => return Err(broken(error.into_error())),
+                },
+            }
         }
-        let request = self.request(call)?;
-        sender.send_request(request).await.map_err(broken)
+        let wire = self.target.connect().await?;
+        let (mut sender, connection) = handshake(TokioIo::new(wire)).await.map_err(broken)?;
+        tokio::spawn(connection.with_upgrades());
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        Ok(self.keep(sender, answer))
     }
 
-    fn request(&self, call: Call) -> Outcome<Request<BoxBody<Bytes, io::Error>>> {
+    fn keep(&self, sender: Sender, answer: Answer) -> Answer {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(sender);
+        answer
+    }
+
+    /// The kept connection, unless its last answer is still being read or it was taken over.
+    async fn take_idle(&self) -> Option<Sender> {
+        let sender = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        if !sender.is_ready() {
+            // The task of the connection may just not have come to notice the end of the answer.
+            tokio::task::yield_now().await;
+        }
+        sender.is_ready().then_some(sender)
+    }
+
+    fn request(&self, call: Call) -> Outcome<Request<RequestBody>> {
         let version = self.version.as_ref().map(|version| format!("/v{}", version.trim_start_matches('v'))).unwrap_or_default();
         let prefix = if call.path.starts_with("/shipway/") || call.path == "/_ping" { "" } else { version.as_str() };
         let mut builder = Request::builder()
