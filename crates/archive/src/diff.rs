@@ -12,6 +12,7 @@
 mod level;
 mod sink;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
@@ -25,11 +26,11 @@ use shipway_sys::xattr;
 
 use crate::Error;
 use crate::error::show;
-use crate::index::{IndexEntry, LayerIndex, Node};
+use crate::index::{ContentDigest, IndexEntry, LayerIndex, Node, compare_paths};
 use crate::tar::{Entry, EntryKind, TarWriter};
 use crate::tree::join;
 use crate::whiteout;
-use level::{Level, Merged};
+use level::{Level, Merged, Part};
 use sink::HashingSink;
 
 /// From this size a file is shown to the caller before it is read.
@@ -66,12 +67,19 @@ pub struct Scanned {
 /// # Cost
 /// Every byte is read once; the time is that of SHA-256 (350 MB/s without SHA instructions).
 pub fn commit_scan(folders: &[Root], options: &ScanOptions) -> Result<Scanned, Error> {
-    commit_scan_showing(folders, options, &mut |_| {})
+    scan(folders, None, options, &mut std::io::sink(), &mut |_| {})
 }
 
-/// As [`commit_scan`], showing every large file (4 MiB or more) before it is read, for the caller to have its pages written meanwhile.
-pub fn commit_scan_showing(folders: &[Root], options: &ScanOptions, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
-    scan(folders, options, &mut std::io::sink(), large)
+/// As [`commit_scan`], with what is known of the last folder when it is a layer already: its files are not hashed once more for the index, only for the
+/// tar. Every large file (4 MiB or more) is shown before it is read, for the caller to have its pages written meanwhile.
+pub fn commit_scan_showing(
+    folders: &[Root],
+    last: Option<&LayerIndex>,
+    options: &ScanOptions,
+    large: &mut dyn FnMut(&File),
+) -> Result<Scanned, Error> {
+    let known = last.map(|index| Known { tree: folders.len() - 1, entries: index.iter() });
+    scan(folders, known, options, &mut std::io::sink(), large)
 }
 
 /// Writes the tar that [`commit_scan`] has hashed, from the same folders.
@@ -79,7 +87,7 @@ pub fn commit_scan_showing(folders: &[Root], options: &ScanOptions, large: &mut 
 /// # Errors
 /// `Corrupt` when the folders are no longer what `index` says; the output is then worthless. `Write`.
 pub fn write_layer_tar(folders: &[Root], index: &LayerIndex, options: &ScanOptions, out: &mut dyn Write) -> Result<DiffId, Error> {
-    let scanned = scan(folders, options, out, &mut |_| {})?;
+    let scanned = scan(folders, None, options, out, &mut |_| {})?;
     if scanned.index.digest() != index.digest() {
         return Err(Error::Corrupt { what: "layer folder", problem: "its content differs from its index".to_owned() });
     }
@@ -88,12 +96,18 @@ pub fn write_layer_tar(folders: &[Root], index: &LayerIndex, options: &ScanOptio
 
 /// Writes the tar of `upper` and tells what layer it is; for folders that nobody has scanned before.
 pub fn write_upper_tar(upper: &Root, options: &ScanOptions, out: &mut dyn Write) -> Result<Scanned, Error> {
-    scan(std::slice::from_ref(upper), options, out, &mut |_| {})
+    scan(std::slice::from_ref(upper), None, options, out, &mut |_| {})
 }
 
-fn scan(folders: &[Root], options: &ScanOptions, out: &mut dyn Write, large: &mut dyn FnMut(&File)) -> Result<Scanned, Error> {
-    let mut scan =
-        Scan { tar: TarWriter::new(HashingSink::new(out)), newest: options.newest, index: Vec::new(), inodes: HashMap::new(), large };
+fn scan(
+    folders: &[Root],
+    known: Option<Known<'_>>,
+    options: &ScanOptions,
+    out: &mut dyn Write,
+    large: &mut dyn FnMut(&File),
+) -> Result<Scanned, Error> {
+    let tar = TarWriter::new(HashingSink::new(out));
+    let mut scan = Scan { tar, newest: options.newest, known, index: Vec::new(), inodes: HashMap::new(), large };
     scan.root(folders)?;
     let (sink, tar_size) = scan.tar.finish()?;
     let diff_id = DiffId(sink.finish()?);
@@ -101,13 +115,42 @@ fn scan(folders: &[Root], options: &ScanOptions, out: &mut dyn Write, large: &mu
     Ok(Scanned { diff_id, tar_size, content_size: index.content_size(), index })
 }
 
+/// What is known of one of the trees. Asked in the order of the scan, which is that of an index.
+struct Known<'a> {
+    tree: usize,
+    entries: std::slice::Iter<'a, IndexEntry>,
+}
+
+impl Known<'_> {
+    /// The digest of the file `path` of `size` bytes in `tree`.
+    fn content(&mut self, tree: usize, path: &[u8], size: u64) -> Option<ContentDigest> {
+        if tree != self.tree {
+            return None;
+        }
+        while let Some(next) = self.entries.as_slice().first() {
+            match compare_paths(&next.path, path) {
+                Ordering::Less => drop(self.entries.next()),
+                Ordering::Equal => {
+                    return match next.node {
+                        Node::File { size: known, content, .. } if known == size => Some(content),
+                        _ => None,
+                    };
+                }
+                Ordering::Greater => return None,
+            }
+        }
+        None
+    }
+}
+
 /// The pass.
 struct Scan<'a> {
     tar: TarWriter<HashingSink<'a>>,
     newest: Option<i64>,
+    known: Option<Known<'a>>,
     index: Vec<IndexEntry>,
     /// First path and digest of inodes with several names.
-    inodes: HashMap<(u64, u64), (Vec<u8>, [u8; 32])>,
+    inodes: HashMap<(u64, u64), (Vec<u8>, ContentDigest)>,
     large: &'a mut dyn FnMut(&File),
 }
 
@@ -128,6 +171,7 @@ impl Scan<'_> {
         if attributes.opaque {
             self.mark(whiteout::OPAQUE.to_vec())?;
         }
+        let tops = tops.into_iter().enumerate().map(|(tree, dir)| Part { tree, dir }).collect();
         let mut levels = vec![Level::of(tops, Vec::new())?];
         while let Some(level) = levels.last_mut() {
             let Some(entry) = level.left.next() else {
@@ -137,7 +181,7 @@ impl Scan<'_> {
             let path = join(&level.path, entry.name.as_bytes());
             // The listing says which are files; those are opened without being looked at before.
             if entry.kind == FileKind::Regular {
-                self.file(&level.dirs[entry.at], &entry.name, path)?;
+                self.file(&level.parts[entry.at], &entry.name, path)?;
             } else if let Some(below) = self.visit(level, &entry, path)? {
                 levels.push(below);
             }
@@ -147,11 +191,12 @@ impl Scan<'_> {
 
     /// Puts one thing into the tar and the index; gives the level below a folder.
     fn visit(&mut self, level: &Level, entry: &Merged, path: Vec<u8>) -> Result<Option<Level>, Error> {
-        let (dir, name) = (&level.dirs[entry.at], entry.name.as_os_str());
+        let (part, name) = (&level.parts[entry.at], entry.name.as_os_str());
+        let dir = &part.dir;
         let found = dir.stat(name)?;
         match found.kind {
             FileKind::Directory => return self.folder(level.open(entry)?, path, &found).map(Some),
-            FileKind::Regular => self.file(dir, name, path)?,
+            FileKind::Regular => self.file(part, name, path)?,
             FileKind::CharDevice if whiteout::is_overlay_whiteout(&found) => {
                 // One that hides something of the layer's other folder says nothing about the layers below.
                 if !entry.covers {
@@ -173,22 +218,22 @@ impl Scan<'_> {
         Ok(None)
     }
 
-    fn folder(&mut self, mut dirs: Vec<Dir>, path: Vec<u8>, found: &Metadata) -> Result<Level, Error> {
-        let attributes = attributes(&dirs[0], &path)?;
+    fn folder(&mut self, mut parts: Vec<Part>, path: Vec<u8>, found: &Metadata) -> Result<Level, Error> {
+        let attributes = attributes(&parts[0].dir, &path)?;
         let mut entry = self.entry([path.as_slice(), b"/"].concat(), EntryKind::Directory, found);
         entry.xattrs.clone_from(&attributes.kept);
         self.tar.start(&entry)?;
         if attributes.opaque {
             self.mark(join(&path, whiteout::OPAQUE))?;
-            dirs.truncate(1);
+            parts.truncate(1);
         }
         self.note(path.clone(), Node::Directory { opaque: attributes.opaque }, found, attributes.kept);
-        Level::of(dirs, path)
+        Level::of(parts, path)
     }
 
-    fn file(&mut self, dir: &Dir, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
+    fn file(&mut self, part: &Part, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
         // Whatever takes the name's place meanwhile: it is not followed, a FIFO does not hold us, and the kind is checked.
-        let mut file = File::from(dir.open(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?);
+        let mut file = File::from(part.dir.open(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY, 0)?);
         let found = shipway_sys::path::metadata(&file)?;
         if found.kind != FileKind::Regular {
             return Err(Error::Changed { path: show(&path) });
@@ -212,7 +257,8 @@ impl Scan<'_> {
         entry.xattrs = attributes.kept;
         self.tar.start(&entry)?;
         let Entry { path, xattrs, .. } = entry;
-        let content = self.content(&mut file, found.size, &path)?;
+        let known = self.known.as_mut().and_then(|known| known.content(part.tree, &path, found.size));
+        let content = self.content(&mut file, found.size, &path, known)?;
         if found.nlink > 1 {
             self.inodes.insert(inode, (path.clone(), content));
         }
@@ -220,7 +266,8 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn content(&mut self, file: &mut File, size: u64, path: &[u8]) -> Result<[u8; 32], Error> {
+    /// Puts the bytes of a file into the tar; its digest, unless that is `known`, is taken on the way.
+    fn content(&mut self, file: &mut File, size: u64, path: &[u8], known: Option<ContentDigest>) -> Result<ContentDigest, Error> {
         let mut hasher = blake3::Hasher::new();
         let mut left = size;
         while left > 0 {
@@ -232,7 +279,9 @@ impl Scan<'_> {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(shipway_sys::Error::from_io(format!("read({:?})", show(path)), &error).into()),
             };
-            hasher.update(&room[..count]);
+            if known.is_none() {
+                hasher.update(&room[..count]);
+            }
             self.tar.inner_mut().took(count);
             self.tar.passed(count as u64);
             left -= count as u64;
@@ -241,7 +290,7 @@ impl Scan<'_> {
         if size >= LOOKED_AT_TWICE && shipway_sys::path::metadata(&*file)?.size != size {
             return Err(Error::Changed { path: show(path) });
         }
-        Ok(*hasher.finalize().as_bytes())
+        Ok(known.unwrap_or_else(|| *hasher.finalize().as_bytes()))
     }
 
     fn other(&mut self, dir: &Dir, name: &OsStr, path: Vec<u8>, found: &Metadata, node: Node) -> Result<(), Error> {

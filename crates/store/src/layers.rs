@@ -15,7 +15,7 @@ use shipway_sys::path::Root;
 
 use crate::error::Doing as _;
 use crate::layout::Layout;
-use crate::memory::Memory;
+use crate::memory::{Memory, Shared};
 use crate::open::Store;
 use crate::{Error, Result};
 
@@ -129,6 +129,30 @@ impl Layer {
     }
 }
 
+impl Shared {
+    pub(crate) fn layer_index(&self, id: &LayerId) -> Result<Arc<LayerIndex>> {
+        if let Some(index) = self.indexes.get(id) {
+            return Ok(index);
+        }
+        let layer = self.read().need_layer(id).cloned()?;
+        let index = Arc::new(self.layer_index_from_disk(&layer)?);
+        self.indexes.add(*id, Arc::clone(&index), layer.index_size);
+        Ok(index)
+    }
+
+    /// The content index as it stands on the disk now.
+    pub(crate) fn layer_index_from_disk(&self, layer: &Layer) -> Result<LayerIndex> {
+        let path = self.layout.index(&layer.id);
+        let bytes = std::fs::read(&path).doing(|| format!("read {path:?}"))?;
+        let index =
+            LayerIndex::decode(&bytes).map_err(|error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string()))?;
+        if index.digest() != layer.tree_digest {
+            return Err(Error::corrupt(format!("index of layer {}", layer.id), "its tree digest is another one"));
+        }
+        Ok(index)
+    }
+}
+
 impl Store {
     /// The layer, unless it is not here or its folder was found damaged at start.
     pub fn layer(&self, id: &LayerId) -> Option<Arc<Layer>> {
@@ -155,25 +179,7 @@ impl Store {
     /// # Errors
     /// `Corrupt` when the index cannot be decoded or is not the one the layer was committed with.
     pub fn layer_index(&self, id: &LayerId) -> Result<Arc<LayerIndex>> {
-        if let Some(index) = self.shared().indexes.get(id) {
-            return Ok(index);
-        }
-        let layer = self.need_layer(id)?;
-        let index = Arc::new(self.layer_index_from_disk(&layer)?);
-        self.shared().indexes.add(*id, Arc::clone(&index), layer.index_size);
-        Ok(index)
-    }
-
-    /// The content index as it stands on the disk now.
-    pub(crate) fn layer_index_from_disk(&self, layer: &Layer) -> Result<LayerIndex> {
-        let path = self.shared().layout.index(&layer.id);
-        let bytes = std::fs::read(&path).doing(|| format!("read {path:?}"))?;
-        let index =
-            LayerIndex::decode(&bytes).map_err(|error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string()))?;
-        if index.digest() != layer.tree_digest {
-            return Err(Error::corrupt(format!("index of layer {}", layer.id), "its tree digest is another one"));
-        }
-        Ok(index)
+        self.shared().layer_index(id)
     }
 
     /// Folders of a stack of layers, top first, as overlayfs and `runtime::RootFs` want them.

@@ -199,6 +199,7 @@ impl ActiveSnapshot {
     /// # Errors
     /// `Invalid` when `base` is a patch itself.
     pub fn commit_over(mut self, base: Option<LayerId>, options: CommitOptions) -> Result<Arc<Layer>> {
+        let mut known = None;
         let mut folders = vec![Root::open(&self.upper).doing(|| format!("open {:?}", self.upper))?];
         if let Some(base) = base {
             if self.shared.read().need_layer(&base)?.base.is_some() {
@@ -206,9 +207,11 @@ impl ActiveSnapshot {
             }
             let folder = self.shared.layout.diff(&base);
             folders.push(Root::open(&folder).doing(|| format!("open {folder:?}"))?);
+            known = Some(self.shared.layer_index(&base)?);
         }
         let writeback = &self.shared.writeback;
-        let scanned = commit_scan_showing(&folders, &ScanOptions { newest: options.newest }, &mut |large| writeback.soon(large))?;
+        let options_of_scan = ScanOptions { newest: options.newest };
+        let scanned = commit_scan_showing(&folders, known.as_deref(), &options_of_scan, &mut |large| writeback.soon(large))?;
         fault::point("store.commit.scanned");
         let index = scanned.index.encode();
         let layer = Layer {

@@ -239,14 +239,21 @@ pub fn die_with_parent() -> Result<(), Error> {
         .map_err(|errno| Error::new("prctl(PR_SET_PDEATHSIG)", errno))
 }
 
-/// Gives every signal its default meaning and unblocks all: what a program may expect to start with (the Rust runtime ignores SIGPIPE).
-pub fn reset_signals() {
+/// Gives every signal its default meaning, except that writing to a closed pipe goes on being an error and no death. For a process that clones programs:
+/// what it ignores they would ignore too.
+pub fn ignore_closed_pipes_only() {
     for number in 1..=64 {
-        // SAFETY: SIG_DFL installs no code; numbers the kernel refuses (KILL, STOP, those kept by libc) are answered with EINVAL.
-        unsafe { libc::signal(number, libc::SIG_DFL) };
+        let meaning = if number == libc::SIGPIPE { libc::SIG_IGN } else { libc::SIG_DFL };
+        // SAFETY: neither meaning installs code; numbers the kernel refuses (KILL, STOP, those kept by libc) are answered with EINVAL.
+        unsafe { libc::signal(number, meaning) };
     }
-    // SAFETY: the set is initialised by sigemptyset before sigprocmask reads it.
+}
+
+/// What a program may expect to start with: no signal ignored, none blocked. For copies of a process that has called [`ignore_closed_pipes_only`].
+pub fn reset_signals() {
+    // SAFETY: SIG_DFL installs no code; the set is initialised by sigemptyset before sigprocmask reads it.
     unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::sigprocmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());

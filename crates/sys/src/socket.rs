@@ -116,13 +116,13 @@ pub fn receive_handle(socket: BorrowedFd<'_>) -> Result<(Vec<u8>, OwnedFd), Erro
 /// # Errors
 /// `EMSGSIZE` when it does not fit, which only a foreign sender can cause.
 pub fn receive(socket: BorrowedFd<'_>, longest: usize) -> Result<Option<Message>, Error> {
-    let mut bytes = vec![0u8; MAX_INLINE + 1];
+    let Some(length) = length_of_next(socket)? else { return Ok(None) };
+    let mut bytes = vec![0u8; length];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_HANDLES))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let answer = loop {
         match rustix::net::recvmsg(socket, &mut [IoSliceMut::new(&mut bytes)], &mut ancillary, RecvFlags::CMSG_CLOEXEC) {
             Err(Errno::INTR) => continue,
-            // A peer that died with unread messages resets a seqpacket; for us that is the same as a farewell.
             Err(Errno::CONNRESET) => return Ok(None),
             Err(errno) => return Err(Error::new("recvmsg()", errno)),
             Ok(answer) => break answer,
@@ -145,6 +145,20 @@ pub fn receive(socket: BorrowedFd<'_>, longest: usize) -> Result<Option<Message>
         bytes = crate::fd::read_all_limited(&rewound(handles.remove(0))?, longest)?;
     }
     Ok(Some(Message { bytes, handles }))
+}
+
+/// Length of the message that waits next. Asking is cheaper than a buffer for the longest, whose pages a process just cloned does not have yet.
+fn length_of_next(socket: BorrowedFd<'_>) -> Result<Option<usize>, Error> {
+    loop {
+        match rustix::net::recv(socket, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::TRUNC) {
+            Err(Errno::INTR) => {}
+            // A peer that died with unread messages resets a seqpacket; for us that is the same as a farewell.
+            Err(Errno::CONNRESET) | Ok((_, 0)) => return Ok(None),
+            Ok((_, length)) if length > MAX_INLINE + 1 => return Err(Error::new("recv()", Errno::MSGSIZE)),
+            Ok((_, length)) => return Ok(Some(length)),
+            Err(errno) => return Err(Error::new("recv()", errno)),
+        }
+    }
 }
 
 fn rewound(file: OwnedFd) -> Result<OwnedFd, Error> {

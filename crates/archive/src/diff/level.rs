@@ -8,10 +8,16 @@ use shipway_sys::path::{Dir, DirEntry, FileKind};
 
 use crate::Error;
 
+/// A folder in one of the trees, which are numbered from the uppermost.
+pub(super) struct Part {
+    pub(super) tree: usize,
+    pub(super) dir: Dir,
+}
+
 /// A folder being walked.
 pub(super) struct Level {
     /// The same folder in each tree that has it, uppermost first.
-    pub(super) dirs: Vec<Dir>,
+    pub(super) parts: Vec<Part>,
     pub(super) path: Vec<u8>,
     pub(super) left: std::vec::IntoIter<Merged>,
 }
@@ -20,17 +26,17 @@ pub(super) struct Level {
 pub(super) struct Merged {
     pub(super) name: OsString,
     pub(super) kind: FileKind,
-    /// The tree it is seen from.
+    /// The part it is seen from.
     pub(super) at: usize,
     /// Whether a tree further down has the name too.
     pub(super) covers: bool,
 }
 
 impl Level {
-    pub(super) fn of(mut dirs: Vec<Dir>, path: Vec<u8>) -> Result<Self, Error> {
+    pub(super) fn of(mut parts: Vec<Part>, path: Vec<u8>) -> Result<Self, Error> {
         let mut all: Vec<Merged> = Vec::new();
-        for (at, dir) in dirs.iter_mut().enumerate() {
-            let found = dir.first_entries()?;
+        for (at, part) in parts.iter_mut().enumerate() {
+            let found = part.dir.first_entries()?;
             all = if at == 0 {
                 let new = |DirEntry { name, kind, .. }| Merged { name, kind, at, covers: false };
                 found.into_iter().map(new).collect()
@@ -38,26 +44,27 @@ impl Level {
                 merge(all, found, at)
             };
         }
-        Ok(Self { dirs, path, left: all.into_iter() })
+        Ok(Self { parts, path, left: all.into_iter() })
     }
 
     /// Opens the folder `entry` in every tree that shows through there.
-    pub(super) fn open(&self, entry: &Merged) -> Result<Vec<Dir>, Error> {
-        let mut dirs = vec![self.dirs[entry.at].open_dir(&entry.name)?];
+    pub(super) fn open(&self, entry: &Merged) -> Result<Vec<Part>, Error> {
+        let below = |part: &Part| part.dir.open_dir(&entry.name).map(|dir| Part { tree: part.tree, dir });
+        let mut parts = vec![below(&self.parts[entry.at])?];
         if entry.covers {
-            for dir in &self.dirs[entry.at + 1..] {
-                match dir.stat_if_there(&entry.name)? {
-                    Some(found) if found.kind == FileKind::Directory => dirs.push(dir.open_dir(&entry.name)?),
+            for part in &self.parts[entry.at + 1..] {
+                match part.dir.stat_if_there(&entry.name)? {
+                    Some(found) if found.kind == FileKind::Directory => parts.push(below(part)?),
                     Some(_) => break,
                     None => {}
                 }
             }
         }
-        Ok(dirs)
+        Ok(parts)
     }
 }
 
-/// Two sorted listings as one; `below` is that of tree `at`.
+/// Two sorted listings as one; `below` is that of part `at`.
 fn merge(above: Vec<Merged>, below: Vec<DirEntry>, at: usize) -> Vec<Merged> {
     let mut merged = Vec::with_capacity(above.len().max(below.len()));
     let (mut above, mut below) = (above.into_iter().peekable(), below.into_iter().peekable());

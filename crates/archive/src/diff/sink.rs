@@ -13,6 +13,8 @@ use crate::Error;
 
 /// Bytes handed over at once: small enough to be still in the cache when the other thread takes them, large enough that waking it costs nothing.
 const BUFFER: usize = 512 * 1024;
+/// The first buffer: the tar of most steps fits, and memory that is not touched costs nothing.
+const FIRST_BUFFER: usize = 32 * 1024;
 
 /// A body that is longer than what is left of a buffer is read in pieces no smaller than this, except its last one.
 const SMALLEST_PIECE: usize = 32 * 1024;
@@ -26,7 +28,7 @@ const BUFFERS: usize = 6;
 /// The sink.
 pub(super) struct HashingSink<'a> {
     out: &'a mut dyn Write,
-    /// Always `BUFFER` long; the first `filled` bytes are of the tar.
+    /// The first `filled` bytes are of the tar. The first buffer is short, all others are `BUFFER` long.
     buffer: Vec<u8>,
     filled: usize,
     hashing: Hashing,
@@ -52,12 +54,12 @@ enum Hashing {
 impl<'a> HashingSink<'a> {
     pub(super) fn new(out: &'a mut dyn Write) -> Self {
         let hashing = Hashing::Here { hasher: Sha256Hasher::new(), done: 0 };
-        HashingSink { out, buffer: vec![0; BUFFER], filled: 0, hashing }
+        HashingSink { out, buffer: vec![0; FIRST_BUFFER], filled: 0, hashing }
     }
 
     /// Where the next bytes of the tar may be put, of which `left` belong together; never empty. Say with [`Self::took`] how many were.
     pub(super) fn room(&mut self, left: u64) -> Result<&mut [u8], Error> {
-        let here = BUFFER - self.filled;
+        let here = self.buffer.len() - self.filled;
         if here == 0 || (here < SMALLEST_PIECE && left > here as u64) {
             self.hand_over()?;
         }
@@ -66,7 +68,7 @@ impl<'a> HashingSink<'a> {
 
     /// The first `count` bytes of the room are of the tar now.
     pub(super) fn took(&mut self, count: usize) {
-        self.filled = BUFFER.min(self.filled + count);
+        self.filled = self.buffer.len().min(self.filled + count);
     }
 
     /// The digest of everything written.
@@ -100,6 +102,9 @@ impl<'a> HashingSink<'a> {
             }
             Hashing::Here { hasher, done } => {
                 hasher.update(&self.buffer[..filled]);
+                if self.buffer.len() < BUFFER {
+                    self.buffer = vec![0; BUFFER];
+                }
                 *done += 1;
                 Ok(())
             }

@@ -1,7 +1,7 @@
 //! Layers made here, told as tar and index, and unpacked again.
 
 use crate::build::{Archive, Ground, read_all};
-use shipway_archive::diff::{ScanOptions, commit_scan, write_layer_tar};
+use shipway_archive::diff::{ScanOptions, commit_scan, commit_scan_showing, write_layer_tar};
 use shipway_archive::index::{LayerIndex, Node};
 use shipway_sys::path::{FileKind, Time, set_mode, set_owner, set_times};
 use shipway_sys::xattr;
@@ -63,8 +63,7 @@ fn large_and_small_bodies_keep_their_bytes_across_buffers() {
     }
     let mut shown = 0;
     let options = ScanOptions::default();
-    let scanned =
-        shipway_archive::diff::commit_scan_showing(std::slice::from_ref(&ground.root), &options, &mut |_| shown += 1).expect("scan");
+    let scanned = commit_scan_showing(std::slice::from_ref(&ground.root), None, &options, &mut |_| shown += 1).expect("scan");
     assert_eq!(shown, 1, "one file has 4 MiB or more");
     let mut tar = Vec::new();
     write_layer_tar(std::slice::from_ref(&ground.root), &scanned.index, &options, &mut tar).expect("tar");
@@ -185,6 +184,15 @@ fn two_folders_are_read_as_overlayfs_shows_them() {
     let one = commit_scan(std::slice::from_ref(&whole.root), &options).expect("scan");
     assert_eq!(both.index.digest(), one.index.digest());
     assert_eq!((both.diff_id, both.content_size), (one.diff_id, one.content_size));
+    // Nothing of the base is hashed twice, and nothing of the patch is taken for the base's: "a/2" is a file of another text in both, of equal length
+    // or not.
+    let base_index = commit_scan(std::slice::from_ref(&base.root), &options).expect("scan").index;
+    for text in ["changed", "tow"] {
+        write(&patch, "a/2", text);
+        let known = commit_scan_showing(&merged, Some(&base_index), &options, &mut |_| {}).expect("scan");
+        let unknown = commit_scan(&merged, &options).expect("scan");
+        assert_eq!((known.index.digest(), known.diff_id), (unknown.index.digest(), unknown.diff_id));
+    }
 }
 
 #[test]

@@ -21,10 +21,11 @@ const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// The bytes of a compiled filter.
 pub(crate) fn read_filter(handle: Option<&OwnedFd>) -> Result<Vec<u8>, Failure> {
     let handle = handle.ok_or_else(|| Failure::said(Step::Protocol, "the filter's handle is missing"))?;
+    let told = |call: &'static str| move |errno| Failure::new(Step::Seccomp, Error::new(call, errno));
+    let size = rustix::fs::fstat(handle).map_err(told("fstat(filter)"))?.st_size;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0).min(seccomp::MAX_INSTRUCTIONS * 8)];
     // The handle is shared with other launches, so its offset must not move.
-    let mut bytes = vec![0; seccomp::MAX_INSTRUCTIONS * 8];
-    let length =
-        rustix::io::pread(handle, &mut bytes, 0).map_err(|errno| Failure::new(Step::Seccomp, Error::new("pread(filter)", errno)))?;
+    let length = rustix::io::pread(handle, &mut bytes, 0).map_err(told("pread(filter)"))?;
     bytes.truncate(length);
     Ok(bytes)
 }

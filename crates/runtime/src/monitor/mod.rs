@@ -49,6 +49,7 @@ fn live() -> Result<(), Error> {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
     process::forbid_inspection()?;
     process::become_subreaper()?;
+    process::ignore_closed_pipes_only();
     let signals = process::signals_as_file(&[rustix::process::Signal::CHILD.as_raw()])?;
     let mut parked = Parked { control, signals, seat: None, init: None, one_thread };
     while let Some(message) = socket::receive(parked.control.as_fd(), LONGEST)? {

@@ -57,7 +57,7 @@ pub(super) fn check(store: &Store, report: &mut FsckReport) -> Result<()> {
 fn check_layer(store: &Store, layer: &Layer) -> Result<()> {
     let scanned = commit_scan(&store.roots_of(&layer.id)?, &ScanOptions { newest: layer.newest })?;
     if scanned.index.digest() != layer.tree_digest {
-        let index = store.layer_index_from_disk(layer)?;
+        let index = store.shared().layer_index_from_disk(layer)?;
         return Err(Error::corrupt(format!("layer {}", layer.id), first_difference(&index, &scanned.index)));
     }
     match layer.tar {

@@ -41,7 +41,7 @@ fn check_layers(store: &Store, report: &mut FsckReport) {
             report.add(FindingKind::Layer, layer.id, "its folder is missing");
         } else if let Some(base) = layer.base.filter(|base| store.need_layer(base).is_err()) {
             report.add(FindingKind::Layer, layer.id, format!("layer {base}, from which it differs, is missing or damaged"));
-        } else if let Err(error) = store.layer_index_from_disk(&layer) {
+        } else if let Err(error) = store.shared().layer_index_from_disk(&layer) {
             report.add(FindingKind::Layer, layer.id, error);
         }
     }
