@@ -13,6 +13,8 @@ use serde::Deserialize;
 use shipway_engine::EngineConfig;
 use shipway_model::{ByteSize, Ulimit};
 
+mod network;
+
 /// Where the daemon listens unless told otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "unix:///run/shipway/shipway.sock";
 const DEFAULT_DATA_ROOT: &str = "/var/lib/shipway";
@@ -98,6 +100,8 @@ struct Flags {
     /// The default network of containers: "shipway0", or "none" for loopback only
     #[arg(short = 'b', long, value_name = "NAME")]
     bridge: Option<String>,
+    #[command(flatten)]
+    network: network::NetworkFlags,
     /// Parked monitors kept ready for the next containers
     #[arg(long, value_name = "COUNT")]
     pool_size: Option<usize>,
@@ -135,6 +139,13 @@ struct File {
     cdi_spec_dirs: Vec<PathBuf>,
     proxies: FileProxies,
     bridge: Option<String>,
+    default_address_pools: Vec<network::FilePool>,
+    host_firewall: Option<String>,
+    ip_forward: Option<bool>,
+    ip: Option<String>,
+    icc: Option<bool>,
+    mtu: Option<u32>,
+    bip: Option<String>,
     insecure_tcp: bool,
 }
 
@@ -224,6 +235,16 @@ fn merge(flags: Flags, file: File) -> Result<DaemonConfig, String> {
     engine.is_default = engine.data_root == Path::new(DEFAULT_DATA_ROOT);
     engine.bridge = bridge.as_deref() != Some("none");
     engine.debug = debug;
+    let of_file = network::File {
+        pools: file.default_address_pools,
+        host_firewall: file.host_firewall,
+        ip_forward: file.ip_forward,
+        ip: file.ip,
+        icc: file.icc,
+        mtu: file.mtu,
+        bip: file.bip,
+    };
+    engine.network = network::merge(flags.network, of_file)?;
     engine.init = one("init", on(flags.init), file.init)?.unwrap_or(false);
     engine.no_new_privileges = one("no-new-privileges", on(flags.no_new_privileges), file.no_new_privileges)?.unwrap_or(false);
     engine.live_restore = one("live-restore", flags.live_restore, file.live_restore)?.unwrap_or(true);
@@ -313,36 +334,4 @@ fn ulimits(flags: &[String], file: BTreeMap<String, FileUlimit>) -> Result<Vec<U
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn merged(flags: &[&str], file: &str) -> Result<DaemonConfig, String> {
-        let arguments = ["shipway daemon"].iter().chain(flags).map(OsString::from);
-        merge(
-            Flags::try_parse_from(arguments).map_err(|error| error.to_string())?,
-            serde_json::from_str(file).map_err(|error| error.to_string())?,
-        )
-    }
-
-    #[test]
-    fn a_setting_given_twice_is_refused() {
-        assert!(merged(&["--data-root", "/a"], r#"{"data-root":"/b"}"#).unwrap_err().contains("give it once"));
-        assert_eq!(merged(&[], r#"{"data-root":"/b"}"#).unwrap().engine.data_root, Path::new("/b"));
-    }
-
-    #[test]
-    fn unknown_keys_and_levels_are_refused() {
-        assert!(merged(&[], r#"{"data-rot":"/b"}"#).is_err());
-        assert!(merged(&["--log-level", "loud"], "{}").is_err());
-        assert_eq!(merged(&["-D"], "{}").unwrap().log_level, "debug");
-    }
-
-    #[test]
-    fn defaults_are_the_documented_ones() {
-        let config = merged(&[], "{}").unwrap();
-        assert_eq!(
-            (config.hosts, config.engine.live_restore, config.engine.default_shm_size),
-            (vec![DEFAULT_SOCKET.to_owned()], true, 64 << 20)
-        );
-    }
-}
+mod tests;

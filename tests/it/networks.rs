@@ -9,6 +9,8 @@ use shipway_testkit::{Daemon, Setup, eventually};
 
 use crate::BINARY;
 
+mod joining;
+mod staying;
 mod storm;
 
 /// A program that answers every connection on port 80 with its name.

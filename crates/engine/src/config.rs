@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use shipway_model::Ulimit;
+use shipway_network::{AddressPool, Forwarding, HostFirewall, PlanRequest};
 
 /// Everything an engine needs to know before it starts.
 #[derive(Debug, Clone)]
@@ -43,6 +44,8 @@ pub struct EngineConfig {
     pub is_default: bool,
     /// Containers that name no network join the default bridge; without it they have loopback only.
     pub bridge: bool,
+    /// What networks are made with.
+    pub network: NetworkDefaults,
     /// Labels of the daemon, shown by info.
     pub labels: Vec<String>,
     /// Proxy variables given to build steps and containers.
@@ -53,6 +56,37 @@ pub struct EngineConfig {
     pub cgroup_parent: Option<String>,
     /// More is logged and shown.
     pub debug: bool,
+}
+
+/// What networks are made with, and what is done to the host for them.
+#[derive(Debug, Clone)]
+pub struct NetworkDefaults {
+    /// Ranges of new networks; Docker's when empty.
+    pub pools: Vec<AddressPool>,
+    pub host_firewall: HostFirewall,
+    pub forwarding: Forwarding,
+    /// Containers of the default bridge reach each other.
+    pub icc: bool,
+    /// Bytes of a packet on the default bridge.
+    pub mtu: Option<u32>,
+    /// Where ports of the default bridge are published that name no address.
+    pub host_binding: Option<std::net::IpAddr>,
+    /// The default bridge's subnet and address; a free one when `None`.
+    pub bridge: Option<PlanRequest>,
+}
+
+impl Default for NetworkDefaults {
+    fn default() -> Self {
+        Self {
+            pools: Vec::new(),
+            host_firewall: HostFirewall::default(),
+            forwarding: Forwarding::default(),
+            icc: true,
+            mtu: None,
+            host_binding: None,
+            bridge: None,
+        }
+    }
 }
 
 impl EngineConfig {
@@ -78,6 +112,7 @@ impl EngineConfig {
             cdi_spec_dirs: vec!["/etc/cdi".into(), "/var/run/cdi".into()],
             is_default: false,
             bridge: true,
+            network: NetworkDefaults::default(),
             labels: Vec::new(),
             proxies: BTreeMap::new(),
             monitor_binary: None,

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shipway_runtime::{Runtime, RuntimeConfig};
 use shipway_store::{Store, StoreConfig};
 
-pub use config::EngineConfig;
+pub use config::{EngineConfig, NetworkDefaults};
 pub use error::Error;
 pub use events::{Event, Events, Subject};
 pub use filters::Filters;
@@ -38,7 +38,9 @@ pub mod values {
         BuildError, BuildOptions, ExtraHost, ExtraHostAddress, Flavour, LogStream, PlannedStep, ProgressEvent, ProgressSink, RunNetwork,
         VertexId,
     };
-    pub use shipway_network::{ClaimedPort, MacAddress, PlanRequest};
+    pub use shipway_network::doctor::{Finding as NetworkFinding, Severity};
+    pub use shipway_network::facts::{NetworkFacts, Origin, PublishedFacts, Reach};
+    pub use shipway_network::{AddressPool, ClaimedPort, Error as NetworkError, Forwarding, HostFirewall, MacAddress, PlanRequest, Subnet};
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
     pub use shipway_runtime::{BlockUsage, StreamKind};
     pub use shipway_store::{ChangeKind, FsckOptions, Volume};

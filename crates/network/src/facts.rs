@@ -2,13 +2,16 @@
 //!
 //! What must stay true: a reason is given with every answer; what cannot be known is said to depend, never guessed.
 
+use shipway_sys::netlink::link::Link;
 use shipway_sys::netlink::nft::Hook;
 use shipway_sys::netlink::nft::list::BaseChain;
+use shipway_sys::netlink::route::{Address, Route};
 
 use crate::firewall::SegmentRules;
 use crate::host::{Host, HostFirewall, lock};
 use crate::naming::InterfaceName;
 use crate::ports::Published;
+use crate::subnet::Subnet;
 use crate::{Error, forwarding};
 
 #[cfg(test)]
@@ -27,6 +30,11 @@ pub struct Facts {
     pub guarded: bool,
     /// True when bridged packets pass the firewall (`br_netfilter`).
     pub bridge_filter: bool,
+    /// The same for those of IPv6 alone.
+    pub bridge_filter_v6: bool,
+    /// Where the default route leads; nothing beyond neighbours is reached without one.
+    pub uplink_v4: Option<Uplink>,
+    pub uplink_v6: Option<Uplink>,
     /// True when the chains of `others` that decide about the host also decide about published ports.
     pub respects_host_firewall: bool,
     /// Other programs' chains that packets to (`Hook::Forward`) and into (`Hook::Input`) this host pass.
@@ -35,6 +43,14 @@ pub struct Facts {
     pub legacy_iptables: bool,
     pub networks: Vec<NetworkFacts>,
     pub published: Vec<PublishedFacts>,
+}
+
+/// The interface of a default route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Uplink {
+    pub interface: String,
+    /// Bytes of a packet.
+    pub mtu: u32,
 }
 
 /// A base chain of somebody else.
@@ -59,6 +75,12 @@ pub struct NetworkFacts {
     pub open: bool,
     pub masquerade_v4: bool,
     pub masquerade_v6: bool,
+    /// Bytes of a packet; 0 when the bridge is missing.
+    pub mtu: u32,
+    /// The subnets of the bridge's addresses.
+    pub subnets: Vec<Subnet>,
+    /// A route of the host that takes packets to these subnets elsewhere: "10.0.0.0/8 of tun0".
+    pub hidden_by: Option<String>,
 }
 
 /// A published port and who reaches it.
@@ -108,13 +130,19 @@ impl Host {
     pub fn facts(&self) -> Result<Facts, Error> {
         let kernel = || Error::kernel("read the state of the network");
         let inner = &self.inner;
-        let links = lock(&inner.links).links().map_err(kernel())?;
+        let kernel_side = {
+            let socket = lock(&inner.links);
+            KernelSide {
+                links: socket.links().map_err(kernel())?,
+                addresses: socket.addresses().map_err(kernel())?,
+                routes: socket.routes().map_err(kernel())?,
+            }
+        };
         let rules = lock(&inner.rules);
         let chains = rules.socket.base_chains().map_err(kernel())?;
         let table = inner.naming.table();
         let others = others(&chains, &table);
         let respects = inner.settings.host_firewall == HostFirewall::Respect;
-        let up = |name: &InterfaceName| links.iter().any(|link| link.name == name.as_str() && link.up);
         Ok(Facts {
             table_present: chains.iter().any(|chain| chain.table == table),
             table_wanted: !rules.firewall.is_empty(),
@@ -124,8 +152,11 @@ impl Host {
             guarded: rules.firewall.guard,
             respects_host_firewall: respects,
             bridge_filter: forwarding::bridges_ask_the_firewall(),
+            bridge_filter_v6: forwarding::bridges_ask_the_firewall_of_v6(),
+            uplink_v4: kernel_side.uplink(false),
+            uplink_v6: kernel_side.uplink(true),
             legacy_iptables: legacy_iptables(),
-            networks: rules.firewall.segments.iter().map(|(bridge, rules)| network(bridge, rules, up(bridge))).collect(),
+            networks: rules.firewall.segments.iter().map(|(bridge, rules)| kernel_side.network(bridge, rules)).collect(),
             published: rules
                 .firewall
                 .published
@@ -137,15 +168,56 @@ impl Host {
     }
 }
 
-fn network(bridge: &InterfaceName, rules: &SegmentRules, up: bool) -> NetworkFacts {
-    NetworkFacts {
-        bridge: bridge.clone(),
-        up,
-        internal: rules.internal,
-        open: rules.open,
-        masquerade_v4: rules.masquerade_v4 && !rules.internal,
-        masquerade_v6: rules.masquerade_v6 && !rules.internal,
+/// What the kernel lists of links, addresses and routes.
+struct KernelSide {
+    links: Vec<Link>,
+    addresses: Vec<Address>,
+    routes: Vec<Route>,
+}
+
+impl KernelSide {
+    fn link(&self, index: u32) -> Option<&Link> {
+        self.links.iter().find(|link| link.index == index)
     }
+
+    fn uplink(&self, v6: bool) -> Option<Uplink> {
+        const MAIN: u32 = 254;
+        let default = |route: &&Route| route.table == MAIN && route.prefix == 0 && route.destination.is_ipv6() == v6;
+        let link = self.routes.iter().filter(default).find_map(|route| self.link(route.link?))?;
+        Some(Uplink { interface: link.name.clone(), mtu: link.mtu })
+    }
+
+    fn network(&self, bridge: &InterfaceName, rules: &SegmentRules) -> NetworkFacts {
+        let link = self.links.iter().find(|link| link.name == bridge.as_str());
+        let own = self.addresses.iter().filter(|own| link.is_some_and(|link| link.index == own.link) && !is_link_local(own.address));
+        let subnets: Vec<Subnet> = own.map(|own| Subnet::around(own.address, own.prefix)).collect();
+        NetworkFacts {
+            bridge: bridge.clone(),
+            up: link.is_some_and(|link| link.up),
+            internal: rules.internal,
+            open: rules.open,
+            masquerade_v4: rules.masquerade_v4 && !rules.internal,
+            masquerade_v6: rules.masquerade_v6 && !rules.internal,
+            mtu: link.map_or(0, |link| link.mtu),
+            hidden_by: link.and_then(|link| self.hiding(link.index, &subnets)),
+            subnets,
+        }
+    }
+
+    /// A route by another interface that is as narrow as one of `subnets`, or narrower, and lies in it.
+    fn hiding(&self, bridge: u32, subnets: &[Subnet]) -> Option<String> {
+        const LOCAL: u32 = 255;
+        let route = self.routes.iter().find(|route| {
+            let subnet = Subnet::around(route.destination, route.prefix);
+            route.table != LOCAL && route.link.is_some_and(|link| link != bridge) && subnets.iter().any(|own| own.contains_subnet(&subnet))
+        })?;
+        let name = route.link.and_then(|link| self.link(link)).map_or("an interface", |link| link.name.as_str());
+        Some(format!("{} of {name}", Subnet::around(route.destination, route.prefix)))
+    }
+}
+
+fn is_link_local(address: std::net::IpAddr) -> bool {
+    matches!(address, std::net::IpAddr::V6(address) if address.segments()[0] & 0xffc0 == 0xfe80)
 }
 
 /// Chains of others that decide about packets to containers or to the host.

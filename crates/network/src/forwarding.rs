@@ -32,6 +32,11 @@ pub(crate) fn bridges_ask_the_firewall() -> bool {
     ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"].iter().any(|name| sysctl::read(name) == Some(1))
 }
 
+/// The same of IPv6 alone.
+pub(crate) fn bridges_ask_the_firewall_of_v6() -> bool {
+    sysctl::read("net/bridge/bridge-nf-call-ip6tables") == Some(1)
+}
+
 /// True when the host forwards packets of the family.
 pub(crate) fn is_on(v6: bool) -> bool {
     let name = if v6 { sysctl::of_interface(true, "all", "forwarding") } else { V4_FORWARD.to_owned() };

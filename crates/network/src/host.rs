@@ -185,9 +185,9 @@ impl Host {
         })
     }
 
-    /// Gives an endpoint that exists the default routes of its spec, after the one that had them has gone.
-    pub fn add_gateways(&self, netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
-        wire::add_gateways(netns, spec)
+    /// Gives an endpoint that exists the default routes of its spec, whoever had them before.
+    pub fn take_gateways(&self, netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
+        wire::take_gateways(netns, spec)
     }
 
     /// Takes an interface out of a running container. Waits for the kernel (about 20 ms). Twice is fine.

@@ -12,6 +12,7 @@
 pub mod addresses;
 mod bridge;
 pub mod dns;
+pub mod doctor;
 pub mod endpoint;
 pub mod error;
 pub mod facts;

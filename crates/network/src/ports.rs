@@ -15,6 +15,7 @@ use shipway_model::{Port, PortBinding, Protocol};
 use shipway_sys::socket::{self, HeldProtocol};
 
 use crate::Error;
+use crate::doctor::ContestedPort;
 
 mod holder;
 #[cfg(test)]
@@ -22,6 +23,8 @@ mod tests;
 
 /// Sockets held at most: beyond it (huge ranges) a port is only tried, so that claims cannot use up the daemon's descriptors.
 const MAX_HELD: usize = 4096;
+/// Contested ports that are told: each costs a walk over all processes.
+const MOST_CONTESTED: usize = 8;
 /// Automatic ports when the kernel does not tell its own range.
 const EPHEMERAL: (u16, u16) = (32768, 60999);
 
@@ -174,6 +177,21 @@ impl PortClaims {
         for claim in state.claims.values_mut().flatten().filter(|claim| claim.owner == from) {
             to.clone_into(&mut claim.owner);
         }
+    }
+
+    /// Ports of running containers that programs of this host have too: they were there when this daemon came back.
+    pub fn contested(&self) -> Vec<ContestedPort> {
+        let state = self.lock();
+        let unheld = state
+            .claims
+            .iter()
+            .flat_map(|(key, claims)| claims.iter().filter(|claim| claim.socket.is_none()).map(move |claim| (key, claim)));
+        let found = unheld.filter_map(|((protocol, number), claim)| {
+            let port = Port { number: *number, protocol: *protocol };
+            let other = holder::find(port);
+            (other != PortOwner::Unknown).then(|| ContestedPort { port, owner: claim.owner.clone(), other })
+        });
+        found.take(MOST_CONTESTED).collect()
     }
 
     /// The container that holds a port of any address.

@@ -83,8 +83,7 @@ pub(crate) fn furnish(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), 
         request.neighbour_patience(true, NeighbourPatience { link, ..PATIENCE });
     }
     for gateway in &spec.gateways {
-        let any = if gateway.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-        request.add_route(&NewRoute { destination: any, prefix: 0, link, via: via(spec, *gateway) });
+        request.add_route(&default_route(spec, *gateway));
     }
     for (subnet, gateway) in &spec.routes {
         request.add_route(&NewRoute { destination: subnet.address(), prefix: subnet.prefix(), link, via: via(spec, *gateway) });
@@ -92,19 +91,20 @@ pub(crate) fn furnish(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), 
     inside.perform(request).map_err(Error::kernel(doing()))
 }
 
-/// Gives an existing interface the default routes of `spec`, where nobody else has them.
-pub(crate) fn add_gateways(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
+/// Gives an existing interface the default routes of `spec`, whoever had them before.
+pub(crate) fn take_gateways(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
     let doing = || format!("give the default route to interface {}", spec.name);
     let inside = Socket::open_in(Family::Route, netns).map_err(Error::kernel(doing()))?;
     let mut request = Request::new();
     for gateway in &spec.gateways {
-        let any = if gateway.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-        request.add_route(&NewRoute { destination: any, prefix: 0, link: inner_index(spec), via: via(spec, *gateway) });
+        request.replace_route(&default_route(spec, *gateway));
     }
-    match inside.perform(request) {
-        Err(error) if error.errno != rustix::io::Errno::EXIST => Err(Error::kernel(doing())(error)),
-        _ => Ok(()),
-    }
+    inside.perform(request).map_err(Error::kernel(doing()))
+}
+
+fn default_route(spec: &EndpointSpec, gateway: IpAddr) -> NewRoute {
+    let any = if gateway.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
+    NewRoute { destination: any, prefix: 0, link: inner_index(spec), via: via(spec, gateway) }
 }
 
 /// Removes the inner end from a live namespace, and with it the whole link; gone already is fine.

@@ -17,7 +17,7 @@ use crate::compat;
 use crate::connection::Application;
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
-use crate::routes::{archive, attach, build, containers, events, exec, images, networks, own, portable, stats, system, volumes};
+use crate::routes::{archive, attach, build, containers, doctor, events, exec, images, networks, own, portable, stats, system, volumes};
 use crate::socket::Peer;
 
 /// The API over one engine.
@@ -214,6 +214,7 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["shipway", "build", "history", id, "logs"] if read => own::build_logs(api, id),
         ["shipway", "volumes", name, "import"] if post => volumes::import(api, request, name).await,
         ["shipway", "volumes", name, "clone"] if post => volumes::clone(api, request, name).await,
+        ["shipway", "networks", "doctor"] if read => doctor::diagnose(api).await,
         ["shipway", "fsck"] if post => own::fsck(api, request).await,
         _ => Err(compat::page_not_found()),
     }

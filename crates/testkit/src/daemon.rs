@@ -189,6 +189,11 @@ impl Daemon {
         self.ready_after
     }
 
+    /// The product from now on; it runs from the next restart.
+    pub fn use_binary(&mut self, binary: impl Into<PathBuf>) {
+        self.setup.binary = binary.into();
+    }
+
     /// Starts it and kills it `after` a while, answering or not.
     pub fn restart_and_kill_after(&mut self, after: Duration) {
         self.kill_9();

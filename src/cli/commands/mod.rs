@@ -56,6 +56,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry::of::<network::connect::Connect>(),
     Entry::of::<network::connect::Disconnect>(),
     Entry::of::<network::create::Create>(),
+    Entry::of::<network::doctor::Doctor>(),
     Entry::of::<network::inspect::Inspect>(),
     Entry::of::<network::list::List>(),
     Entry::of::<network::remove::Prune>(),

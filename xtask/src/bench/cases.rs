@@ -1,6 +1,7 @@
 //! The cases: what is timed, in words for the report and as actions for the measuring.
 
 use super::options::{Options, is_chosen};
+use super::traffic::Traffic;
 use super::workloads::{Inputs, Workload};
 use super::yardsticks::Yardstick;
 
@@ -23,6 +24,8 @@ pub(super) enum Action {
     Run,
     /// `true` in a container that is running.
     Exec,
+    /// Something about networks.
+    Network(Traffic),
 }
 
 /// What is built.
@@ -52,7 +55,7 @@ impl Case {
     pub(super) fn subject(&self) -> Option<Subject> {
         match self.action {
             Action::Build(subject, _) => Some(subject),
-            Action::Run | Action::Exec => None,
+            Action::Run | Action::Exec | Action::Network(_) => None,
         }
     }
 }
@@ -78,7 +81,7 @@ impl Subject {
     }
 }
 
-const CASES: [Case; 10] = [
+const CASES: [Case; 18] = [
     case(
         "multi-stage-cold",
         "build of four stages (two independent; 3 RUN, 5 COPY, WORKDIR), --no-cache",
@@ -112,6 +115,14 @@ const CASES: [Case; 10] = [
     ),
     Case { yardsticks: &[Yardstick::Process], ..case("run", "run --rm --network none BASE true", Action::Run) },
     Case { yardsticks: &[Yardstick::Process], ..case("exec", "exec CONTAINER true, in a running container", Action::Exec) },
+    case("net-run", "run --rm BASE true on the default bridge", Action::Network(Traffic::Run)),
+    case("net-run-published", "the same with --publish 18080:80", Action::Network(Traffic::RunPublished)),
+    heavy("net-run-20", "20 times run --rm BASE true at once on the default bridge", Action::Network(Traffic::RunAtOnce(20)), &[]),
+    heavy("net-start-100", "100 containers started at once on one network", Action::Network(Traffic::StartAtOnce(100)), &[]),
+    case("net-names", "2000 questions for a container's name, one after the other", Action::Network(Traffic::Names(2000))),
+    case("net-download", "256 MiB by HTTP through a published port, at an address of the host", Action::Network(Traffic::Download)),
+    case("net-download-loopback", "the same at 127.0.0.1", Action::Network(Traffic::DownloadByLoopback)),
+    case("net-requests", "500 small HTTP requests through a published port, a connection each", Action::Network(Traffic::Requests(500))),
 ];
 
 const fn case(name: &'static str, title: &'static str, action: Action) -> Case {

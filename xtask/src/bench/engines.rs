@@ -28,7 +28,8 @@ pub(super) struct BuildRequest<'a> {
 
 /// One column of the table: an engine that is running, asked through its own command line.
 ///
-/// `None` means that the engine has no such command. Containers and build steps have no network, because not every engine here has one.
+/// `None` means that the engine has no such command. Containers and build steps have no network but in the cases about networks, because not every
+/// engine here has one.
 pub(super) trait Engine {
     /// The column's head.
     fn name(&self) -> &'static str;
@@ -52,6 +53,10 @@ pub(super) trait Engine {
     fn start_container(&self, image: &str, name: &str, command: &[&str]) -> Option<Invocation>;
     fn exec(&self, container: &str, command: &[&str]) -> Option<Invocation>;
     fn remove_container(&self, container: &str) -> Option<Invocation>;
+    /// The engine's command line, where it has bridges and published ports here.
+    fn networked_client(&self) -> Option<Invocation> {
+        None
+    }
     /// Removes an image and everything a builder keeps for later, so that the disk is as before.
     fn forget(&self, image: &str) -> Vec<Invocation>;
 }

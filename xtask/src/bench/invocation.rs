@@ -46,6 +46,20 @@ impl Invocation {
         self
     }
 
+    /// A line of shell that has this command, with its arguments, as `"$@"`.
+    pub(super) fn in_shell(&self, script: &str) -> Self {
+        let own = std::iter::once(self.program.display().to_string()).chain(self.arguments.iter().cloned());
+        let words = ["-c".to_owned(), script.to_owned(), "sh".to_owned()].into_iter().chain(own);
+        Self { program: "/bin/sh".into(), arguments: words.collect(), environment: self.environment.clone() }
+    }
+
+    /// This command as the last words of another, which becomes it.
+    pub(super) fn after<S: AsRef<str>>(&self, program: &str, arguments: &[S]) -> Self {
+        let before = arguments.iter().map(|argument| argument.as_ref().to_owned()).chain(std::iter::once("--".to_owned()));
+        let own = std::iter::once(self.program.display().to_string()).chain(self.arguments.iter().cloned());
+        Self { program: program.into(), arguments: before.chain(own).collect(), environment: self.environment.clone() }
+    }
+
     /// The command as the standard library knows it, with an empty standard input.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(&self.program);

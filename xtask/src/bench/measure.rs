@@ -12,6 +12,7 @@ use super::invocation::Invocation;
 use super::options::Options;
 use super::stage::Stage;
 use super::syscalls::{self, Counts};
+use super::traffic::Traffic;
 use super::workloads::{BASE, Inputs};
 use super::yardsticks::Yardstick;
 
@@ -115,6 +116,10 @@ impl Bench<'_> {
                 }
             }
             Action::Run => drop(seat.act(self, case)?),
+            Action::Network(traffic) => {
+                let Some(client) = seat.engine.networked_client() else { return seat.is_unable() };
+                traffic.prepare(seat.engine, &client, self.stage)?;
+            }
             Action::Exec => {
                 let start = seat.engine.start_container(BASE, &seat.container, &["sleep", "1000000"]);
                 let Some(start) = start else { return seat.is_unable() };
@@ -146,6 +151,9 @@ impl Bench<'_> {
         let is_cached = matches!(case.action, Action::Build(_, Warmth::Cached));
         let before = if is_cached { Some((self.usage(root)?, seat.image_id(self)?)) } else { None };
         let took = seat.act(self, case)?;
+        if let (Action::Network(traffic), Some(client)) = (case.action, seat.engine.networked_client()) {
+            traffic.undo_round(&client, self.stage)?;
+        }
         self.stage.settle(root)?;
         seat.cell.samples.extend(took);
         if let Some(((inodes, bytes), image)) = before {
@@ -177,6 +185,9 @@ impl Bench<'_> {
     /// One more run of ours under strace.
     fn count(&self, seat: &mut Seat<'_>, case: Case) -> Result<(), String> {
         let Some(daemon) = seat.engine.daemon().filter(|_| seat.engine.name() == super::engines::OURS) else { return Ok(()) };
+        if matches!(case.action, Action::Network(traffic) if !matches!(traffic, Traffic::Run | Traffic::RunPublished)) {
+            return Ok(());
+        }
         if matches!(case.action, Action::Build(_, Warmth::ColdAndAlone)) {
             seat.forget(self);
         }
@@ -189,6 +200,11 @@ impl Bench<'_> {
         match case.action {
             Action::Build(..) => seat.forget(self),
             Action::Run => {}
+            Action::Network(_) => {
+                if let Some(client) = seat.engine.networked_client() {
+                    Traffic::clean_up(&client, self.stage);
+                }
+            }
             Action::Exec => {
                 if let Some(call) = seat.engine.remove_container(&seat.container) {
                     let _ = call.timed(&self.stage.log());
@@ -241,6 +257,10 @@ impl<'a> Seat<'a> {
             }
             Action::Run => self.engine.run(BASE, &["true"]),
             Action::Exec => self.engine.exec(&self.container, &["true"]),
+            Action::Network(traffic) => {
+                let Some(client) = self.engine.networked_client() else { return self.is_unable().map(|()| None) };
+                return traffic.act(self.engine, &client, bench.stage).map(Some);
+            }
         };
         let Some(call) = call else { return self.is_unable().map(|()| None) };
         call.timed(&bench.stage.log()).map(Some)

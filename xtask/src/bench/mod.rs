@@ -15,6 +15,7 @@ mod report;
 mod stage;
 mod statistics;
 mod syscalls;
+mod traffic;
 mod workloads;
 mod yardsticks;
 
@@ -31,6 +32,9 @@ use self::stage::Stage;
 pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     if arguments.first().is_some_and(|word| word == guard::FLAG) {
         return guard::run();
+    }
+    if arguments.first().is_some_and(|word| word == traffic::ASK) {
+        return traffic::ask(&arguments[1..]);
     }
     let options = match Options::parse(root, arguments)? {
         Some(options) => options,

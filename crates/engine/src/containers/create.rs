@@ -32,6 +32,7 @@ impl Engine {
         super::refuse::refuse(&spec)?;
         let mut warnings = super::kernel::discard_unknown(&mut spec.host.limits);
         let endpoints = self.endpoints_of(&spec)?;
+        self.check_link_targets(&spec)?;
         warnings.extend(warnings_of(&spec.host));
         let image = self.resolve_image(&spec.image)?;
         let image =

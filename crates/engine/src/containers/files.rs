@@ -42,18 +42,30 @@ impl NameSettings<'_> {
     pub(crate) fn hosts(&self) -> Result<String> {
         let extra = self.extra_hosts.iter().map(|line| line.parse()).collect::<shipway_network::Result<Vec<ExtraHost>>>()?;
         let of_host = self.shares_host.then(|| std::fs::read_to_string("/etc/hosts").unwrap_or_default());
-        // A container without any address still finds itself by its name: programs that look it up (Java) work.
-        let alone = self.own.is_empty() && !self.shares_host;
-        let own = if alone { vec![IpAddr::from([127, 0, 0, 1])] } else { self.own.clone() };
-        Ok(files::hosts(&Hosts {
-            of_host: of_host.as_deref(),
-            extra: &extra,
+        Ok(files::hosts(&Hosts { of_host: of_host.as_deref(), extra: &extra, ..self.own_lines(&self.own_or_loopback()) })?)
+    }
+
+    /// The text of /etc/hosts of a running container, whose text was `current`.
+    fn hosts_again(&self, current: &str) -> Result<String> {
+        Ok(files::hosts_again(current, &self.own_lines(&self.own_or_loopback()))?)
+    }
+
+    fn own_lines<'a>(&'a self, own: &'a [IpAddr]) -> Hosts<'a> {
+        Hosts {
+            of_host: None,
+            extra: &[],
             host_gateway: &self.host_gateway,
             links: &self.links,
-            own: &own,
+            own,
             hostname: self.hostname,
             domainname: self.domainname,
-        })?)
+        }
+    }
+
+    /// A container without any address still finds itself by its name: programs that look it up (Java) work.
+    fn own_or_loopback(&self) -> Vec<IpAddr> {
+        let alone = self.own.is_empty() && !self.shares_host;
+        if alone { vec![IpAddr::from([127, 0, 0, 1])] } else { self.own.clone() }
     }
 
     /// The text of /etc/resolv.conf: the host's, without servers that only the host reaches, unless the caller names its own.
@@ -118,7 +130,7 @@ impl Engine {
             resolver,
             own,
             host_gateway,
-            links: self.legacy_links(record)?,
+            links: self.legacy_links(record),
             dns: if host.dns.is_empty() { &[] } else { &host.dns },
             dns_search: &host.dns_search,
             dns_options: &host.dns_options,
@@ -137,4 +149,64 @@ pub(crate) fn write(files: &GeneratedFiles, settings: &NameSettings<'_>) -> Resu
     put(&files.hosts, &settings.hosts()?)?;
     put(&files.hostname, &format!("{}\n", settings.hostname))?;
     put(&files.resolv_conf, &settings.resolv_conf()?)
+}
+
+/// Programs inside may have written what they like into their files; what is larger is theirs.
+const LONGEST_FILE: u64 = 1 << 20;
+
+/// Makes the files of a running container follow its networks, in place: they are mounted in it. Lines and texts that programs inside wrote stay.
+pub(crate) fn follow(files: &GeneratedFiles, before: &NameSettings<'_>, now: &NameSettings<'_>) -> Result<()> {
+    change(&files.hosts, |current| now.hosts_again(current).map(Some))?;
+    let (old, new) = (before.resolv_conf()?, now.resolv_conf()?);
+    change(&files.resolv_conf, |current| Ok((current == old).then_some(new)))
+}
+
+/// Writes what `new` makes of a file's text over it.
+fn change(path: &Path, new: impl FnOnce(&str) -> Result<Option<String>>) -> Result<()> {
+    use std::io::{Read, Write};
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    let wrong = || Error::io(format!("change {}", path.display()));
+    let no_follow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
+    let mut file = std::fs::OpenOptions::new().read(true).write(true).custom_flags(no_follow).open(path).map_err(wrong())?;
+    let mut current = Vec::new();
+    (&file).take(LONGEST_FILE).read_to_end(&mut current).map_err(wrong())?;
+    let Ok(current) = String::from_utf8(current) else { return Ok(()) };
+    if current.len() as u64 == LONGEST_FILE {
+        return Ok(());
+    }
+    let Some(text) = new(&current)?.filter(|text| *text != current) else { return Ok(()) };
+    file.write_all_at(text.as_bytes(), 0).map_err(wrong())?;
+    file.set_len(text.len() as u64).map_err(wrong())?;
+    file.flush().map_err(wrong())
+}
+
+impl Engine {
+    /// What the files of `record` are made from, with what the daemon says where the container says nothing.
+    pub(super) fn complete_name_settings<'a>(&'a self, record: &'a ContainerRecord) -> Result<NameSettings<'a>> {
+        let mut settings = self.name_settings(record)?;
+        let config = &self.inner.config;
+        if settings.dns.is_empty() {
+            settings.dns = &config.dns;
+        }
+        if settings.dns_search.is_empty() {
+            settings.dns_search = &config.dns_search;
+        }
+        if settings.dns_options.is_empty() {
+            settings.dns_options = &config.dns_options;
+        }
+        Ok(settings)
+    }
+
+    /// Makes the files of a running container follow its networks, which were those of `before`. Failing is logged: the next start writes them anew.
+    /// Blocks.
+    pub(crate) fn follow_in_files(&self, before: &ContainerRecord, now: &ContainerRecord) {
+        // One at a time: a container's own change and that of one it is linked to may meet.
+        static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let settings = |record| self.complete_name_settings(record);
+        let followed = settings(before).and_then(|old| follow(&self.generated_files(now.id), &old, &settings(now)?));
+        if let Err(error) = followed {
+            tracing::warn!(%error, container = %now.name, "the files of a container do not follow its networks");
+        }
+    }
 }

@@ -40,9 +40,8 @@ impl Engine {
             }
             _ => {
                 let generated = self.generated_files(record.id);
-                let mut settings = self.name_settings(&record)?;
-                self.default_names(&mut settings);
-                files::write(&generated, &settings)?;
+                self.check_legacy_links(&record)?;
+                files::write(&generated, &self.complete_name_settings(&record)?)?;
                 generated
             }
         };
@@ -85,20 +84,6 @@ impl Engine {
         Ok(spec)
     }
 
-    /// Completes what a container says about names by what the daemon says.
-    fn default_names<'a>(&'a self, settings: &mut files::NameSettings<'a>) {
-        let config = &self.inner.config;
-        if settings.dns.is_empty() {
-            settings.dns = &config.dns;
-        }
-        if settings.dns_search.is_empty() {
-            settings.dns_search = &config.dns_search;
-        }
-        if settings.dns_options.is_empty() {
-            settings.dns_options = &config.dns_options;
-        }
-    }
-
     /// Folder of a container's writable layer.
     pub(crate) fn active_dir(&self, id: shipway_model::ContainerId) -> PathBuf {
         self.inner.store.root().join("active").join(id.to_string())
@@ -117,6 +102,11 @@ impl Engine {
         for (name, value) in [("HOSTNAME", record.process.hostname.as_str()), ("HOME", user.home.as_str())] {
             if !env.iter().any(|entry| entry.split('=').next() == Some(name)) {
                 env.push(format!("{name}={value}"));
+            }
+        }
+        for entry in self.legacy_environment(record) {
+            if !env.iter().any(|other| other.split('=').next() == entry.split('=').next()) {
+                env.push(entry);
             }
         }
         if record.spec.tty && !env.iter().any(|entry| entry.starts_with("TERM=")) {

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use shipway_model::{ImageId, Timestamp};
+use shipway_model::{ImageId, Protocol, Timestamp};
 
-use super::{Container, ContainerView};
+use super::{Container, ContainerRecord, ContainerView};
+use crate::networks::EndpointRecord;
 use crate::{Engine, Error, Filters, Result};
 
 /// Filters that `ps` accepts (features.md C-06).
@@ -79,7 +80,8 @@ struct Narrowed {
     ancestors: Vec<ImageId>,
     names: Vec<NamePattern>,
     exited: Vec<i32>,
-    /// First and last number, and protocol.
+    /// First and last number, and protocol: of the host, and of the container.
+    published: Vec<(u16, u16, String)>,
     exposed: Vec<(u16, u16, String)>,
     is_task: Option<bool>,
     /// An ancestor was asked for that does not exist: nothing matches.
@@ -107,7 +109,6 @@ impl Narrowed {
             .map(|text| text.parse().map_err(|_| Error::invalid(format!("invalid filter 'exited={text}'"))))
             .collect::<Result<Vec<_>>>()?;
         let ports = |key: &str| filters.values(key).iter().map(|text| port_range(key, text)).collect::<Result<Vec<_>>>();
-        ports("publish")?;
         Ok(Self {
             before: times("before")?,
             since: times("since")?,
@@ -115,6 +116,7 @@ impl Narrowed {
             ancestors,
             names: filters.values("name").iter().map(|text| NamePattern::new(text)).collect(),
             exited,
+            published: ports("publish")?,
             exposed: ports("expose")?,
             is_task: filters.flag("is-task")?,
         })
@@ -123,11 +125,9 @@ impl Narrowed {
     fn lets(&self, container: &Container, filters: &Filters) -> bool {
         let record = container.record();
         let any = |key: &str, test: &dyn Fn(&str) -> bool| !filters.has(key) || filters.values(key).iter().any(|value| test(value));
-        let network = match &record.spec.host.network {
-            super::NetworkMode::None | super::NetworkMode::Default => "none",
-            super::NetworkMode::Host => "host",
-            super::NetworkMode::Container(_) => "",
-            super::NetworkMode::Named(name) => name,
+        let in_network = |value: &str| {
+            let id = |endpoint: &EndpointRecord| endpoint.network.is_some_and(|id| id.to_string().starts_with(value));
+            record.endpoints.iter().any(|endpoint| endpoint.wish.network == value || !value.is_empty() && id(endpoint))
         };
         !self.impossible
             && self.before.iter().all(|limit| record.created < *limit)
@@ -138,7 +138,7 @@ impl Narrowed {
                 || (!record.state.is_alive() && record.state.exit_code().is_some_and(|code| self.exited.contains(&code))))
             && any("id", &|value| record.id.to_string().starts_with(value))
             && any("status", &|value| record.state.word() == value)
-            && any("network", &|value| value == network)
+            && any("network", &in_network)
             && any("volume", &|value| {
                 record.mounts.iter().any(|mount| {
                     let source = mount.volume.as_ref().map(|name| name.as_str()).or(mount.spec.source.as_deref());
@@ -149,13 +149,26 @@ impl Narrowed {
             && any("isolation", &|value| value == "default")
             // There are no tasks.
             && self.is_task != Some(true)
-            && any("publish", &|_| false)
-            && (!filters.has("expose")
-                || self.exposed.iter().any(|(first, last, protocol)| {
-                    let mut ports = record.process.exposed_ports.iter();
-                    ports.any(|port| (*first..=*last).contains(&port.number) && port.protocol.to_string() == *protocol)
-                }))
+            && self.lets_ports(&record, filters)
             && filters.match_labels(&record.process.labels)
+    }
+
+    /// As dockerd, either filter is enough, and what does not run has no ports.
+    fn lets_ports(&self, record: &ContainerRecord, filters: &Filters) -> bool {
+        if !filters.has("publish") && !filters.has("expose") {
+            return true;
+        }
+        let within = |ranges: &[(u16, u16, String)], number: u16, protocol: Protocol| {
+            ranges.iter().any(|(first, last, wanted)| (*first..=*last).contains(&number) && protocol.to_string() == *wanted)
+        };
+        let attached = || record.endpoints.iter().filter_map(|endpoint| endpoint.attached.as_ref());
+        let inside = record.process.exposed_ports.iter().copied().chain(record.spec.host.publish.iter().map(|binding| binding.container));
+        let has_own_stack = record.state.is_alive() && attached().any(|attached| !attached.interface.is_empty());
+        has_own_stack
+            && (attached()
+                .flat_map(|attached| &attached.published)
+                .any(|port| within(&self.published, port.host_port, port.container.protocol))
+                || inside.into_iter().any(|port| within(&self.exposed, port.number, port.protocol)))
     }
 }
 
@@ -186,8 +199,9 @@ fn port_range(key: &str, text: &str) -> Result<(u16, u16, String)> {
     let (numbers, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
     let number = |part: &str| {
-        let told =
-            || Error::invalid(format!("error while looking up for {key} {text}: strconv.ParseUint: parsing \"{part}\": invalid syntax"));
+        let digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        let told = || Error::invalid(format!("error while looking up for {key} {text}: strconv.ParseUint: parsing \"{part}\": {why}"));
         part.parse::<u16>().map_err(|_| told())
     };
     let (first, last) = (number(first)?, number(last)?);

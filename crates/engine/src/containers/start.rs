@@ -106,6 +106,11 @@ impl Engine {
             record.health = super::health::is_checked(&record.process).then(|| super::Health::begin(before));
         });
         self.publish_connects(&record);
+        if record.endpoints.iter().any(|endpoint| endpoint.wish.network == crate::networks::BRIDGE) {
+            let (engine, started) = (self.clone(), record.clone());
+            // Failing is logged there: nobody's start depends on it.
+            let _ = blocking::files(move || Ok(engine.tell_linked(&started))).await;
+        }
         self.save_lazily(record);
         self.publish_container(container, "start", BTreeMap::new());
         self.supervise(container, running.handle);

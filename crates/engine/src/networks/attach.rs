@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use shipway_model::{EndpointId, PortBinding};
 
+use super::default_route::rank;
 use super::hand::{Addresses, mac_of, with_exposed};
 use super::record::{AttachedEndpoint, EndpointRecord, NetworkDriver, NetworkRecord};
 use super::wishes::judge;
@@ -105,6 +106,7 @@ impl Engine {
                 mac: None,
                 is_default,
                 published: Vec::new(),
+                link_local: Vec::new(),
             });
         }
         let hand = &self.inner.hand;
@@ -140,6 +142,7 @@ impl Engine {
             mac: Some(mac),
             is_default,
             published,
+            link_local: wish.link_local.clone(),
         })
     }
 
@@ -222,8 +225,7 @@ impl Engine {
 /// The endpoint that brings the default route: the highest priority, then the first name; never an internal network's.
 fn default_of(planned: &[Planned]) -> Option<usize> {
     let able = planned.iter().enumerate().filter(|(_, plan)| plan.network.driver == NetworkDriver::Bridge && !plan.network.internal);
-    let key = |plan: &Planned| (std::cmp::Reverse(plan.endpoint.wish.gateway_priority), plan.network.name.clone());
-    able.min_by_key(|(_, plan)| key(plan)).map(|(slot, _)| slot)
+    able.min_by_key(|(_, plan)| rank(&plan.endpoint.wish, &plan.network)).map(|(slot, _)| slot)
 }
 
 /// The ports that a container asked to have published.

@@ -89,7 +89,6 @@ impl Engine {
             (0..u16::MAX).find(|slot| record.endpoints.iter().all(|other| other.attached.as_ref().is_none_or(|other| other.slot != *slot)));
         let slot = slot.unwrap_or_default();
         let prefix = super::options::BridgeOptions::read(&network.options)?.prefix;
-        let has_default = record.endpoints.iter().any(|endpoint| endpoint.attached.as_ref().is_some_and(|attached| attached.is_default));
         let mac = mac_of(&wish, &Addresses { ipv4, ipv6 }, &format!("{} {}", record.id, network.id));
         let mut attached = AttachedEndpoint {
             id: EndpointId::from_random(clock::random()),
@@ -99,7 +98,8 @@ impl Engine {
             ipv4,
             ipv6,
             mac: Some(mac),
-            is_default: !has_default && !network.internal,
+            is_default: !network.internal && self.has_no_default_route(&record),
+            link_local: wish.link_local.clone(),
             published: Vec::new(),
         };
         if attached.is_default {
@@ -122,10 +122,13 @@ impl Engine {
         drop(joining);
         let made = hand.attach(&netns, network, &attached).and_then(|()| hand.publish(&attached));
         let made = made.and_then(|()| self.tell_names(&container.record(), &netns));
+        let made = made.and_then(|()| self.take_over(container, &netns, network));
         if made.is_err() {
             container.change(|record| record.endpoints.retain(|endpoint| endpoint.wish.network != name));
             hand.names.unregister(network.id, record.id);
             hand.withdraw(record.name.as_str(), network.id, &attached);
+        } else {
+            self.follow_in_files(&record, &container.record());
         }
         made
     }
@@ -157,7 +160,7 @@ impl Engine {
         if let Some(attached) = endpoint.attached.clone() {
             let (engine, held, left) = (self.clone(), Arc::clone(&container), Arc::clone(&network));
             blocking::files(move || {
-                engine.leave(&held, &left, &attached);
+                engine.leave(&held, &left, endpoint, &attached);
                 Ok(())
             })
             .await?;
@@ -168,7 +171,7 @@ impl Engine {
     }
 
     /// Takes a running container's endpoint away; where it had the default route and the ports, another network gets them.
-    fn leave(&self, container: &Container, network: &NetworkRecord, attached: &AttachedEndpoint) {
+    fn leave(&self, container: &Container, network: &NetworkRecord, left: EndpointRecord, attached: &AttachedEndpoint) {
         let record = container.record();
         let hand = &self.inner.hand;
         hand.names.unregister(network.id, record.id);
@@ -186,7 +189,9 @@ impl Engine {
         if attached.is_default {
             self.promote(container);
         }
+        let before = ContainerRecord { endpoints: [&record.endpoints[..], &[left]].concat(), ..record };
         let record = container.record();
+        self.follow_in_files(&before, &record);
         if !self.has_name_server(&record) {
             // Its files still say 127.0.0.11: it is answered, with nothing of ours to tell.
             hand.names.change_view(record.id, self.view_of(&record));
@@ -195,31 +200,6 @@ impl Engine {
         {
             tracing::warn!(%error, container = %record.name, "cannot tell a container's names anew");
         }
-    }
-
-    /// Gives default route and ports to the next network of a container.
-    fn promote(&self, container: &Container) {
-        let record = container.record();
-        let hand = &self.inner.hand;
-        let able = record.endpoints.iter().filter_map(|endpoint| Some((endpoint, self.living(endpoint)?)));
-        let able = able.filter(|(_, (network, _))| !network.internal);
-        let next = able.min_by_key(|(endpoint, (network, _))| (std::cmp::Reverse(endpoint.wish.gateway_priority), network.name.clone()));
-        let Some((_, (network, attached))) = next else { return };
-        let mut attached = attached.clone();
-        attached.is_default = true;
-        match hand.claim_ports(record.name.as_str(), &network, &super::attach::wanted_ports(&record)) {
-            Ok(ports) => attached.published = ports,
-            Err(error) => tracing::warn!(%error, container = %record.name, "cannot publish ports through another network"),
-        }
-        let made = netns_of(&record).and_then(|netns| hand.promote(&netns, &network, &attached)).and_then(|()| hand.publish(&attached));
-        if let Err(error) = made {
-            tracing::warn!(%error, container = %record.name, "cannot give the default route to another network");
-        }
-        container.change(|record| {
-            if let Some(endpoint) = record.endpoints.iter_mut().find(|endpoint| endpoint.network == Some(network.id)) {
-                endpoint.attached = Some(attached);
-            }
-        });
     }
 
     async fn store_endpoints(&self, container: &Container) -> Result<()> {

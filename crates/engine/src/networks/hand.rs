@@ -19,6 +19,10 @@ use super::options::BridgeOptions;
 use super::record::{AddressRecord, AttachedEndpoint, EndpointWish, NetworkDriver, NetworkRecord, PoolRecord};
 use crate::{EngineConfig, Error, Result};
 
+/// RFC 3927 2.8 and RFC 4291 2.5.6.
+const LINK_LOCAL_PREFIX_V4: u8 = 16;
+const LINK_LOCAL_PREFIX_V6: u8 = 64;
+
 /// The hand, with what is claimed.
 pub(crate) struct Hand {
     pub(super) host: Host,
@@ -48,11 +52,12 @@ impl Hand {
     pub(crate) fn open(config: &EngineConfig) -> Result<Self> {
         let seed = config.data_root.display().to_string();
         let naming = if config.is_default { Naming::plain() } else { Naming::tagged(&seed) };
-        let mut pools = AddressPool::defaults();
+        let network = &config.network;
+        let mut pools = if network.pools.is_empty() { AddressPool::defaults() } else { network.pools.clone() };
         pools.push(AddressPool::unique_local(&seed));
         let settings = shipway_network::dns::Settings { resolv_conf: PathBuf::from("/etc/resolv.conf") };
         Ok(Self {
-            host: Host::open(naming.clone(), HostSettings::default())?,
+            host: Host::open(naming.clone(), HostSettings { forwarding: network.forwarding, host_firewall: network.host_firewall })?,
             naming,
             ports: PortClaims::new(),
             names: NameServer::new(tokio::runtime::Handle::current(), settings),
@@ -233,7 +238,7 @@ impl Hand {
 
     /// Gives the default route to an endpoint that exists.
     pub(super) fn promote(&self, netns: &OwnedFd, network: &NetworkRecord, attached: &AttachedEndpoint) -> Result<()> {
-        Ok(self.host.add_gateways(netns.as_fd(), &self.endpoint_spec(network, attached)?)?)
+        Ok(self.host.take_gateways(netns.as_fd(), &self.endpoint_spec(network, attached)?)?)
     }
 
     /// The value that the hand makes an interface from.
@@ -245,13 +250,17 @@ impl Hand {
         ];
         let gateways =
             [attached.ipv4.and_then(|own| own.gateway).map(IpAddr::from), attached.ipv6.and_then(|own| own.gateway).map(IpAddr::from)];
+        let link_local = attached.link_local.iter().map(|address| InterfaceAddress {
+            address: *address,
+            prefix: if address.is_ipv4() { LINK_LOCAL_PREFIX_V4 } else { LINK_LOCAL_PREFIX_V6 },
+        });
         let between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
         Ok(EndpointSpec {
             name: attached.interface.parse()?,
             slot: attached.slot,
             attachment: Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
             mac: attached.mac.ok_or_else(|| Error::internal("an endpoint of a bridge without a hardware address"))?,
-            addresses: addresses.into_iter().flatten().collect(),
+            addresses: addresses.into_iter().flatten().chain(link_local).collect(),
             gateways: if attached.is_default { gateways.into_iter().flatten().collect() } else { Vec::new() },
             mtu: options.mtu.unwrap_or(0),
             routes: Vec::new(),
@@ -285,6 +294,16 @@ impl Hand {
     pub(super) fn publish(&self, attached: &AttachedEndpoint) -> Result<()> {
         let entries = Self::published(attached);
         if entries.is_empty() { Ok(()) } else { Ok(self.host.publish(&entries)?) }
+    }
+
+    /// Has the firewall forward to `now` what it forwarded to `before`.
+    pub(super) fn move_published(&self, before: &AttachedEndpoint, now: &AttachedEndpoint) -> Result<()> {
+        let entries = Self::published(before);
+        if entries.is_empty() {
+            return Ok(());
+        }
+        self.host.unpublish(&entries)?;
+        self.publish(now)
     }
 
     /// Takes everything of an endpoint away; goes on after failures, which are logged: boot finds what stays.

@@ -7,6 +7,8 @@
 mod attach;
 mod connect;
 mod create;
+mod default_route;
+mod doctor;
 mod hand;
 mod inspect;
 mod links;
@@ -27,9 +29,11 @@ use shipway_state::Table;
 use tokio::sync::watch;
 
 pub use create::{NetworkCreated, NetworkSpec};
+pub use doctor::Diagnosis;
 pub(crate) use hand::Hand;
 pub use inspect::{Member, NetworkView};
 pub(crate) use links::check_link;
+pub use links::legacy_link_names;
 pub use names::dns_names;
 pub use record::{AddressRecord, AttachedEndpoint, EndpointRecord, EndpointWish, NetworkDriver, NetworkRecord, PoolRecord};
 pub(crate) use step::WiredStep;

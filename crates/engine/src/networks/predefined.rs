@@ -6,6 +6,7 @@ use shipway_model::{Digest, NetworkId};
 
 use super::record::{NetworkDriver, NetworkRecord};
 use super::{BRIDGE, HOST, NETWORKS, NONE};
+use crate::containers::{CONTAINERS, ContainerRecord};
 use crate::{Engine, Error, Result, blocking};
 
 impl Engine {
@@ -45,25 +46,55 @@ impl Engine {
     /// # Errors
     /// `Exhausted` when every default range is used by routes of the host.
     fn default_bridge(&self) -> Result<std::sync::Arc<NetworkRecord>> {
-        if let Some(known) = self.inner.networks.named(BRIDGE) {
-            return Ok(known);
+        let wanted = &self.inner.config.network;
+        let known = self.inner.networks.named(BRIDGE);
+        let mut record = match &known {
+            Some(known) => NetworkRecord::clone(known),
+            None => self.predefined(BRIDGE, NetworkDriver::Bridge)?,
+        };
+        let asked: Vec<_> = wanted.bridge.iter().cloned().collect();
+        let plan = |record: &NetworkRecord| {
+            let others = self.inner.networks.all().into_iter().filter(|other| other.id != record.id).collect::<Vec<_>>();
+            self.inner.hand.plan(record, &asked, &others)
+        };
+        let has_what_is_asked = |pool: &super::record::PoolRecord| {
+            asked.iter().all(|asked| asked.subnet == Some(pool.plan.subnet) && asked.gateway == Some(pool.plan.gateway))
+        };
+        if !record.pools.first().is_some_and(has_what_is_asked) {
+            if self.has_members(&record) {
+                tracing::warn!(
+                    "the default bridge keeps its subnet while containers run in it; --bip counts from the next start without any"
+                );
+            } else {
+                record.pools = plan(&record)?;
+            }
         }
-        let mut record = self.predefined(BRIDGE, NetworkDriver::Bridge)?;
-        record.pools = self.inner.hand.plan(&record, &[], &self.inner.networks.all())?;
+        let binding = wanted.host_binding.map_or("0.0.0.0".to_owned(), |address| address.to_string());
         record.options = BTreeMap::from(
             [
                 ("com.docker.network.bridge.default_bridge", "true".to_owned()),
-                ("com.docker.network.bridge.enable_icc", "true".to_owned()),
+                ("com.docker.network.bridge.enable_icc", wanted.icc.to_string()),
                 ("com.docker.network.bridge.enable_ip_masquerade", "true".to_owned()),
-                ("com.docker.network.bridge.host_binding_ipv4", "0.0.0.0".to_owned()),
+                ("com.docker.network.bridge.host_binding_ipv4", binding),
                 ("com.docker.network.bridge.name", self.inner.hand.default_bridge_name()),
-                ("com.docker.network.driver.mtu", "1500".to_owned()),
+                ("com.docker.network.driver.mtu", wanted.mtu.unwrap_or(1500).to_string()),
             ]
             .map(|(key, value)| (key.to_owned(), value)),
         );
+        if let Some(known) = known.filter(|known| **known == record) {
+            return Ok(known);
+        }
         let row = record.clone();
         self.inner.store.db().write_lazy(move |txn| -> Result<()> { Ok(txn.put(&NETWORKS, &row.id, &row)?) })?;
         Ok(self.inner.networks.insert(record))
+    }
+
+    /// Whether a record of a container says that it is in `network` now. Read from the database: boot has not adopted containers yet.
+    fn has_members(&self, network: &NetworkRecord) -> bool {
+        let attached =
+            |record: &ContainerRecord| record.endpoints.iter().any(|found| found.network == Some(network.id) && found.attached.is_some());
+        let rows = self.inner.store.db().read(|txn| -> Result<_> { Ok(txn.scan_lenient(&CONTAINERS)?.0) });
+        rows.map_or(true, |rows| rows.iter().any(|(_, record)| attached(record)))
     }
 
     fn predefined(&self, name: &str, driver: NetworkDriver) -> Result<NetworkRecord> {

@@ -97,6 +97,9 @@ pub struct AttachedEndpoint {
     pub is_default: bool,
     /// Where on the host its container's ports answer.
     pub published: Vec<ClaimedPort>,
+    /// Addresses of the link alone that were asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub link_local: Vec<IpAddr>,
 }
 
 /// An address with the length of its prefix and the way out.

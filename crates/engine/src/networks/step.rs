@@ -41,6 +41,7 @@ impl WiredStep {
             mac: Some(mac),
             is_default: !network.internal,
             published: Vec::new(),
+            link_local: Vec::new(),
         };
         Ok(Self { engine: engine.clone(), id, network, attached })
     }

@@ -1,6 +1,6 @@
 //! Which networks a container is to be in: the mode and the wishes of a creation, judged and put in order.
 
-use super::record::{EndpointRecord, EndpointWish, NetworkDriver, NetworkRecord};
+use super::record::{EndpointRecord, EndpointWish, NetworkRecord};
 use super::{BRIDGE, HOST, NONE};
 use crate::containers::{CreateSpec, HostOptions, NetworkMode};
 use crate::{Engine, Error, Result};
@@ -84,8 +84,11 @@ pub(super) fn judge(wish: &EndpointWish, network: &NetworkRecord) -> Result<()> 
             });
         }
     }
-    if network.driver == NetworkDriver::Bridge && !wish.link_local.is_empty() {
-        return Err(Error::NotSupportedYet { what: "a link-local address for an endpoint".to_owned() });
+    if let Some(address) = wish.link_local.iter().find(|address| !is_link_local(**address)) {
+        return Err(Error::InvalidWithHint {
+            reason: format!("invalid link-local IP address {address}"),
+            hint: "they lie in 169.254.0.0/16 and fe80::/64".to_owned(),
+        });
     }
     let bad = |name: &&String| !is_alias(name);
     if let Some(name) = wish.aliases.iter().find(bad) {
@@ -95,6 +98,13 @@ pub(super) fn judge(wish: &EndpointWish, network: &NetworkRecord) -> Result<()> 
         });
     }
     Ok(())
+}
+
+fn is_link_local(address: std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(address) => address.is_link_local(),
+        std::net::IpAddr::V6(address) => address.segments()[..4] == [0xfe80, 0, 0, 0],
+    }
 }
 
 /// What can be a name in DNS and in /etc/hosts and means nothing else (S-218).

@@ -207,6 +207,8 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
     or(&mut host.cgroupns_mode, "private");
     or(&mut host.runtime, system::RUNTIME);
     host.port_bindings.get_or_insert_default();
+    let links = shipway_engine::networks::legacy_link_names(record);
+    host.links = (!links.is_empty()).then_some(links);
     if host.shm_size == 0 {
         host.shm_size = 64 << 20;
     }

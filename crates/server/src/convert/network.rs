@@ -153,7 +153,7 @@ pub(crate) fn endpoint(record: &EndpointRecord, short_id: &str, names: &[String]
     let ipam = EndpointIpamConfig {
         ipv4_address: wish.ipv4.map(|address| address.to_string()).unwrap_or_default(),
         ipv6_address: wish.ipv6.map(|address| address.to_string()).unwrap_or_default(),
-        link_local_ips: None,
+        link_local_ips: (!wish.link_local.is_empty()).then(|| wish.link_local.iter().map(ToString::to_string).collect()),
     };
     let with_names = !matches!(wish.network.as_str(), "bridge" | "host" | "none");
     // Until API 1.45 the short id was one of the aliases.

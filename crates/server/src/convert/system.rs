@@ -56,7 +56,10 @@ pub(crate) fn info(engine: &Engine, facts: &SystemInfo, now: Timestamp, version:
     let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
     let config = engine.config();
     let proxy = |name: &str| config.proxies.get(name).map(|value| without_credentials(value)).unwrap_or_default();
+    let pool = |pool: &values::AddressPool| serde_json::json!({"Base": pool.base.to_string(), "Size": pool.size});
+    let pools = &config.network.pools;
     Info {
+        default_address_pools: (!pools.is_empty()).then(|| pools.iter().map(pool).collect()),
         id: facts.id.clone(),
         containers: count(facts.containers),
         containers_running: count(facts.running),

@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod attach;
 pub(crate) mod build;
 pub(crate) mod containers;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod images;

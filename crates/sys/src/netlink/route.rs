@@ -138,6 +138,15 @@ impl Request {
 
     /// Adds a static route in the main table (this host's own destinations: in the local one); one that is there already is an error.
     pub fn add_route(&mut self, route: &NewRoute) {
+        self.route("add route", EXCL, route);
+    }
+
+    /// Adds a static route, instead of the one that the main table has for the destination.
+    pub fn replace_route(&mut self, route: &NewRoute) {
+        self.route("replace route", REPLACE, route);
+    }
+
+    fn route(&mut self, doing: &'static str, flag: u16, route: &NewRoute) {
         const SCOPE_LINK: u8 = 253;
         let scope = if route.via == Via::Link && route.destination.is_ipv4() { SCOPE_LINK } else { 0 };
         let (table, kind) = if let Via::ThisHost { .. } = route.via { (TABLE_LOCAL, LOCAL_DELIVERY) } else { (TABLE_MAIN, UNICAST) };
@@ -146,7 +155,7 @@ impl Request {
             const ON_LINK: u32 = 4;
             head[8..12].copy_from_slice(&ON_LINK.to_ne_bytes());
         }
-        self.message("add route", NEW_ROUTE, CREATE | EXCL, &head);
+        self.message(doing, NEW_ROUTE, CREATE | flag, &head);
         if route.prefix > 0 {
             with_bytes(route.destination, |bytes| self.attribute(DESTINATION, bytes));
         }

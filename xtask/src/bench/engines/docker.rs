@@ -1,6 +1,6 @@
 //! Docker: one private dockerd, whose two builders are two columns.
 //!
-//! Without bridge and firewall rules, so that it touches nothing of the machine's network.
+//! In a network namespace of its own, so that its bridge and firewall rules touch nothing of the machine's network.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use super::{BuildRequest, Engine, installed, wait_until_answered};
 use crate::bench::invocation::Invocation;
 use crate::bench::options::Options;
 use crate::bench::stage::Stage;
+use crate::bench::traffic;
 
 /// Which of dockerd's builders answers `docker build`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,12 +55,12 @@ pub(super) fn start(options: &Options, stage: &mut Stage, builders: &[Builder]) 
         .path(&run.join("exec"))
         .arg("--pidfile")
         .path(&run.join("docker.pid"))
-        .args(["--host", &socket, "--storage-driver", "overlay2", "--bridge", "none", "--iptables=false", "--ip6tables=false"])
+        .args(["--host", &socket, "--storage-driver", "overlay2"])
         .arg("--cgroup-parent")
         .arg(format!("/{}", stage.control_group))
         .env("HOME", &home)
         .env("TMPDIR", &data_root);
-    let daemon = stage.start_daemon("dockerd", &invocation)?;
+    let daemon = stage.start_daemon("dockerd", &traffic::in_own_network(&invocation))?;
     let engine = |builder| Docker {
         client: options.docker.clone(),
         builder,
@@ -130,6 +131,10 @@ impl Engine for Docker {
 
     fn remove_container(&self, container: &str) -> Option<Invocation> {
         Some(self.client().args(["rm", "--force", container]))
+    }
+
+    fn networked_client(&self) -> Option<Invocation> {
+        (self.builder == Builder::Classic).then(|| self.client())
     }
 
     fn forget(&self, image: &str) -> Vec<Invocation> {

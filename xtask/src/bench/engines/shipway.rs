@@ -6,6 +6,7 @@ use super::{BuildRequest, Engine, installed, wait_until_answered};
 use crate::bench::invocation::Invocation;
 use crate::bench::options::Options;
 use crate::bench::stage::Stage;
+use crate::bench::traffic;
 
 pub(super) const NAME: &str = "shipway";
 
@@ -41,7 +42,7 @@ pub(super) fn start(options: &Options, stage: &mut Stage) -> Result<Shipway, Str
         .arg(format!("/{}", stage.control_group))
         .env("HOME", &home)
         .env("TMPDIR", &data_root);
-    let daemon = stage.start_daemon("shipway-daemon", &invocation)?;
+    let daemon = stage.start_daemon("shipway-daemon", &traffic::in_own_network(&invocation))?;
     let engine = Shipway { program, socket, home, data_root, daemon };
     wait_until_answered(stage, "shipway-daemon", &engine.version())?;
     Ok(engine)
@@ -98,6 +99,10 @@ impl Engine for Shipway {
 
     fn remove_container(&self, container: &str) -> Option<Invocation> {
         Some(self.client().args(["rm", "--force", container]))
+    }
+
+    fn networked_client(&self) -> Option<Invocation> {
+        Some(self.client())
     }
 
     fn forget(&self, image: &str) -> Vec<Invocation> {
