@@ -55,7 +55,7 @@ pub(crate) fn run(arguments: &[OsString]) -> u8 {
     code
 }
 
-fn start_log(level: &str) {
+pub(crate) fn start_log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_new(format!("{level},hyper=warn")).unwrap_or_default();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(false).init();
 }

@@ -13,12 +13,13 @@ pub(crate) struct Group {
 }
 
 /// All groups, in the order of the help page.
-pub(crate) const GROUPS: [Group; 7] = [
+pub(crate) const GROUPS: [Group; 8] = [
     Group { name: "builder", about: "Manage builds and their cache" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
     Group { name: "network", about: "Manage networks" },
+    Group { name: "registry", about: "Serve a registry" },
     Group { name: "system", about: "Manage the engine" },
     Group { name: "volume", about: "Manage volumes" },
 ];

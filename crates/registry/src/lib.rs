@@ -2,7 +2,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod client;
+pub mod codes;
 mod error;
+pub mod server;
 mod url;
 
 pub use client::{

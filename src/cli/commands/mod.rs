@@ -78,6 +78,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry::of::<registry::Login>(),
     Entry::of::<registry::Logout>(),
     Entry::of::<registry::Search>(),
+    Entry::of::<registry::serve::Serve>(),
     Entry::of::<context::Inspect>(),
     Entry::of::<context::List>(),
     Entry::of::<context::Show>(),

@@ -1,5 +1,7 @@
 //! `login`, `logout` and `search`: the daemon is asked, the registry client comes with issue 4.
 
+pub(crate) mod serve;
+
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Failure;

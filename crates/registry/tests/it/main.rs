@@ -3,9 +3,11 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod conformance;
 mod connections;
 mod downloads;
 mod hostile;
 mod redirects;
 mod server;
+mod serving;
 mod tls;

@@ -1,0 +1,150 @@
+//! Giving disk back while everybody goes on writing.
+//!
+//! Two steps. A blob leaves a repository when no manifest there needs it and nobody asked for it within the grace: whoever relies on a blob (an upload
+//! that ends, a HEAD, a mount, a manifest that is pushed) touches the file first, and the last look at that time is taken under the repository's lock,
+//! which a push of a manifest holds, too. A blob's bytes are deleted when the file has one name left, the one among all blobs: the kernel counts.
+//! A mount or upload that links it in that very moment keeps the bytes by its link, and only stops sharing them.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use shipway_model::Digest;
+
+use super::layout::{Layout, absent_is_none, digests_in, failed, idle_for, names_in};
+use super::{FolderStorage, keep_first, listing, manifests};
+use crate::server::names::RepositoryName;
+use crate::server::storage::{Collected, StorageError};
+
+/// Halves of small files that a crash left are deleted after so long.
+const HALVES: Duration = Duration::from_secs(3600);
+
+/// One collection.
+pub(super) fn run(storage: &FolderStorage, grace: Duration, idle: Duration) -> Result<Collected, StorageError> {
+    let mut collected = Collected { uploads: expire_uploads(&storage.layout, idle)?, ..Collected::default() };
+    for name in listing::all_repositories(&storage.layout, "_blobs")? {
+        let Ok(repository) = RepositoryName::parse(&name) else { continue };
+        collected.links += unlink_unneeded(storage, &repository, grace)?;
+    }
+    sweep_blobs(storage, grace, &mut collected)?;
+    sweep_halves(&storage.layout)?;
+    Ok(collected)
+}
+
+/// Takes blobs out of a repository that no manifest there needs.
+fn unlink_unneeded(storage: &FolderStorage, repository: &RepositoryName, grace: Duration) -> Result<u64, StorageError> {
+    let layout = &storage.layout;
+    let folder = layout.repository(repository).join("_blobs");
+    let old: Vec<Digest> = digests_in(&folder)?.into_iter().filter(|digest| is_old(&layout.link(repository, digest), grace)).collect();
+    if old.is_empty() {
+        return Ok(0);
+    }
+    let mut needed = HashSet::new();
+    for digest in manifests::all(layout, repository)? {
+        let Some(manifest) = manifests::read(layout, repository, &digest)? else { continue };
+        let Some(needs) = manifests::needs(&manifest) else {
+            tracing::warn!(%repository, %digest, "a manifest cannot be read: nothing of its repository is collected");
+            return Ok(0);
+        };
+        needed.extend(needs);
+    }
+    let mut unlinked = 0;
+    for digest in old.iter().filter(|digest| !needed.contains(digest)) {
+        let path = layout.link(repository, digest);
+        let _alone = storage.lock(repository);
+        // A manifest pushed since we read them has touched what it needs.
+        if is_old(&path, grace) && absent_is_none(fs::remove_file(&path)).map_err(|error| failed("remove", &path, error))?.is_some() {
+            unlinked += 1;
+        }
+    }
+    Ok(unlinked)
+}
+
+fn is_old(path: &Path, grace: Duration) -> bool {
+    fs::metadata(path).is_ok_and(|metadata| idle_for(&metadata) >= grace)
+}
+
+/// Deletes blobs that have no name but their own.
+fn sweep_blobs(storage: &FolderStorage, grace: Duration, collected: &mut Collected) -> Result<(), StorageError> {
+    let layout = &storage.layout;
+    each_blob(layout, |path, metadata| {
+        if metadata.nlink() > 1 || idle_for(metadata) < grace {
+            return Ok(());
+        }
+        if absent_is_none(fs::remove_file(path))?.is_some() {
+            collected.blobs += 1;
+            collected.bytes += metadata.len();
+            storage.usage.fetch_sub(metadata.len().min(storage.usage.load(Ordering::Relaxed)), Ordering::Relaxed);
+        }
+        Ok(())
+    })
+}
+
+/// Bytes of all blobs.
+pub(super) fn measure(layout: &Layout) -> Result<u64, StorageError> {
+    let mut total = 0;
+    each_blob(layout, |_, metadata| {
+        total += metadata.len();
+        Ok(())
+    })?;
+    Ok(total)
+}
+
+fn each_blob(layout: &Layout, mut visit: impl FnMut(&Path, &fs::Metadata) -> io::Result<()>) -> Result<(), StorageError> {
+    let top = layout.blobs();
+    let mut first = None;
+    for algorithm in names_in(&top)?.unwrap_or_default() {
+        for bucket in names_in(&top.join(&algorithm))?.unwrap_or_default() {
+            let folder = top.join(&algorithm).join(&bucket);
+            for name in names_in(&folder)?.unwrap_or_default() {
+                let path = folder.join(name);
+                let visited = fs::symlink_metadata(&path).and_then(|metadata| visit(&path, &metadata));
+                if let Err(error) = absent_is_none(visited) {
+                    keep_first(&mut first, error);
+                }
+            }
+        }
+    }
+    first.map_or(Ok(()), |error| Err(failed("collect in", &top, error)))
+}
+
+/// Deletes uploads that nobody came back to.
+fn expire_uploads(layout: &Layout, idle: Duration) -> Result<u64, StorageError> {
+    let folder = layout.uploads();
+    let mut expired = 0;
+    for name in names_in(&folder)?.unwrap_or_default() {
+        let data = folder.join(&name).with_extension("");
+        if name.ends_with(".json") || !is_old(&data, idle) {
+            continue;
+        }
+        for path in [&data, &data.with_extension("json")] {
+            absent_is_none(fs::remove_file(path)).map_err(|error| failed("remove", path, error))?;
+        }
+        expired += 1;
+    }
+    Ok(expired)
+}
+
+/// Deletes what `durable::write_file` was writing when the power went.
+fn sweep_halves(layout: &Layout) -> Result<(), StorageError> {
+    let mut folders = vec![layout.repositories()];
+    while let Some(folder) = folders.pop() {
+        let Some(entries) = absent_is_none(fs::read_dir(&folder)).map_err(|error| failed("read", &folder, error))? else { continue };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                if entry.file_name() != "_blobs" {
+                    folders.push(path);
+                }
+            } else if entry.file_name().to_string_lossy().starts_with('.') && idle_for(&metadata) >= HALVES {
+                absent_is_none(fs::remove_file(&path)).map_err(|error| failed("remove", &path, error))?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! Accepting: sockets, TLS handshakes, one task per connection, and patience when the machine is out of descriptors.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body_util::Full;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::Registry;
+use super::connection;
+use super::tls::Identity;
+use super::wire::Wire;
+
+/// Connections at once; more wait in the kernel's queue.
+const CONNECTIONS: usize = 4096;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Pause after an accept that failed for lack of resources.
+const PAUSE: Duration = Duration::from_millis(100);
+/// How long connections may finish what they are doing after the order to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Why a registry cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error("cannot listen on {address}: {source}")]
+    Bind { address: String, source: io::Error },
+}
+
+/// A socket that a registry is served on.
+pub struct Listening {
+    listener: TcpListener,
+    acceptor: Option<TlsAcceptor>,
+    /// Serves numbers instead of the registry.
+    is_metrics: bool,
+}
+
+impl Listening {
+    /// Binds `address` (`host:port`), secured when there is an identity.
+    ///
+    /// # Errors
+    /// `Bind`.
+    pub async fn bind(address: &str, identity: Option<&Identity>) -> Result<Self, ServeError> {
+        let listener = TcpListener::bind(address).await;
+        let listener = listener.map_err(|source| ServeError::Bind { address: address.to_owned(), source })?;
+        Ok(Self { listener, acceptor: identity.map(Identity::acceptor), is_metrics: false })
+    }
+
+    /// Binds `address` for the registry's numbers.
+    ///
+    /// # Errors
+    /// `Bind`.
+    pub async fn bind_metrics(address: &str) -> Result<Self, ServeError> {
+        Ok(Self { is_metrics: true, ..Self::bind(address, None).await? })
+    }
+
+    /// Where it listens; the port is known now.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.listener.local_addr().ok()
+    }
+}
+
+/// Serves `registry` on all sockets until `stop` is cancelled, then lets connections finish, for a while.
+pub async fn serve(registry: Arc<Registry>, sockets: Vec<Listening>, stop: CancellationToken) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = TaskTracker::new();
+    // Gone with this future, so that nobody accepts for a server that was given up.
+    let mut acceptors = JoinSet::new();
+    for socket in sockets {
+        acceptors.spawn(accept_all(Arc::clone(&registry), socket, Arc::clone(&places), connections.clone(), stop.clone()));
+    }
+    while acceptors.join_next().await.is_some() {}
+    connections.close();
+    if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
+        tracing::warn!(left = connections.len(), "connections did not end in time; closing them");
+    }
+}
+
+async fn accept_all(registry: Arc<Registry>, socket: Listening, places: Arc<Semaphore>, connections: TaskTracker, stop: CancellationToken) {
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            () = stop.cancelled() => return,
+            accepted = socket.listener.accept() => accepted,
+        };
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(%error, "a connection was gone at once");
+            continue;
+        }
+        let (registry, acceptor, stop) = (Arc::clone(&registry), socket.acceptor.clone(), stop.clone());
+        let is_metrics = socket.is_metrics;
+        connections.spawn(async move {
+            match acceptor {
+                _ if is_metrics => serve_metrics(&registry, stream, stop).await,
+                None => {
+                    let wire = Wire::new(stream);
+                    let outbox = wire.outbox();
+                    connection::run(registry, wire, Some(outbox), stop).await;
+                }
+                Some(acceptor) => secured(registry, acceptor, stream, stop).await,
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn secured(registry: Arc<Registry>, acceptor: TlsAcceptor, stream: TcpStream, stop: CancellationToken) {
+    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => connection::run(registry, stream, None, stop).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_) => tracing::debug!("a handshake took too long"),
+    }
+}
+
+/// Numbers for whoever may reach this socket, whatever the address.
+async fn serve_metrics(registry: &Arc<Registry>, stream: TcpStream, stop: CancellationToken) {
+    let service = service_fn(|_request| {
+        let mut response = http::Response::new(Full::new(bytes::Bytes::from(registry.metrics())));
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; version=0.0.4"));
+        std::future::ready(Ok::<_, std::convert::Infallible>(response))
+    });
+    let connection =
+        http1::Builder::new().timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).serve_connection(TokioIo::new(stream), service);
+    tokio::select! {
+        outcome = connection => {
+            if let Err(error) = outcome {
+                tracing::debug!(%error, "a connection for metrics ended badly");
+            }
+        }
+        () = stop.cancelled() => {}
+    }
+}
