@@ -17,6 +17,7 @@ mod parity;
 mod posture;
 mod powercut;
 mod recovery;
+mod registry;
 mod sharing;
 mod supervision;
 mod volumes;

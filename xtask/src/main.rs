@@ -13,7 +13,8 @@ use std::process::ExitCode;
 const USAGE: &str = "usage: cargo xtask <task>
   ci      formatting, lints, tidy, documentation, all tests: what decides whether a change lands
   tidy    the rules of the house that no compiler checks
-  bench   our engine beside docker, podman and buildah, where they are installed (--help for options)";
+  bench   our engine beside docker, podman and buildah, where they are installed (--help for options);
+          `bench registry`: our registry beside docker-registry";
 
 fn main() -> ExitCode {
     let task = std::env::args().nth(1).unwrap_or_default();

@@ -11,6 +11,7 @@ mod guard;
 mod invocation;
 mod measure;
 mod options;
+mod registries;
 mod report;
 mod stage;
 mod statistics;
@@ -35,6 +36,9 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     }
     if arguments.first().is_some_and(|word| word == traffic::ASK) {
         return traffic::ask(&arguments[1..]);
+    }
+    if arguments.first().is_some_and(|word| word == "registry") {
+        return registries::run(root, &arguments[1..]);
     }
     let options = match Options::parse(root, arguments)? {
         Some(options) => options,

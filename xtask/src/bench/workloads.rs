@@ -168,7 +168,7 @@ impl Noise {
         self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 8
     }
 
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
+    pub(super) fn bytes(&mut self, length: usize) -> Vec<u8> {
         // The topmost of the eight bytes is always zero, see the shift above.
         let mut bytes: Vec<u8> =
             std::iter::from_fn(|| Some(self.next().to_le_bytes())).take(length / 7 + 1).flat_map(|word| word.into_iter().take(7)).collect();

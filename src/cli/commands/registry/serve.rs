@@ -7,9 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipway_model::{ByteSize, GoDuration};
-use shipway_registry::server::{
-    Access, Accounts, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, serve,
-};
+use shipway_registry::server::{Access, Accounts, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, serve};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
