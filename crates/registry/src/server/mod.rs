@@ -33,7 +33,7 @@ use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-pub use self::access::{Access, AccessError, Accounts, Keys, Tokens};
+pub use self::access::{Access, AccessError, Accounts, AnonymousRead, Keys, Tokens};
 pub use self::folder::FolderStorage;
 pub use self::listen::{Listening, ServeError, serve};
 pub use self::names::{ManifestReference, RepositoryName, Tag};
@@ -137,14 +137,16 @@ impl Registry {
     }
 
     /// Answers one request; `outbox` is there when the connection can send files.
-    pub(self) async fn answer(&self, request: Request<Incoming>, outbox: Option<Arc<Outbox>>) -> Reply {
+    async fn answer(&self, request: Request<Incoming>, outbox: Option<Arc<Outbox>>) -> Reply {
         let (head, body) = request.into_parts();
         let route = Route::parse(head.uri.path());
+        // Only connections without TLS can send files.
+        let origin = origin(&head, outbox.is_none());
         let kind = route.as_ref().map_or("nowhere", Route::kind);
         let outcome = match route {
-            Ok(route) => self.dispatch(&route, &head, body, outbox).await,
+            Ok(route) => self.dispatch(&route, &head, &origin, body, outbox).await,
             // Strangers learn nothing about addresses either.
-            Err(refusal) => match self.access.check(&head.headers, &Route::Base, &Method::GET).await {
+            Err(refusal) => match self.access.check(&head.headers, &Route::Base, &Method::GET, &origin).await {
                 Ok(_) => Err(refusal),
                 Err(stranger) => Err(stranger),
             },
@@ -163,11 +165,12 @@ impl Registry {
         &self,
         route: &Route,
         head: &http::request::Parts,
+        origin: &str,
         body: Incoming,
         outbox: Option<Arc<Outbox>>,
     ) -> Result<Reply, Refusal> {
         let (method, headers) = (&head.method, &head.headers);
-        let grant = self.access.check(headers, route, method).await?;
+        let grant = self.access.check(headers, route, method, origin).await?;
         let parameters = Parameters::parse(head.uri.query());
         if !matches!(*method, Method::GET | Method::HEAD) {
             self.check_changeable(route, method)?;
@@ -175,6 +178,10 @@ impl Registry {
         let is_read = matches!(*method, Method::GET | Method::HEAD);
         match (route, method) {
             (Route::Base, _) if is_read => Ok(base()),
+            (Route::Token, &Method::GET) => {
+                let token = self.access.token(headers, &parameters).await?;
+                Ok(json(token.to_string()))
+            }
             (Route::Catalog, _) if is_read => self.list_repositories(&parameters).await,
             (Route::Tags(name), _) if is_read => self.list_tags(name, &parameters).await,
             (Route::Referrers(name, subject), _) if is_read => self.list_referrers(name, *subject, &parameters).await,
@@ -210,8 +217,19 @@ impl Registry {
 }
 
 fn base() -> Reply {
+    json("{}".to_owned())
+}
+
+fn json(text: String) -> Reply {
     let mut reply = reply::status(StatusCode::OK);
     reply.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    *reply.body_mut() = ReplyBody::Whole("{}".into());
+    *reply.body_mut() = ReplyBody::Whole(text.into());
     reply
+}
+
+/// How the client reached us, by its own word; a word with strange letters is none.
+fn origin(head: &http::request::Parts, is_secure: bool) -> String {
+    let host = head.headers.get(http::header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let is_plain = host.len() < 256 && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-:[]".contains(&byte));
+    format!("{}://{}", if is_secure { "https" } else { "http" }, if is_plain { host } else { "" })
 }

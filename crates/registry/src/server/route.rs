@@ -14,6 +14,8 @@ use crate::codes::{Code, Refusal};
 pub(super) enum Route {
     /// `/v2/`
     Base,
+    /// `/token`
+    Token,
     /// `/v2/_catalog`
     Catalog,
     /// `/v2/<name>/tags/list`
@@ -42,6 +44,7 @@ impl Route {
         let nowhere = || Refusal::new(Code::Unsupported, "no such address").status(StatusCode::NOT_FOUND);
         let rest = match path {
             "/v2" | "/v2/" => return Ok(Self::Base),
+            "/token" => return Ok(Self::Token),
             "/v2/_catalog" => return Ok(Self::Catalog),
             _ => path.strip_prefix("/v2/").ok_or_else(nowhere)?,
         };
@@ -66,7 +69,7 @@ impl Route {
     /// The repository it is about.
     pub(super) fn repository(&self) -> Option<&RepositoryName> {
         match self {
-            Self::Base | Self::Catalog => None,
+            Self::Base | Self::Token | Self::Catalog => None,
             Self::Tags(name)
             | Self::Manifest(name, _)
             | Self::Blob(name, _)
@@ -80,6 +83,7 @@ impl Route {
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Base => "base",
+            Self::Token => "token",
             Self::Catalog => "catalog",
             Self::Tags(_) => "tags",
             Self::Manifest(..) => "manifest",
@@ -92,7 +96,7 @@ impl Route {
     /// The methods it knows.
     pub(super) fn methods(&self) -> &'static str {
         match self {
-            Self::Base | Self::Catalog | Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
+            Self::Base | Self::Token | Self::Catalog | Self::Tags(_) | Self::Referrers(..) => "GET, HEAD",
             Self::Manifest(..) => "GET, HEAD, PUT, DELETE",
             Self::Blob(..) => "GET, HEAD, DELETE",
             Self::Uploads(_) => "POST",
@@ -122,8 +126,13 @@ impl Parameters {
         Self(pairs.map(|(name, value)| (name.into_owned(), value.into_owned())).collect())
     }
 
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    pub(super) fn get<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        self.all(name).next()
+    }
+
+    /// Every value given under `name`.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipway_model::{ByteSize, GoDuration};
-use shipway_registry::server::{Access, Accounts, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, serve};
+use shipway_registry::server::{
+    Access, Accounts, AnonymousRead, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, serve,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -148,7 +150,10 @@ impl Serve {
             (Some(_), true) => Err(Failure::usage("--htpasswd and --token-... are two ways in; choose one")),
             (Some(file), false) => {
                 let accounts = Accounts::read(file).map_err(wrong)?;
-                Ok(Access::Accounts { accounts, anonymous_read: self.anonymous_read })
+                if self.anonymous_read {
+                    return Ok(Access::AnonymousRead(AnonymousRead::new(accounts).map_err(wrong)?));
+                }
+                Ok(Access::Accounts(accounts))
             }
             (None, _) if self.anonymous_read => Err(Failure::usage("--anonymous-read means nothing without --htpasswd")),
             (None, true) => match (&self.token_realm, &self.token_service, &self.token_issuer, &self.token_keys) {

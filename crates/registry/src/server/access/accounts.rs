@@ -9,10 +9,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use http::HeaderValue;
 use shipway_model::Secret;
 use tokio::sync::Semaphore;
 
 use super::AccessError;
+use crate::codes::Refusal;
 
 /// How often the file is looked at.
 const LOOK: Duration = Duration::from_secs(1);
@@ -53,12 +55,21 @@ impl Accounts {
         Ok(Self { path: path.to_owned(), state: Mutex::new(state), checks: Semaphore::new(2), key })
     }
 
-    pub(super) fn realm(&self) -> &'static str {
-        REALM
+    /// What a stranger hears.
+    pub(super) fn challenge(&self) -> Refusal {
+        super::challenge("authentication required", &format!("Basic realm=\"{REALM}\""))
+    }
+
+    /// True when an `Authorization` holds an account and its password.
+    pub(super) async fn know(&self, given: Option<&HeaderValue>) -> bool {
+        match given.and_then(super::credentials) {
+            Some((user, password)) => self.verify(&user, &password).await,
+            None => false,
+        }
     }
 
     /// True when `password` is that of `user`.
-    pub(super) async fn verify(&self, user: &str, password: &Secret) -> bool {
+    async fn verify(&self, user: &str, password: &Secret) -> bool {
         let known = self.hashes().get(user).cloned();
         let mark = ring::hmac::sign(&self.key, format!("{user}\0{}", password.expose()).as_bytes()).as_ref().to_vec();
         if known.is_some() && self.lock().right.get(&mark) == known.as_ref() {

@@ -7,6 +7,7 @@
 //! RFC 7617 (Basic), RFC 6750 (Bearer); the Docker registry's token scope grammar (`repository:<name>:pull,push`).
 
 mod accounts;
+mod issuer;
 mod keys;
 mod token;
 
@@ -19,7 +20,7 @@ use http::{HeaderMap, Method};
 use shipway_model::Secret;
 
 use super::names::RepositoryName;
-use super::route::Route;
+use super::route::{Parameters, Route};
 use crate::codes::{Code, Refusal};
 
 /// Longest `Authorization` that is looked at.
@@ -29,10 +30,29 @@ const LONGEST: usize = 16 * 1024;
 pub enum Access {
     /// Everybody may do everything: for loopback and private networks.
     Open,
-    /// Accounts with passwords; with `anonymous_read`, reading needs none.
-    Accounts { accounts: Accounts, anonymous_read: bool },
+    /// Accounts with passwords.
+    Accounts(Accounts),
+    /// The same, but reading needs none.
+    AnonymousRead(AnonymousRead),
     /// Tokens from a server of the administrator's choice.
     Tokens(Tokens),
+}
+
+/// Accounts for writing, tokens of our own for telling who may.
+pub struct AnonymousRead {
+    accounts: Accounts,
+    issuer: issuer::Issuer,
+}
+
+impl AnonymousRead {
+    /// Lets everybody read, and the people of `accounts` do everything.
+    ///
+    /// # Errors
+    /// `File` when the kernel gives no randomness.
+    pub fn new(accounts: Accounts) -> Result<Self, AccessError> {
+        let none = |_| AccessError::File { path: "/dev/urandom".to_owned(), source: std::io::Error::other("no randomness") };
+        Ok(Self { accounts, issuer: issuer::Issuer::new().map_err(none)? })
+    }
 }
 
 /// Why the way in cannot be set up.
@@ -93,28 +113,60 @@ impl Grant {
 }
 
 impl Access {
-    /// Lets a request in or refuses it.
+    /// Lets a request in or refuses it; `origin` is how the client reached us, as `https://host:port`.
     ///
     /// # Errors
     /// `UNAUTHORIZED` with a challenge.
-    pub(super) async fn check(&self, headers: &HeaderMap, route: &Route, method: &Method) -> Result<Grant, Refusal> {
+    pub(super) async fn check(&self, headers: &HeaderMap, route: &Route, method: &Method, origin: &str) -> Result<Grant, Refusal> {
         let action = Action::of(route, method);
+        let given = headers.get(AUTHORIZATION);
         match self {
             Self::Open => Ok(Grant::Everything),
-            Self::Accounts { accounts, anonymous_read } => {
-                let given = headers.get(AUTHORIZATION);
-                if given.is_none() && *anonymous_read && action == Action::Pull {
-                    return Ok(Grant::Everything);
-                }
-                match given.and_then(credentials) {
-                    Some((user, password)) if accounts.verify(&user, &password).await => Ok(Grant::Everything),
-                    _ => Err(challenge("authentication required", &format!("Basic realm=\"{}\"", accounts.realm()))),
+            Self::Accounts(accounts) => {
+                if accounts.know(given).await {
+                    Ok(Grant::Everything)
+                } else {
+                    Err(accounts.challenge())
                 }
             }
-            Self::Tokens(tokens) => {
-                let token = headers.get(AUTHORIZATION).and_then(|value| scheme(value, "bearer"));
-                tokens.check(token, route, action)
-            }
+            Self::AnonymousRead(free) => free.check(given, route, action, origin).await,
+            Self::Tokens(tokens) => tokens.check(given.and_then(|value| scheme(value, "bearer")), route, action),
+        }
+    }
+
+    /// A token of our own, where there are such.
+    ///
+    /// # Errors
+    /// `UNAUTHORIZED` for a password that is none; 404 where tokens come from elsewhere.
+    pub(super) async fn token(&self, headers: &HeaderMap, parameters: &Parameters) -> Result<serde_json::Value, Refusal> {
+        let Self::AnonymousRead(free) = self else {
+            return Err(Refusal::new(Code::Unsupported, "no such address").status(http::StatusCode::NOT_FOUND));
+        };
+        let given = headers.get(AUTHORIZATION);
+        let has_account = free.accounts.know(given).await;
+        if given.is_some() && !has_account {
+            return Err(free.accounts.challenge());
+        }
+        Ok(free.issuer.answer(parameters.all("scope"), has_account))
+    }
+}
+
+impl AnonymousRead {
+    async fn check(&self, given: Option<&HeaderValue>, route: &Route, action: Action, origin: &str) -> Result<Grant, Refusal> {
+        if *route == Route::Token {
+            return Ok(Grant::Everything);
+        }
+        let scope = token::needed_scope(route, action);
+        let refuse =
+            |message: &str, error| challenge(message, &token::bearer(&format!("{origin}/token"), issuer::SERVICE, scope.as_deref(), error));
+        // Without any way to say who one is, and on curl's first question, a challenge; tokens cost nobody anything.
+        let Some(value) = given else { return Err(refuse("a token is required; it is free for reading", None)) };
+        match scheme(value, "bearer").map(|token| self.issuer.read(token)) {
+            Some(Some(claims)) if claims.allow_route(route, action) => Ok(Grant::Claims(claims)),
+            Some(Some(_)) => Err(refuse("the token does not allow this", Some("insufficient_scope"))),
+            Some(None) => Err(refuse("the token is refused", Some("invalid_token"))),
+            None if self.accounts.know(given).await => Ok(Grant::Everything),
+            None => Err(refuse("authentication required", None)),
         }
     }
 }

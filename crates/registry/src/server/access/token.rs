@@ -9,7 +9,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Action, Grant, Keys, challenge};
 use crate::codes::Refusal;
@@ -39,35 +39,35 @@ struct Head {
 }
 
 /// What a token says.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub(in crate::server) struct Claims {
     #[serde(default)]
-    iss: String,
+    pub(super) iss: String,
     #[serde(default)]
-    aud: Audience,
-    exp: f64,
+    pub(super) aud: Audience,
+    pub(super) exp: f64,
     #[serde(default)]
-    nbf: Option<f64>,
+    pub(super) nbf: Option<f64>,
     #[serde(default)]
-    access: Vec<Scope>,
+    pub(super) access: Vec<Scope>,
 }
 
-#[derive(Deserialize, Default)]
+#[derive(Serialize, Deserialize, Default)]
 #[serde(untagged)]
-enum Audience {
+pub(super) enum Audience {
     One(String),
     Several(Vec<String>),
     #[default]
     Nobody,
 }
 
-#[derive(Deserialize)]
-struct Scope {
+#[derive(Serialize, Deserialize)]
+pub(super) struct Scope {
     #[serde(rename = "type")]
-    kind: String,
-    name: String,
+    pub(super) kind: String,
+    pub(super) name: String,
     #[serde(default)]
-    actions: Vec<String>,
+    pub(super) actions: Vec<String>,
 }
 
 impl Claims {
@@ -82,32 +82,38 @@ impl Claims {
     }
 }
 
+/// The scope a client needs for a question, in Docker's grammar; none for the base.
+pub(super) fn needed_scope(route: &Route, action: Action) -> Option<String> {
+    match route {
+        Route::Base | Route::Token => None,
+        Route::Catalog => Some("registry:catalog:*".to_owned()),
+        other => other.repository().map(|name| format!("repository:{name}:{}", action.words().join(","))),
+    }
+}
+
+impl Claims {
+    /// True when the bearer may ask `route`.
+    pub(super) fn allow_route(&self, route: &Route, action: Action) -> bool {
+        match route {
+            Route::Base | Route::Token => true,
+            Route::Catalog => self.have("registry", "catalog", "*"),
+            other => other.repository().is_some_and(|name| self.allow(name, action)),
+        }
+    }
+}
+
 impl Tokens {
     /// Lets the bearer of `token` in, or says which token it takes.
     pub(super) fn check(&self, token: Option<&str>, route: &Route, action: Action) -> Result<Grant, Refusal> {
-        let scope = match route {
-            Route::Base => None,
-            Route::Catalog => Some("registry:catalog:*".to_owned()),
-            other => other.repository().map(|name| format!("repository:{name}:{}", action.words().join(","))),
-        };
-        let refuse = |message: &str, error: Option<&str>| {
-            let mut how = format!("Bearer realm=\"{}\",service=\"{}\"", self.realm, self.service);
-            if let Some(scope) = &scope {
-                how.push_str(&format!(",scope=\"{scope}\""));
-            }
-            if let Some(error) = error {
-                how.push_str(&format!(",error=\"{error}\""));
-            }
-            challenge(message, &how)
-        };
+        let scope = needed_scope(route, action);
+        let refuse = |message: &str, error| challenge(message, &bearer(&self.realm, &self.service, scope.as_deref(), error));
         let Some(token) = token else { return Err(refuse("authentication required", None)) };
         let claims = self.read(token).map_err(|reason| refuse(&format!("the token is refused: {reason}"), Some("invalid_token")))?;
-        let allowed = match route {
-            Route::Base => true,
-            Route::Catalog => claims.have("registry", "catalog", "*"),
-            other => other.repository().is_some_and(|name| claims.allow(name, action)),
-        };
-        if allowed { Ok(Grant::Claims(claims)) } else { Err(refuse("the token does not allow this", Some("insufficient_scope"))) }
+        if claims.allow_route(route, action) {
+            Ok(Grant::Claims(claims))
+        } else {
+            Err(refuse("the token does not allow this", Some("insufficient_scope")))
+        }
     }
 
     /// The claims of a token that is in order; otherwise which part is not.
@@ -135,6 +141,17 @@ impl Tokens {
             () => Ok(claims),
         }
     }
+}
+
+/// The challenge that says which token is taken.
+pub(super) fn bearer(realm: &str, service: &str, scope: Option<&str>, error: Option<&str>) -> String {
+    let mut how = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+    for (name, value) in [("scope", scope), ("error", error)] {
+        if let Some(value) = value {
+            how.push_str(&format!(",{name}=\"{value}\""));
+        }
+    }
+    how
 }
 
 #[cfg(test)]

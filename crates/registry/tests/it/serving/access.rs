@@ -9,7 +9,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use serde_json::{Value, json};
 use shipway_model::Digest;
-use shipway_registry::server::{Access, Accounts, FolderStorage, Identity, Keys, Listening, Registry, Settings, Tokens, serve};
+use shipway_registry::server::{
+    Access, Accounts, AnonymousRead, FolderStorage, Identity, Keys, Listening, Registry, Settings, Tokens, serve,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +23,8 @@ async fn with_account(anonymous_read: bool) -> Running {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();
     let file = folder.path().join("htpasswd");
     std::fs::write(&file, format!("ann:{}\n", bcrypt::hash("secret", 4).unwrap())).unwrap();
-    let access = Access::Accounts { accounts: Accounts::read(&file).unwrap(), anonymous_read };
+    let accounts = Accounts::read(&file).unwrap();
+    let access = if anonymous_read { Access::AnonymousRead(AnonymousRead::new(accounts).unwrap()) } else { Access::Accounts(accounts) };
     Running::over(folder, Settings::default(), access).await
 }
 
@@ -53,21 +56,44 @@ async fn only_people_with_an_account_get_in() {
     assert_eq!(registry.send("POST", "/v2/a/blobs/uploads/", &[("authorization", &right)], "").await.status, 202);
 }
 
+/// The token that our own `/token` gives for `scope`.
+async fn fetch_token(registry: &Running, scope: &str, headers: &[(&str, &str)]) -> String {
+    let answer = registry.send("GET", &format!("/token?service=shipway-registry&scope={scope}"), headers, "").await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    assert_eq!(answer.json()["token"], answer.json()["access_token"]);
+    format!("Bearer {}", answer.json()["token"].as_str().unwrap())
+}
+
 #[tokio::test]
 async fn reading_may_be_free() {
     let registry = with_account(true).await;
-    assert_eq!(registry.get("/v2/").await.status, 200);
-    assert_eq!(registry.get("/v2/a/tags/list").await.refusal(), refused(404, "NAME_UNKNOWN"));
-    for (method, path) in [
-        ("POST", "/v2/a/blobs/uploads/"),
-        ("DELETE", "/v2/a/manifests/v1"),
-        ("PUT", "/v2/a/manifests/v1"),
-        ("GET", "/v2/a/blobs/uploads/x"),
-    ] {
-        assert_eq!(registry.send(method, path, &[], "").await.refusal(), refused(401, "UNAUTHORIZED"), "{method} {path}");
+    let right = basic("ann", "secret");
+    let challenge = registry.get("/v2/a/tags/list").await;
+    assert_eq!(challenge.refusal(), refused(401, "UNAUTHORIZED"));
+    let expected = "Bearer realm=\"http://registry.test/token\",service=\"shipway-registry\",scope=\"repository:a:pull\"";
+    assert_eq!(challenge.header("www-authenticate"), expected);
+    let everything = "repository:a:pull,push,delete&scope=registry:catalog:*";
+    let (reader, writer) =
+        (fetch_token(&registry, everything, &[]).await, fetch_token(&registry, everything, &[("authorization", &right)]).await);
+    let digest = Digest::sha256_of(b"x");
+    let push = format!("/v2/a/blobs/uploads/?digest={digest}");
+    assert_eq!(registry.send("POST", &push, &[("authorization", &reader)], "x").await.refusal(), refused(401, "UNAUTHORIZED"));
+    assert_eq!(registry.send("POST", &push, &[("authorization", &writer)], "x").await.status, 201);
+    assert_eq!(registry.send("POST", &push.replace("/a/", "/b/"), &[("authorization", &right)], "x").await.status, 201, "basic works, too");
+    let blob = format!("/v2/a/blobs/{digest}");
+    assert_eq!(registry.send("GET", &blob, &[("authorization", &reader)], "").await.body, "x");
+    assert_eq!(registry.send("GET", "/v2/_catalog", &[("authorization", &reader)], "").await.status, 200);
+    assert_eq!(registry.send("DELETE", &blob, &[("authorization", &reader)], "").await.status, 401);
+    assert_eq!(registry.send("GET", &blob.replace("/a/", "/b/"), &[("authorization", &reader)], "").await.status, 401, "another scope");
+    assert_eq!(registry.send("DELETE", &blob, &[("authorization", &writer)], "").await.status, 202);
+    // A wrong password gives no token, and a token that was touched is none.
+    let wrong = registry.send("GET", "/token?scope=repository:a:pull", &[("authorization", &basic("ann", "other"))], "").await;
+    assert_eq!(wrong.refusal(), refused(401, "UNAUTHORIZED"));
+    for forged in [format!("{reader}x"), reader.replacen('.', "x.", 1), "Bearer x".to_owned(), "Bearer .".to_owned()] {
+        assert_eq!(registry.send("GET", "/v2/", &[("authorization", &forged)], "").await.status, 401, "{forged}");
     }
-    // Who gives a password wants it checked.
-    assert_eq!(registry.send("GET", "/v2/", &[("authorization", &basic("ann", "wrong"))], "").await.status, 401);
+    let plain = with_account(false).await;
+    assert_eq!(plain.send("GET", "/token", &[("authorization", &right)], "").await.status, 404);
 }
 
 struct Signer(EcdsaKeyPair);
