@@ -10,6 +10,7 @@ use shipway_testkit::{Daemon, Setup, eventually};
 use crate::BINARY;
 
 mod joining;
+mod kinds;
 mod staying;
 mod storm;
 
@@ -101,6 +102,7 @@ fn refusals_name_the_other_party_and_the_way_out() {
         (json!({"Name": "nat", "CheckDuplicate": true}), 409, "network with name nat already exists"),
         (json!({"Name": "a;b"}), 400, "Invalid network name (a;b)"),
         (json!({"Name": "x", "Driver": "foo"}), 404, "plugin \"foo\" not found"),
+        (json!({"Name": "x", "Driver": "overlay"}), 404, "plugin \"overlay\" not found"),
         (json!({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.9.0.0/16"}]}}), 403, "Pool overlaps with other one on this address space"),
         (json!({"Name": "x", "IPAM": {"Config": [{"Subnet": "10.8.0.0/33"}]}}), 400, "Invalid subnet 10.8.0.0/33 : invalid CIDR address"),
         (

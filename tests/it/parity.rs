@@ -1,15 +1,16 @@
 //! The same commands, through the same unmodified docker client, to us and to Docker: the answers must be the same.
 //!
-//! `tests/parity/scenarios.txt` is the table of commands, `golden.txt` what they say, `differences.md` the accepted differences. Where dockerd is
+//! `tests/parity/scenarios.txt` is the table of commands, `golden.txt` what they say, `differences.md` the accepted differences; `networks.txt` and
+//! `networks-golden.txt` are those about networks, where both daemons have bridges, each in a network namespace of its own. Where dockerd is
 //! installed, a private one is started beside ours and asked too; elsewhere the golden file stands for it. `SHIPWAY_PARITY_BLESS=1` writes
-//! the golden file anew.
+//! the golden files anew.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use shipway_testkit::{Daemon, Setup, busybox_tar};
+use shipway_testkit::{Setup, busybox_tar};
 
 use crate::BINARY;
 
@@ -90,10 +91,10 @@ fn play_all(scenarios: &[(String, String)], address: &str, home: &Path) -> BTree
     said.into_inner().unwrap()
 }
 
-/// The accepted differences in words: dockerd's, ours.
-fn rewrites() -> Vec<(String, String)> {
+/// The accepted differences in words, from the section `name`: dockerd's, ours.
+fn rewrites(name: &str) -> Vec<(String, String)> {
     let text = std::fs::read_to_string(file("differences.md")).expect("differences.md");
-    let table = sections(&text).into_iter().find(|(name, _)| name == "Words").expect("a table of words").1;
+    let table = sections(&text).into_iter().find(|(found, _)| found == name).expect("a table of words").1;
     let cell = |text: &str| text.trim().strip_prefix('`')?.strip_suffix('`').map(|text| text.replace("<end>", "\n"));
     let row = |line: &str| {
         let mut cells = line.strip_prefix("| ")?.split(" | ");
@@ -118,15 +119,24 @@ fn compare(what: &str, expected: &BTreeMap<String, String>, ours: &BTreeMap<Stri
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-#[test]
-fn the_docker_client_gets_dockers_answers() {
+/// A table of commands, what they say, and which differences are accepted.
+struct Comparison {
+    scenarios: &'static str,
+    golden: &'static str,
+    words: &'static str,
+    ours: Setup,
+    theirs: Option<Setup>,
+}
+
+fn side_by_side(comparison: Comparison) {
     if !Path::new(CLIENT).exists() {
         eprintln!("{CLIENT} is not installed: nothing to compare with");
         return;
     }
-    let scenarios = sections(&std::fs::read_to_string(file("scenarios.txt")).expect("scenarios.txt"));
-    assert!(scenarios.len() > 30, "the table is read");
-    let daemon = Daemon::start(BINARY);
+    let Comparison { scenarios, golden, words, ours, theirs } = comparison;
+    let scenarios = sections(&std::fs::read_to_string(file(scenarios)).expect("scenarios"));
+    assert!(scenarios.len() > 10, "the table is read");
+    let daemon = ours.start();
     let home = daemon.scratch();
     let image = home.join("bb.tar");
     std::fs::write(&image, busybox_tar().finish()).expect("write");
@@ -138,16 +148,16 @@ fn the_docker_client_gets_dockers_answers() {
 
     if blesses() {
         let text: Vec<String> = scenarios.iter().map(|(name, _)| format!("## {name}\n{}\n", ours[name])).collect();
-        std::fs::write(file("golden.txt"), text.join("\n")).expect("write");
+        std::fs::write(file(golden), text.join("\n")).expect("write");
     }
-    let golden = sections(&std::fs::read_to_string(file("golden.txt")).unwrap_or_default()).into_iter().collect();
-    compare("golden.txt", &golden, &ours);
+    let told = sections(&std::fs::read_to_string(file(golden)).unwrap_or_default()).into_iter().collect();
+    compare(golden, &told, &ours);
 
-    let Some(dockerd) = Setup::dockerd().map(Setup::start) else { return };
+    let Some(dockerd) = theirs.map(Setup::start) else { return };
     let address = format!("unix://{}", dockerd.socket().display());
     play(&bring_in, &address, &home);
     let mut theirs = play_all(&scenarios, &address, &home);
-    for (from, to) in rewrites() {
+    for (from, to) in rewrites(words) {
         let mut used = false;
         for text in theirs.values_mut() {
             used |= text.contains(&from);
@@ -159,9 +169,33 @@ fn the_docker_client_gets_dockers_answers() {
 }
 
 #[test]
+fn the_docker_client_gets_dockers_answers() {
+    side_by_side(Comparison {
+        scenarios: "scenarios.txt",
+        golden: "golden.txt",
+        words: "Words",
+        ours: Setup::new(BINARY),
+        theirs: Setup::dockerd(),
+    });
+}
+
+#[test]
+fn the_docker_client_gets_dockers_answers_about_networks() {
+    side_by_side(Comparison {
+        scenarios: "networks.txt",
+        golden: "networks-golden.txt",
+        words: "Words about networks",
+        ours: Setup::new(BINARY).with_networks(),
+        theirs: Setup::dockerd().map(Setup::with_networks),
+    });
+}
+
+#[test]
 fn sections_and_ids_are_read() {
     assert_eq!(sections("# head\n\n## a\nx\n\n## b\ny\n"), [("a".to_owned(), "x\n".to_owned()), ("b".to_owned(), "y\n".to_owned())]);
     let id = "0123456789abcdef".repeat(4);
     assert_eq!(normalise(&format!("x {id} 0123456789ab deadbeefcafe {}", &id[1..])), format!("x <id64> <id12> deadbeefcafe {}", &id[1..]));
-    assert!(rewrites().iter().all(|(from, to)| from != to) && !rewrites().is_empty());
+    for table in ["Words", "Words about networks"] {
+        assert!(rewrites(table).iter().all(|(from, to)| from != to) && !rewrites(table).is_empty(), "{table}");
+    }
 }

@@ -31,6 +31,8 @@ pub enum Error {
     NotFoundInWords { reason: String, hint: Option<String> },
     #[error("network {name} not found")]
     NoSuchNetwork { name: String, hint: Option<String> },
+    #[error("configuration network \"{name}\" does not exist")]
+    NoSuchConfiguration { name: String },
     #[error("plugin \"{name}\" not found")]
     NoSuchPlugin { name: String, hint: String },
     /// Nobody may, in this state of things.
@@ -94,7 +96,7 @@ impl Classified for Error {
             | Self::NotFound { .. }
             | Self::NotFoundInWords { .. } => ErrorKind::NotFound,
             Self::ReadOnly { .. } => ErrorKind::Forbidden,
-            Self::NoSuchNetwork { .. } | Self::NoSuchPlugin { .. } => ErrorKind::NotFound,
+            Self::NoSuchNetwork { .. } | Self::NoSuchConfiguration { .. } | Self::NoSuchPlugin { .. } => ErrorKind::NotFound,
             Self::Forbidden { .. } => ErrorKind::Forbidden,
             Self::Network(source) | Self::Endpoint { source, .. } => source.kind(),
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,

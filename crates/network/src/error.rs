@@ -39,7 +39,8 @@ pub enum Error {
     PortTaken { port: Port, bind: IpAddr, owner: PortOwner },
     #[error("every port of {first}-{last}/{protocol} is taken (Bind for {bind}:{first} failed: port is already allocated)")]
     PortsExhausted { first: u16, last: u16, protocol: shipway_model::Protocol, bind: IpAddr },
-    #[error("cannot publish on {address}: no interface of this host has that address")]
+    /// The words in parentheses are Docker's.
+    #[error("cannot publish on {address}: no interface of this host has that address (bind: cannot assign requested address)")]
     NotOurAddress { address: IpAddr },
     /// A word of a flag that would end up in /etc/hosts or /etc/resolv.conf.
     #[error("invalid {what} \"{text}\": write {expected}")]

@@ -39,13 +39,29 @@ pub(crate) const PORTS_V6: Set = ports("ports_v6", 8, &[key_type::IPV6, key_type
 /// Published on every address: transport, port.
 pub(crate) const ANY_PORTS_V4: Set = ports("any_ports_v4", 9, &[key_type::PROTOCOL, key_type::SERVICE], 8, V4_TARGET);
 pub(crate) const ANY_PORTS_V6: Set = ports("any_ports_v6", 10, &[key_type::PROTOCOL, key_type::SERVICE], 8, V6_TARGET);
+/// Bridges whose containers are reached by routing to their addresses.
+pub(crate) const UNPROTECTED_V4: Set = interfaces("unprotected_v4", 12);
+pub(crate) const UNPROTECTED_V6: Set = interfaces("unprotected_v6", 13);
 /// What this table remembers about itself across a restart of the daemon.
 pub(crate) const NOTES: Set = interfaces("notes", 11);
 /// The note that this daemon switched forwarding on, so strangers' packets must not pass because of it.
 pub(crate) const GUARD_NOTE: &str = "forward-guard";
 
-const SETS: [Set; 11] =
-    [BRIDGES, INTERNAL, OPEN, HAIRPIN, MASQUERADE_V4, MASQUERADE_V6, PORTS_V4, PORTS_V6, ANY_PORTS_V4, ANY_PORTS_V6, NOTES];
+const SETS: [Set; 13] = [
+    BRIDGES,
+    INTERNAL,
+    OPEN,
+    HAIRPIN,
+    MASQUERADE_V4,
+    MASQUERADE_V6,
+    UNPROTECTED_V4,
+    UNPROTECTED_V6,
+    PORTS_V4,
+    PORTS_V6,
+    ANY_PORTS_V4,
+    ANY_PORTS_V6,
+    NOTES,
+];
 
 const CHAINS: [&str; 8] = ["published", "entering", "leaving", "arriving", "forwarding", "destination", "destination_of_host", "source"];
 
@@ -71,6 +87,8 @@ pub(crate) struct SegmentRules {
     pub(crate) open: bool,
     pub(crate) masquerade_v4: bool,
     pub(crate) masquerade_v6: bool,
+    pub(crate) unprotected_v4: bool,
+    pub(crate) unprotected_v6: bool,
 }
 
 impl From<&Segment> for SegmentRules {
@@ -80,6 +98,8 @@ impl From<&Segment> for SegmentRules {
             open: segment.between == IsolationBetween::Open,
             masquerade_v4: segment.masquerade_v4,
             masquerade_v6: segment.masquerade_v6,
+            unprotected_v4: segment.unprotected_v4,
+            unprotected_v6: segment.unprotected_v6,
         }
     }
 }
@@ -190,7 +210,13 @@ pub(crate) fn segment_entries(bridge: &InterfaceName, rules: &SegmentRules) -> V
         entries.push((MASQUERADE_V4.name, element(name.clone())));
     }
     if rules.masquerade_v6 {
-        entries.push((MASQUERADE_V6.name, element(name)));
+        entries.push((MASQUERADE_V6.name, element(name.clone())));
+    }
+    if rules.unprotected_v4 {
+        entries.push((UNPROTECTED_V4.name, element(name.clone())));
+    }
+    if rules.unprotected_v6 {
+        entries.push((UNPROTECTED_V6.name, element(name)));
     }
     entries
 }

@@ -185,6 +185,36 @@ impl Host {
         })
     }
 
+    /// Tries whether an endpoint of this kind can be made, in a namespace that goes at once with what is made in it.
+    ///
+    /// # Errors
+    /// `NoInterface`; `Unsupported` by the kernel; what else it says.
+    pub fn try_attachment(&self, attachment: &Attachment) -> Result<(), Error> {
+        let kernel = || Error::kernel("try a network driver");
+        let make = || {
+            shipway_sys::namespace::leave(shipway_sys::namespace::NETWORK)?;
+            let path = "/proc/thread-self/ns/net";
+            std::fs::File::open(path).map_err(|error| shipway_sys::Error::from_io(format!("open({path})"), &error))
+        };
+        let namespace = std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().name("new-netns".to_owned()).spawn_scoped(scope, make);
+            let thread = thread.map_err(|error| shipway_sys::Error::from_io("start a thread", &error))?;
+            thread.join().unwrap_or_else(|_| Err(shipway_sys::Error::from_io("unshare(CLONE_NEWNET)", &std::io::Error::other("panic"))))
+        });
+        let namespace = namespace.map_err(kernel())?;
+        let spec = EndpointSpec {
+            name: InterfaceName::ethernet(0),
+            slot: 0,
+            attachment: attachment.clone(),
+            mac: crate::naming::MacAddress::of_seed("try"),
+            addresses: Vec::new(),
+            gateways: Vec::new(),
+            mtu: 0,
+            routes: Vec::new(),
+        };
+        self.attach(std::os::fd::AsFd::as_fd(&namespace), &spec)
+    }
+
     /// Gives an endpoint that exists the default routes of its spec, whoever had them before.
     pub fn take_gateways(&self, netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), Error> {
         wire::take_gateways(netns, spec)

@@ -64,7 +64,7 @@ pub struct InUse {
 }
 
 /// What people asked for about one family of a network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlanRequest {
     /// `--subnet`.
     pub subnet: Option<Subnet>,

@@ -23,8 +23,8 @@ mod tests;
 
 /// Sockets held at most: beyond it (huge ranges) a port is only tried, so that claims cannot use up the daemon's descriptors.
 const MAX_HELD: usize = 4096;
-/// Contested ports that are told: each costs a walk over all processes.
-const MOST_CONTESTED: usize = 8;
+/// Ports looked at for foreign owners: each may cost a walk over all processes.
+const MOST_CONTESTED: usize = 32;
 /// Automatic ports when the kernel does not tell its own range.
 const EPHEMERAL: (u16, u16) = (32768, 60999);
 
@@ -182,16 +182,15 @@ impl PortClaims {
     /// Ports of running containers that programs of this host have too: they were there when this daemon came back.
     pub fn contested(&self) -> Vec<ContestedPort> {
         let state = self.lock();
-        let unheld = state
-            .claims
-            .iter()
-            .flat_map(|(key, claims)| claims.iter().filter(|claim| claim.socket.is_none()).map(move |claim| (key, claim)));
+        let claims = state.claims.iter().flat_map(|(key, claims)| claims.iter().map(move |claim| (key, claim)));
+        let unheld = claims.filter(|(_, claim)| claim.socket.is_none()).take(MOST_CONTESTED);
         let found = unheld.filter_map(|((protocol, number), claim)| {
             let port = Port { number: *number, protocol: *protocol };
             let other = holder::find(port);
-            (other != PortOwner::Unknown).then(|| ContestedPort { port, owner: claim.owner.clone(), other })
+            let is_foreign = matches!(other, PortOwner::Process { pid, .. } if pid != std::process::id());
+            is_foreign.then(|| ContestedPort { port, owner: claim.owner.clone(), other })
         });
-        found.take(MOST_CONTESTED).collect()
+        found.collect()
     }
 
     /// The container that holds a port of any address.

@@ -26,6 +26,9 @@ pub struct Segment {
     /// Whether the host speaks for its containers outside (`enable_ip_masquerade`), per family.
     pub masquerade_v4: bool,
     pub masquerade_v6: bool,
+    /// Whoever routes to a container's address reaches every port of it, published or not, per family.
+    pub unprotected_v4: bool,
+    pub unprotected_v6: bool,
 }
 
 /// An address of the bridge with its subnet's prefix length.
@@ -56,6 +59,8 @@ impl Segment {
             internal: false,
             masquerade_v4: true,
             masquerade_v6: true,
+            unprotected_v4: false,
+            unprotected_v6: false,
         }
     }
 

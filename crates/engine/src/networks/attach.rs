@@ -10,7 +10,7 @@ use shipway_model::{EndpointId, PortBinding};
 
 use super::default_route::rank;
 use super::hand::{Addresses, mac_of, with_exposed};
-use super::record::{AttachedEndpoint, EndpointRecord, NetworkDriver, NetworkRecord};
+use super::record::{AttachedEndpoint, EndpointRecord, NetworkRecord};
 use super::wishes::judge;
 use crate::containers::{Container, ContainerRecord};
 use crate::{Engine, Error, Result, blocking, clock};
@@ -86,7 +86,7 @@ impl Engine {
                 }
             }
         }
-        let wires = planned.iter().any(|plan| plan.network.driver == NetworkDriver::Bridge);
+        let wires = planned.iter().any(|plan| plan.network.driver.is_wired());
         container.change(|record| record.endpoints = done);
         Ok(wires)
     }
@@ -95,7 +95,7 @@ impl Engine {
         let (network, wish) = (&plan.network, &plan.endpoint.wish);
         let id = EndpointId::from_random(clock::random());
         let slot = u16::try_from(slot).map_err(|_| Error::invalid("a container cannot be in so many networks"))?;
-        if network.driver != NetworkDriver::Bridge {
+        if !network.driver.is_wired() {
             return Ok(AttachedEndpoint {
                 id,
                 interface: String::new(),
@@ -129,17 +129,17 @@ impl Engine {
                 return Err(error);
             }
         };
-        let mac = mac_of(wish, &addresses, &format!("{} {}", record.id, network.id));
+        let mac = mac_of(network, wish, &addresses, &format!("{} {}", record.id, network.id));
         let Addresses { ipv4, ipv6 } = addresses;
         let interface = format!("{}{slot}", options.prefix);
         Ok(AttachedEndpoint {
             id,
             interface,
             slot,
-            host_end: hand.host_end().to_string(),
+            host_end: hand.host_end(network),
             ipv4,
             ipv6,
-            mac: Some(mac),
+            mac,
             is_default,
             published,
             link_local: wish.link_local.clone(),
@@ -170,7 +170,7 @@ impl Engine {
     /// The network of an endpoint that has a kernel form.
     pub(super) fn living<'a>(&self, endpoint: &'a EndpointRecord) -> Option<(Arc<NetworkRecord>, &'a AttachedEndpoint)> {
         let network = self.inner.networks.get(endpoint.network?)?;
-        (network.driver == NetworkDriver::Bridge).then_some(())?;
+        network.driver.is_wired().then_some(())?;
         Some((network, endpoint.attached.as_ref()?))
     }
 
@@ -189,7 +189,7 @@ impl Engine {
                 self.publish_network(&network, "disconnect", Some(record.id));
             }
         }
-        taken.retain(|(_, attached)| !attached.host_end.is_empty());
+        taken.retain(|(_, attached)| !attached.interface.is_empty());
         if taken.is_empty() {
             return;
         }
@@ -224,7 +224,7 @@ impl Engine {
 
 /// The endpoint that brings the default route: the highest priority, then the first name; never an internal network's.
 fn default_of(planned: &[Planned]) -> Option<usize> {
-    let able = planned.iter().enumerate().filter(|(_, plan)| plan.network.driver == NetworkDriver::Bridge && !plan.network.internal);
+    let able = planned.iter().enumerate().filter(|(_, plan)| plan.network.driver.is_wired() && !plan.network.internal);
     able.min_by_key(|(_, plan)| rank(&plan.endpoint.wish, &plan.network)).map(|(slot, _)| slot)
 }
 

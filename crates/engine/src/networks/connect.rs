@@ -50,6 +50,9 @@ impl Engine {
             ));
         }
         let in_none = record.endpoints.iter().any(|endpoint| endpoint.wish.network == super::NONE);
+        if network.config_only {
+            return Err(super::wishes::configuration_only());
+        }
         if network.driver == NetworkDriver::Null || in_none {
             return Err(Error::InvalidWithHint {
                 reason: "container cannot be connected to multiple networks with one of the networks in private (none) mode".to_owned(),
@@ -89,15 +92,15 @@ impl Engine {
             (0..u16::MAX).find(|slot| record.endpoints.iter().all(|other| other.attached.as_ref().is_none_or(|other| other.slot != *slot)));
         let slot = slot.unwrap_or_default();
         let prefix = super::options::BridgeOptions::read(&network.options)?.prefix;
-        let mac = mac_of(&wish, &Addresses { ipv4, ipv6 }, &format!("{} {}", record.id, network.id));
+        let mac = mac_of(network, &wish, &Addresses { ipv4, ipv6 }, &format!("{} {}", record.id, network.id));
         let mut attached = AttachedEndpoint {
             id: EndpointId::from_random(clock::random()),
             interface: format!("{prefix}{slot}"),
             slot,
-            host_end: hand.host_end().to_string(),
+            host_end: hand.host_end(network),
             ipv4,
             ipv6,
-            mac: Some(mac),
+            mac,
             is_default: !network.internal && self.has_no_default_route(&record),
             link_local: wish.link_local.clone(),
             published: Vec::new(),
@@ -175,7 +178,7 @@ impl Engine {
         let record = container.record();
         let hand = &self.inner.hand;
         hand.names.unregister(network.id, record.id);
-        if network.driver != NetworkDriver::Bridge {
+        if !network.driver.is_wired() {
             return;
         }
         let netns = netns_of(&record);

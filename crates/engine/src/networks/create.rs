@@ -6,9 +6,9 @@ use std::sync::Arc;
 use shipway_model::{NetworkId, NetworkName};
 use shipway_network::PlanRequest;
 
-use super::options::BridgeOptions;
+use super::options::{BridgeOptions, GatewayMode};
 use super::record::{NetworkDriver, NetworkRecord};
-use super::{NETWORKS, is_predefined};
+use super::{NETWORKS, is_predefined, stacked};
 use crate::{Engine, Error, Result, blocking, clock};
 
 /// A network as asked for.
@@ -30,6 +30,10 @@ pub struct NetworkSpec {
     pub pools: Vec<PlanRequest>,
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// It only holds settings for others to take.
+    pub config_only: bool,
+    /// The configuration whose settings it takes.
+    pub config_from: Option<String>,
 }
 
 /// The answer to a creation.
@@ -52,14 +56,22 @@ impl Engine {
     /// # Cost
     /// One row and one sync of the log.
     pub async fn create_network(&self, spec: NetworkSpec) -> Result<NetworkCreated> {
-        let mut record = judged(&spec)?;
         let _turn = self.inner.networks.turn.lock().await;
+        let spec = self.configured(spec)?;
+        let mut record = judged(&spec)?;
         if let Some(known) = self.inner.networks.named(&spec.name) {
             return Err(self.name_taken(&known));
         }
         self.refuse_same_bridge(&record)?;
+        self.refuse_same_parent(&record)?;
         let engine = self.clone();
         let record = blocking::files(move || {
+            if record.config_only {
+                let row = record.clone();
+                engine.inner.store.publish(move |txn| Ok(txn.put(&NETWORKS, &row.id, &row)?))?;
+                return Ok(record);
+            }
+            engine.inner.hand.try_driver(&record)?;
             record.pools = engine.inner.hand.plan(&record, &spec.pools, &engine.inner.networks.all())?;
             let row = record.clone();
             engine.inner.store.publish(move |txn| Ok(txn.put(&NETWORKS, &row.id, &row)?))?;
@@ -97,6 +109,22 @@ impl Engine {
             }),
         }
     }
+
+    /// Two networks cannot share one interface of the host.
+    fn refuse_same_parent(&self, record: &NetworkRecord) -> Result<()> {
+        let parent = |network: &NetworkRecord| {
+            let attachment = stacked::attachment(network.driver, &network.options).ok().filter(|_| network.driver.is_stacked());
+            attachment.as_ref().and_then(stacked::parent_of).cloned()
+        };
+        let Some(own) = parent(record) else { return Ok(()) };
+        match self.inner.networks.all().iter().find(|other| parent(other).as_ref() == Some(&own)) {
+            None => Ok(()),
+            Some(other) => Err(Error::Forbidden {
+                reason: format!("network {} is already using parent interface {own}", other.name),
+                hint: Some(format!("join that network, or make a VLAN interface: ip link add link {own} name {own}.50 type vlan id 50")),
+            }),
+        }
+    }
 }
 
 /// The record without its ranges, or why there cannot be one.
@@ -105,20 +133,32 @@ fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
         return Err(Error::Forbidden { reason: format!("operation is not permitted on predefined {} network", spec.name), hint: None });
     }
     let name: NetworkName = spec.name.parse().map_err(|error: shipway_model::NameError| Error::invalid(error.to_string()))?;
-    match spec.driver.as_str() {
-        "" | "bridge" => {}
+    let driver = match spec.driver.as_str() {
+        _ if spec.config_only => NetworkDriver::Null,
+        "" | "bridge" => NetworkDriver::Bridge,
+        "macvlan" => NetworkDriver::Macvlan,
+        "ipvlan" => NetworkDriver::Ipvlan,
         kind @ ("host" | "null") => {
             return Err(Error::Forbidden { reason: format!("only one instance of \"{kind}\" network is allowed"), hint: None });
         }
-        later @ ("macvlan" | "ipvlan") => return Err(Error::NotSupportedYet { what: format!("network driver \"{later}\"") }),
         other => {
-            return Err(Error::NoSuchPlugin { name: other.to_owned(), hint: "the network drivers are bridge, host and null".to_owned() });
+            let hint = "the network drivers are bridge, macvlan, ipvlan, host and null".to_owned();
+            return Err(Error::NoSuchPlugin { name: other.to_owned(), hint });
         }
+    };
+    if driver.is_stacked() {
+        stacked::attachment(driver, &spec.options)?;
     }
     if !matches!(spec.ipam_driver.as_str(), "" | "default") {
         return Err(Error::NoSuchPlugin { name: spec.ipam_driver.clone(), hint: "the address manager is called default".to_owned() });
     }
-    BridgeOptions::read(&spec.options)?;
+    let options = BridgeOptions::read(&spec.options)?;
+    if [options.gateway_v4, options.gateway_v6].contains(&GatewayMode::Isolated) && !spec.internal {
+        return Err(Error::invalid("gateway mode 'isolated' can only be used for an internal network"));
+    }
+    if spec.config_only && spec.internal {
+        return Err(Error::Forbidden { reason: "configuration network can not be internal".to_owned(), hint: None });
+    }
     if spec.ipv4 == Some(false) && !spec.ipv6 {
         return Err(Error::invalid("IPv4 or IPv6 must be enabled"));
     }
@@ -131,7 +171,7 @@ fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
     Ok(NetworkRecord {
         id: NetworkId::from_random(clock::random()),
         name,
-        driver: NetworkDriver::Bridge,
+        driver,
         created: clock::now(),
         internal: spec.internal,
         attachable: spec.attachable,
@@ -141,5 +181,8 @@ fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
         ipam_options: spec.ipam_options.clone(),
         options: spec.options.clone(),
         labels: spec.labels.clone(),
+        config_only: spec.config_only,
+        config_pools: if spec.config_only { spec.pools.clone() } else { Vec::new() },
+        config_from: spec.config_from.clone(),
     })
 }

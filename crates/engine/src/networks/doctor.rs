@@ -8,7 +8,7 @@ use shipway_network::Facts;
 use shipway_network::doctor::{self, Finding};
 use shipway_network::facts::{NetworkFacts, PublishedFacts};
 
-use super::record::NetworkRecord;
+use super::record::{NetworkDriver, NetworkRecord};
 use crate::{Engine, Result, blocking};
 
 /// What the doctor found.
@@ -36,7 +36,8 @@ impl Engine {
         let hand = &self.inner.hand;
         let facts = hand.host.facts()?;
         let findings = doctor::findings(&facts, &hand.ports.contested());
-        let bridges = self.inner.networks.all().into_iter().filter_map(|network| Some((hand.bridge_name(&network).ok()?, network)));
+        let all = self.inner.networks.all().into_iter().filter(|network| network.driver == NetworkDriver::Bridge);
+        let bridges = all.filter_map(|network| Some((hand.bridge_name(&network).ok()?, network)));
         let bridges: BTreeMap<_, _> = bridges.collect();
         let known = |found: &NetworkFacts| Some((Arc::clone(bridges.get(&found.bridge)?), found.clone()));
         let networks = facts.networks.iter().filter_map(known).collect();

@@ -8,15 +8,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use shipway_model::{ContainerId, NetworkId, PortBinding};
+use shipway_model::{Classified, ContainerId, ErrorKind, NetworkId, PortBinding};
 use shipway_network::dns::NameServer;
+use shipway_network::segment::SegmentAddress;
 use shipway_network::{
     AddressPool, AddressSpace, Attachment, ClaimedPort, EndpointSpec, Host, HostSettings, InUse, InterfaceAddress, InterfaceName,
     IsolationBetween, MacAddress, Naming, PlanRequest, PortClaims, Published, Segment, SubnetPlan,
 };
 
-use super::options::BridgeOptions;
+use super::options::{BridgeOptions, GatewayMode};
 use super::record::{AddressRecord, AttachedEndpoint, EndpointWish, NetworkDriver, NetworkRecord, PoolRecord};
+use super::stacked;
 use crate::{EngineConfig, Error, Result};
 
 /// RFC 3927 2.8 and RFC 4291 2.5.6.
@@ -100,6 +102,19 @@ impl Hand {
         Ok(plans)
     }
 
+    /// Whether this kernel and its interfaces can make endpoints of a network; tried with one that goes at once.
+    pub(super) fn try_driver(&self, network: &NetworkRecord) -> Result<()> {
+        if !network.driver.is_stacked() {
+            return Ok(());
+        }
+        self.host.try_attachment(&stacked::attachment(network.driver, &network.options)?).map_err(|error| match error.kind() {
+            ErrorKind::Unsupported => {
+                Error::NotSupportedYet { what: format!("network driver \"{}\" by this kernel", network.driver.word()) }
+            }
+            _ => error.into(),
+        })
+    }
+
     /// What the kernel's default bridge is called.
     pub(super) fn default_bridge_name(&self) -> String {
         self.naming.default_bridge().to_string()
@@ -123,9 +138,13 @@ impl Hand {
         segment.internal = network.internal;
         segment.masquerade_v4 = options.masquerade;
         segment.masquerade_v6 = options.masquerade;
-        if options.inhibit_ipv4 {
-            segment.addresses.retain(|own| own.address.is_ipv6());
-        }
+        segment.unprotected_v4 = options.gateway_v4 == GatewayMode::NatUnprotected;
+        segment.unprotected_v6 = options.gateway_v6 == GatewayMode::NatUnprotected;
+        let has_gateway = |own: &SegmentAddress| match own.address {
+            IpAddr::V4(_) => !options.inhibit_ipv4 && options.gateway_v4 != GatewayMode::Isolated,
+            IpAddr::V6(_) => options.gateway_v6 != GatewayMode::Isolated,
+        };
+        segment.addresses.retain(has_gateway);
         Ok(segment)
     }
 
@@ -150,6 +169,9 @@ impl Hand {
             let mut state = self.state();
             state.applied.remove(&network.id);
             state.spaces.remove(&network.id);
+        }
+        if network.driver != NetworkDriver::Bridge {
+            return Ok(());
         }
         Ok(self.host.withdraw_segment(&self.segment(network)?)?)
     }
@@ -216,12 +238,15 @@ impl Hand {
         }
     }
 
-    /// A fresh name for the host's end of an endpoint.
-    pub(super) fn host_end(&self) -> InterfaceName {
+    /// A fresh name for the host's end of an endpoint in `network`; empty where the host has none.
+    pub(super) fn host_end(&self, network: &NetworkRecord) -> String {
+        if network.driver != NetworkDriver::Bridge {
+            return String::new();
+        }
         let random = crate::clock::random();
         let mut eight = [0; 8];
         eight.copy_from_slice(&random[..8]);
-        self.naming.endpoint(eight)
+        self.naming.endpoint(eight).to_string()
     }
 
     /// Makes the interface of `attached` inside `netns`.
@@ -255,11 +280,16 @@ impl Hand {
             prefix: if address.is_ipv4() { LINK_LOCAL_PREFIX_V4 } else { LINK_LOCAL_PREFIX_V6 },
         });
         let between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
+        let attachment = match network.driver {
+            NetworkDriver::Macvlan | NetworkDriver::Ipvlan => stacked::attachment(network.driver, &network.options)?,
+            _ => Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
+        };
         Ok(EndpointSpec {
             name: attached.interface.parse()?,
             slot: attached.slot,
-            attachment: Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
-            mac: attached.mac.ok_or_else(|| Error::internal("an endpoint of a bridge without a hardware address"))?,
+            attachment,
+            // On ipvlan it is the parent's.
+            mac: attached.mac.unwrap_or_else(|| MacAddress::of_seed(&attached.interface)),
             addresses: addresses.into_iter().flatten().chain(link_local).collect(),
             gateways: if attached.is_default { gateways.into_iter().flatten().collect() } else { Vec::new() },
             mtu: options.mtu.unwrap_or(0),
@@ -274,7 +304,7 @@ impl Hand {
         network: &NetworkRecord,
         bindings: &[PortBinding],
     ) -> shipway_network::Result<Vec<ClaimedPort>> {
-        if bindings.is_empty() || network.internal {
+        if bindings.is_empty() || network.internal || network.driver != NetworkDriver::Bridge {
             return Ok(Vec::new());
         }
         let fallback =
@@ -345,13 +375,16 @@ fn addresses_of(attached: &AttachedEndpoint) -> impl Iterator<Item = IpAddr> {
     attached.ipv4.map(|own| own.address.into()).into_iter().chain(attached.ipv6.map(|own| own.address.into()))
 }
 
-/// The hardware address of an endpoint.
-pub(super) fn mac_of(wish: &EndpointWish, addresses: &Addresses, seed: &str) -> MacAddress {
-    match (wish.mac, &addresses.ipv4) {
+/// The hardware address of an endpoint; none where it has that of the host's interface.
+pub(super) fn mac_of(network: &NetworkRecord, wish: &EndpointWish, addresses: &Addresses, seed: &str) -> Option<MacAddress> {
+    if network.driver == NetworkDriver::Ipvlan {
+        return None;
+    }
+    Some(match (wish.mac, &addresses.ipv4) {
         (Some(mac), _) => mac,
         (None, Some(own)) => MacAddress::of_address(own.address),
         (None, None) => MacAddress::of_seed(seed),
-    }
+    })
 }
 
 /// Bindings for `-P`: a free port for every exposed one that has none.

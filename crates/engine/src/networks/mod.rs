@@ -5,6 +5,7 @@
 //! whose endpoints live is never removed.
 
 mod attach;
+mod configuration;
 mod connect;
 mod create;
 mod default_route;
@@ -18,6 +19,7 @@ mod predefined;
 pub(crate) mod record;
 mod remove;
 mod restore;
+mod stacked;
 mod step;
 mod wishes;
 

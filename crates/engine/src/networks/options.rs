@@ -23,8 +23,22 @@ pub(crate) struct BridgeOptions {
     pub(crate) host_source: Option<IpAddr>,
     /// The bridge has no address of its own.
     pub(crate) inhibit_ipv4: bool,
+    /// What a gateway does for packets from and to containers, by family.
+    pub(crate) gateway_v4: GatewayMode,
+    pub(crate) gateway_v6: GatewayMode,
     /// What names the containers' interfaces: `eth` gives eth0, eth1...
     pub(crate) prefix: String,
+}
+
+/// What a bridge does for packets between its containers and others (`gateway_mode_ipv4`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GatewayMode {
+    /// Containers borrow the host's address; only published ports are reached.
+    Nat,
+    /// The same, but whoever routes to a container's address reaches every port of it.
+    NatUnprotected,
+    /// The bridge has no address, so the host is not in the network; for internal networks.
+    Isolated,
 }
 
 /// Longest name of an interface (IFNAMSIZ less its end).
@@ -46,6 +60,8 @@ impl BridgeOptions {
             host_binding: None,
             host_source: None,
             inhibit_ipv4: false,
+            gateway_v4: GatewayMode::Nat,
+            gateway_v6: GatewayMode::Nat,
             prefix: "eth".to_owned(),
         };
         for (key, value) in options {
@@ -53,7 +69,7 @@ impl BridgeOptions {
             let flag = || match value.as_str() {
                 "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
                 "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-                _ => Err(wrong("it is true or false")),
+                _ => Err(wrong(&format!("strconv.ParseBool: parsing \"{value}\": invalid syntax"))),
             };
             let address = || value.parse::<IpAddr>().map_err(|_| wrong("it is no IP address"));
             match key.as_str() {
@@ -69,19 +85,28 @@ impl BridgeOptions {
                 }
                 "com.docker.network.container_iface_prefix" => return Err(wrong("it has 1 to 12 letters, digits, '.', '_' or '-'")),
                 "com.docker.network.driver.mtu" => {
-                    let mtu = value.parse().map_err(|_| wrong("it is no number"))?;
+                    let mtu = value.parse().map_err(|_| wrong(&format!("strconv.Atoi: parsing \"{value}\": invalid syntax")))?;
                     if !(LEAST_MTU..=65535).contains(&mtu) && mtu != 0 {
                         return Err(wrong("it is from 68 to 65535"));
                     }
                     read.mtu = Some(mtu).filter(|mtu| *mtu != 0);
                 }
-                "com.docker.network.bridge.gateway_mode_ipv4" | "com.docker.network.bridge.gateway_mode_ipv6" if value != "nat" => {
-                    return Err(Error::NotSupportedYet { what: format!("gateway mode \"{value}\"") });
-                }
+                "com.docker.network.bridge.gateway_mode_ipv4" => read.gateway_v4 = gateway_mode(key, value)?,
+                "com.docker.network.bridge.gateway_mode_ipv6" => read.gateway_v6 = gateway_mode(key, value)?,
                 _ => {}
             }
         }
         Ok(read)
+    }
+}
+
+fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode> {
+    match value {
+        "nat" => Ok(GatewayMode::Nat),
+        "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
+        "isolated" => Ok(GatewayMode::Isolated),
+        "routed" => Err(Error::NotSupportedYet { what: "gateway mode \"routed\"".to_owned() }),
+        _ => Err(Error::invalid(format!("failed to parse {key} value: {value} (unknown gateway mode {value})"))),
     }
 }
 

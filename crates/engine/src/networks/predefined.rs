@@ -114,6 +114,9 @@ impl Engine {
             ipam_options: None,
             options: BTreeMap::new(),
             labels: BTreeMap::new(),
+            config_only: false,
+            config_pools: Vec::new(),
+            config_from: None,
         })
     }
 }

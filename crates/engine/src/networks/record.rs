@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use shipway_model::{EndpointId, NetworkId, NetworkName, Timestamp};
-use shipway_network::{ClaimedPort, MacAddress, SubnetPlan};
+use shipway_network::{ClaimedPort, MacAddress, PlanRequest, SubnetPlan};
 
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,9 +24,18 @@ pub struct NetworkRecord {
     pub pools: Vec<PoolRecord>,
     /// Options of the address manager as typed; `None` when none were sent, which inspect tells apart.
     pub ipam_options: Option<BTreeMap<String, String>>,
-    /// Options of the driver as typed; `bridge::options` reads them.
+    /// Options of the driver as typed; `options.rs` and `stacked.rs` read them.
     pub options: BTreeMap<String, String>,
     pub labels: BTreeMap<String, String>,
+    /// It only holds settings for others to take; no container joins it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub config_only: bool,
+    /// The ranges that a configuration holds, as asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub config_pools: Vec<PlanRequest>,
+    /// The configuration it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config_from: Option<String>,
 }
 
 /// What makes a network's segment.
@@ -38,6 +47,10 @@ pub enum NetworkDriver {
     Host,
     /// Nothing but loopback.
     Null,
+    /// Second hardware addresses on an interface of the host.
+    Macvlan,
+    /// More addresses behind the hardware address of an interface of the host.
+    Ipvlan,
 }
 
 /// One range of a network's addresses.
@@ -118,7 +131,19 @@ impl NetworkDriver {
             Self::Bridge => "bridge",
             Self::Host => "host",
             Self::Null => "null",
+            Self::Macvlan => "macvlan",
+            Self::Ipvlan => "ipvlan",
         }
+    }
+
+    /// True where containers are on an interface of the host.
+    pub fn is_stacked(self) -> bool {
+        matches!(self, Self::Macvlan | Self::Ipvlan)
+    }
+
+    /// True where a container has an interface and addresses of its own.
+    pub fn is_wired(self) -> bool {
+        matches!(self, Self::Bridge | Self::Macvlan | Self::Ipvlan)
     }
 }
 
@@ -135,7 +160,7 @@ impl NetworkRecord {
 
     /// True where containers find each other by name.
     pub fn has_names(&self) -> bool {
-        self.driver == NetworkDriver::Bridge && !self.is_default_bridge()
+        self.driver.is_wired() && !self.is_default_bridge()
     }
 
     /// Its range of IPv4, or of IPv6.

@@ -24,6 +24,7 @@ impl Engine {
             });
         }
         let _turn = self.inner.networks.turn.lock().await;
+        self.check_configuration_unused(&network)?;
         self.remove_network_in_turn(&network).await
     }
 
@@ -72,7 +73,12 @@ impl Engine {
         let mut removed = Vec::new();
         for network in self.inner.networks.all() {
             let old_enough = until.iter().all(|until| network.created < *until);
-            if network.is_predefined() || !old_enough || !lets(&network, filters) || !self.members(&network).is_empty() {
+            if network.is_predefined()
+                || network.config_only
+                || !old_enough
+                || !lets(&network, filters)
+                || !self.members(&network).is_empty()
+            {
                 continue;
             }
             match self.remove_network_in_turn(&network).await {

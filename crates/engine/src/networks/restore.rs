@@ -8,6 +8,7 @@ use shipway_network::{InterfaceName, Published, Segment};
 
 use super::connect::netns_of;
 use super::hand::Hand;
+use super::record::NetworkDriver;
 use crate::containers::Container;
 use crate::{Engine, Result, blocking};
 
@@ -44,7 +45,9 @@ impl Engine {
             for endpoint in &record.endpoints {
                 let Some((network, attached)) = self.living(endpoint) else { continue };
                 wired = true;
-                used.insert(network.id, Arc::clone(&network));
+                if network.driver == NetworkDriver::Bridge {
+                    used.insert(network.id, Arc::clone(&network));
+                }
                 hand.reclaim_addresses(&network, attached, &format!("container \"{}\"", record.name));
                 for error in hand.ports.reclaim(record.name.as_str(), &attached.published) {
                     tracing::warn!(%error, container = %record.name, "a published port is also used by somebody else");

@@ -7,7 +7,7 @@ use shipway_model::{ContainerId, EndpointId};
 use shipway_network::dns::{Outside, View};
 
 use super::hand::{Addresses, mac_of};
-use super::record::{AttachedEndpoint, EndpointWish, NetworkDriver, NetworkRecord};
+use super::record::{AttachedEndpoint, EndpointWish, NetworkRecord};
 use crate::{Engine, Error, Result, clock};
 
 /// A step's foot in a network. Dropping it gives everything back.
@@ -23,22 +23,23 @@ impl WiredStep {
     pub(crate) fn claim(engine: &Engine, id: ContainerId, name: &str) -> Result<Self> {
         let _joining = engine.inner.networks.joining();
         let network = engine.network(name)?;
-        if network.driver != NetworkDriver::Bridge {
-            return Err(Error::internal("a step joins bridges only"));
+        if !network.driver.is_wired() {
+            return Err(Error::internal("a step joins networks with interfaces only"));
         }
+        super::wishes::judge(&EndpointWish::default(), &network)?;
         let hand = &engine.inner.hand;
         let wish = EndpointWish::default();
         let addresses = hand.claim_addresses(&network, &wish, "a build step")?;
-        let mac = mac_of(&wish, &addresses, &id.to_string());
+        let mac = mac_of(&network, &wish, &addresses, &id.to_string());
         let Addresses { ipv4, ipv6 } = addresses;
         let attached = AttachedEndpoint {
             id: EndpointId::from_random(clock::random()),
             interface: "eth0".to_owned(),
             slot: 0,
-            host_end: hand.host_end().to_string(),
+            host_end: hand.host_end(&network),
             ipv4,
             ipv6,
-            mac: Some(mac),
+            mac,
             is_default: !network.internal,
             published: Vec::new(),
             link_local: Vec::new(),

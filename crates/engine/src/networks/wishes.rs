@@ -57,6 +57,9 @@ impl Engine {
 
 /// Refuses a wish that `network` cannot fulfil, in dockerd's words.
 pub(super) fn judge(wish: &EndpointWish, network: &NetworkRecord) -> Result<()> {
+    if network.config_only {
+        return Err(configuration_only());
+    }
     let wants_address = wish.ipv4.is_some() || wish.ipv6.is_some();
     if wants_address && !network.has_names() {
         return Err(Error::InvalidWithHint {
@@ -98,6 +101,14 @@ pub(super) fn judge(wish: &EndpointWish, network: &NetworkRecord) -> Result<()> 
         });
     }
     Ok(())
+}
+
+/// Nobody joins a configuration.
+pub(super) fn configuration_only() -> Error {
+    Error::Forbidden {
+        reason: "cannot create endpoint on configuration-only network".to_owned(),
+        hint: Some("make a network from it: shipway network create --config-from NAME mynet".to_owned()),
+    }
 }
 
 fn is_link_local(address: std::net::IpAddr) -> bool {

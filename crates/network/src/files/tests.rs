@@ -110,3 +110,21 @@ fn behind_the_stub_of_systemd_stand_the_real_servers() {
     assert_eq!(host_resolv_conf(HOST), "/etc/resolv.conf");
     assert_eq!(host_resolv_conf(""), "/etc/resolv.conf");
 }
+
+#[test]
+fn the_hosts_of_a_running_container_follow_and_keep_what_programs_wrote() {
+    let before = Hosts { own: &[ip("172.17.0.2")], hostname: "web", ..Hosts::default() };
+    let started = hosts(&before).unwrap();
+    let current = format!("{started}10.1.1.1\tmine\n");
+    let links = [(ip("172.17.0.9"), vec!["db".to_owned(), "database".to_owned()])];
+    let now = Hosts { own: &[ip("172.17.0.2"), ip("10.9.0.3")], links: &links, ..before.clone() };
+    let followed = hosts_again(&current, &now).unwrap();
+    let head = started.strip_suffix("172.17.0.2\tweb\n").unwrap();
+    assert_eq!(followed, format!("{head}10.1.1.1\tmine\n172.17.0.9\tdb database\n172.17.0.2\tweb\n10.9.0.3\tweb\n"));
+    // Moved once more: old lines go, and twice is as once.
+    let moved = [(ip("172.17.0.7"), vec!["db".to_owned(), "database".to_owned()])];
+    let later = Hosts { links: &moved, ..before };
+    let expected = format!("{head}10.1.1.1\tmine\n172.17.0.7\tdb database\n172.17.0.2\tweb\n");
+    assert_eq!(hosts_again(&followed, &later).unwrap(), expected);
+    assert_eq!(hosts_again(&expected, &later).unwrap(), expected);
+}

@@ -3,7 +3,10 @@
 use shipway_sys::netlink::nft::expression::{Header, Meta};
 use shipway_sys::netlink::nft::{Expression, Register, Set, Verdict};
 
-use super::{ANY_PORTS_V4, ANY_PORTS_V6, BRIDGES, HAIRPIN, INTERNAL, MASQUERADE_V4, MASQUERADE_V6, OPEN, PORTS_V4, PORTS_V6};
+use super::{
+    ANY_PORTS_V4, ANY_PORTS_V6, BRIDGES, HAIRPIN, INTERNAL, MASQUERADE_V4, MASQUERADE_V6, OPEN, PORTS_V4, PORTS_V6, UNPROTECTED_V4,
+    UNPROTECTED_V6,
+};
 
 const V4: u8 = 2;
 const V6: u8 = 10;
@@ -36,6 +39,9 @@ pub(super) fn all(guard: bool) -> Vec<(&'static str, Steps)> {
         ("entering", rule([output_in(INTERNAL), drop()])),
         // What `published` forwarded, from wherever.
         ("entering", rule([forwarded(), accept()])),
+        // Networks that were asked to protect nobody.
+        ("entering", rule([family(V4), output_in(UNPROTECTED_V4), accept()])),
+        ("entering", rule([family(V6), output_in(UNPROTECTED_V6), accept()])),
         // Everything else: other networks, and neighbours who route to a container's address.
         ("entering", drop()),
         ("leaving", rule([answer(), accept()])),

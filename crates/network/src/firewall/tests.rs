@@ -20,7 +20,14 @@ fn a_published_port_is_one_element_of_the_right_map() {
 #[test]
 fn keys_are_as_long_as_their_sets_say() {
     let bridge: InterfaceName = "shipway0".parse().unwrap();
-    let rules = SegmentRules { internal: false, open: true, masquerade_v4: true, masquerade_v6: true };
+    let rules = SegmentRules {
+        internal: false,
+        open: true,
+        masquerade_v4: true,
+        masquerade_v6: true,
+        unprotected_v4: false,
+        unprotected_v6: false,
+    };
     let internal = SegmentRules { internal: true, ..rules.clone() };
     let mut entries = segment_entries(&bridge, &rules);
     entries.extend(segment_entries(&bridge, &internal));
@@ -35,7 +42,8 @@ fn keys_are_as_long_as_their_sets_say() {
 
 #[test]
 fn an_internal_network_never_borrows_the_hosts_address() {
-    let rules = SegmentRules { internal: true, open: true, masquerade_v4: true, masquerade_v6: true };
+    let rules =
+        SegmentRules { internal: true, open: true, masquerade_v4: true, masquerade_v6: true, unprotected_v4: false, unprotected_v6: false };
     let entries = segment_entries(&"sw-1".parse().unwrap(), &rules);
     assert!(entries.iter().all(|(set, _)| !set.starts_with("masquerade")));
     assert!(entries.iter().any(|(set, _)| *set == "internal"));

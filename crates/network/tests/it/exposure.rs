@@ -235,6 +235,16 @@ fn containers_do_not_talk_when_told_so_but_through_published_ports() {
 }
 
 #[test]
+fn a_network_that_protects_nobody_is_reached_by_routing() {
+    let world = World::new();
+    let (open, usual) = (world.network(1, |segment| segment.unprotected_v4 = true), world.network(2, |_| ()));
+    let (_one, _two) = (world.container(&open, 2), world.container(&usual, 2));
+    assert_eq!(reach(&world.neighbour, "10.1.0.2:80").as_deref(), Some("192.0.2.9"));
+    assert_eq!(ask(&world.neighbour, "[fd00:1::2]:80"), None, "the other family is as it was");
+    assert_eq!(ask(&world.neighbour, "10.2.0.2:80"), None);
+}
+
+#[test]
 fn an_internal_network_talks_to_itself_alone() {
     let world = World::new();
     let (inside, outside) = (world.network(1, internal), world.network(2, |_| ()));

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use shipway_engine::networks::{AddressRecord, EndpointRecord, EndpointWish, NetworkDriver, NetworkRecord, NetworkSpec, NetworkView};
+use shipway_engine::networks::{AddressRecord, EndpointRecord, EndpointWish, NetworkRecord, NetworkSpec, NetworkView};
 use shipway_engine::values::PlanRequest;
 use shipway_wire::ApiVersion;
 use shipway_wire::containers::{EndpointIpamConfig, EndpointSettings};
-use shipway_wire::networks::{Ipam, IpamPool, Network, NetworkContainer, NetworkCreateBody};
+use shipway_wire::networks::{ConfigFrom, Ipam, IpamPool, Network, NetworkContainer, NetworkCreateBody};
 
 use crate::error::ApiError;
 
 /// What the body of create asks for.
 pub(crate) fn spec(body: NetworkCreateBody) -> Result<NetworkSpec, ApiError> {
     if body.ingress {
-        return Err(ApiError::not_supported_yet("a routing-mesh network"));
+        return Err(ApiError::invalid("Ingress network can only be global scope network"));
     }
-    if body.config_only || body.config_from.is_some_and(|from| !from.network.is_empty()) {
-        return Err(ApiError::not_supported_yet("a network that only holds or takes a configuration"));
+    if body.scope == "swarm" {
+        return Err(ApiError::invalid("cannot create a swarm scoped network when swarm is not active"));
     }
     if !matches!(body.scope.as_str(), "" | "local") {
         return Err(ApiError::not_supported_yet(&format!("a network of scope \"{}\"", body.scope)));
@@ -36,6 +36,8 @@ pub(crate) fn spec(body: NetworkCreateBody) -> Result<NetworkSpec, ApiError> {
         pools,
         options: body.options.unwrap_or_default(),
         labels: body.labels.unwrap_or_default(),
+        config_only: body.config_only,
+        config_from: body.config_from.map(|from| from.network).filter(|name| !name.is_empty()),
     })
 }
 
@@ -90,6 +92,8 @@ pub(crate) fn network(view: &NetworkView, version: ApiVersion) -> Network {
         containers: containers.collect(),
         options: record.options.clone(),
         labels: record.labels.clone(),
+        config_only: record.config_only,
+        config_from: ConfigFrom { network: record.config_from.clone().unwrap_or_default() },
         ..Network::default()
     }
 }
@@ -109,7 +113,14 @@ fn ipam(record: &NetworkRecord, version: ApiVersion) -> Ipam {
             }
         })
         .collect();
-    let config = if record.driver != NetworkDriver::Bridge && version.at_least(44) { None } else { Some(pools) };
+    let wishes = record.config_pools.iter().map(|wish| IpamPool {
+        subnet: wish.subnet.map(|subnet| subnet.to_string()).unwrap_or_default(),
+        ip_range: wish.ip_range.map(|range| range.to_string()).unwrap_or_default(),
+        gateway: wish.gateway.map(|gateway| gateway.to_string()).unwrap_or_default(),
+        auxiliary_addresses: None,
+    });
+    let pools: Vec<IpamPool> = pools.into_iter().chain(wishes).collect();
+    let config = if !record.driver.is_wired() && !record.config_only && version.at_least(44) { None } else { Some(pools) };
     Ipam { driver: "default".to_owned(), options: record.ipam_options.clone(), config }
 }
 
