@@ -10,7 +10,7 @@ use shipway_model::NetworkName;
 
 use super::attach::wanted_ports;
 use super::connect::netns_of;
-use super::record::{AttachedEndpoint, EndpointWish, NetworkRecord};
+use super::record::{AttachedEndpoint, EndpointWish, NetworkDriver, NetworkRecord};
 use crate::containers::{Container, ContainerRecord};
 use crate::{Engine, Result};
 
@@ -45,11 +45,16 @@ impl Engine {
             return Ok(());
         }
         let Some((_, attached)) = self.living(endpoint) else { return Ok(()) };
-        let now = AttachedEndpoint { is_default: true, published: held.published.clone(), ..attached.clone() };
-        let before = AttachedEndpoint { is_default: false, published: Vec::new(), ..held.clone() };
+        // Ports of this host are forwarded to bridges only.
+        let (theirs, ours) = match joined.driver {
+            NetworkDriver::Bridge => (Vec::new(), held.published.clone()),
+            _ => (held.published.clone(), Vec::new()),
+        };
+        let now = AttachedEndpoint { is_default: true, published: ours, ..attached.clone() };
+        let before = AttachedEndpoint { is_default: false, published: theirs, ..held.clone() };
         let hand = &self.inner.hand;
         hand.promote(netns, joined, &now)?;
-        let moved = hand.move_published(&held, &now);
+        let moved = if now.published.is_empty() { Ok(()) } else { hand.move_published(&held, &now) };
         if moved.is_err() {
             // The way back: as it was.
             hand.promote(netns, &held_network, &held)?;
