@@ -109,7 +109,11 @@ impl Engine {
         if record.endpoints.iter().any(|endpoint| endpoint.wish.network == crate::networks::BRIDGE) {
             let (engine, started) = (self.clone(), record.clone());
             // Failing is logged there: nobody's start depends on it.
-            let _ = blocking::files(move || Ok(engine.tell_linked(&started))).await;
+            let tell = move || {
+                engine.tell_linked(&started);
+                Ok(())
+            };
+            let _ = blocking::files(tell).await;
         }
         self.save_lazily(record);
         self.publish_container(container, "start", BTreeMap::new());
