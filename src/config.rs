@@ -102,6 +102,18 @@ struct Flags {
     bridge: Option<String>,
     #[command(flatten)]
     network: network::NetworkFlags,
+    /// Registry (host[:port] or network) reached without checking its certificate, by plain http if need be; may be given several times
+    #[arg(long = "insecure-registry", value_name = "REGISTRY")]
+    insecure_registries: Vec<String>,
+    /// Mirror of Docker Hub that is asked first; may be given several times
+    #[arg(long = "registry-mirror", value_name = "URL")]
+    registry_mirrors: Vec<String>,
+    /// Layers downloaded at the same time
+    #[arg(long, value_name = "COUNT")]
+    max_concurrent_downloads: Option<usize>,
+    /// Layers uploaded at the same time
+    #[arg(long, value_name = "COUNT")]
+    max_concurrent_uploads: Option<usize>,
     /// Parked monitors kept ready for the next containers
     #[arg(long, value_name = "COUNT")]
     pool_size: Option<usize>,
@@ -146,6 +158,10 @@ struct File {
     icc: Option<bool>,
     mtu: Option<u32>,
     bip: Option<String>,
+    insecure_registries: Vec<String>,
+    registry_mirrors: Vec<String>,
+    max_concurrent_downloads: Option<usize>,
+    max_concurrent_uploads: Option<usize>,
     insecure_tcp: bool,
 }
 
@@ -274,6 +290,15 @@ fn merge(flags: Flags, file: File) -> Result<DaemonConfig, String> {
     match (flags.cdi_spec_dirs, file.cdi_spec_dirs) {
         (flags, file) if flags.is_empty() && file.is_empty() => {}
         (flags, file) => engine.cdi_spec_dirs = if flags.is_empty() { file } else { flags },
+    }
+    let either = |flags: Vec<String>, file| if flags.is_empty() { file } else { flags };
+    engine.registries.insecure_registries = either(flags.insecure_registries, file.insecure_registries);
+    engine.registries.registry_mirrors = either(flags.registry_mirrors, file.registry_mirrors);
+    if let Some(count) = one("max-concurrent-downloads", flags.max_concurrent_downloads, file.max_concurrent_downloads)? {
+        engine.max_concurrent_downloads = count;
+    }
+    if let Some(count) = one("max-concurrent-uploads", flags.max_concurrent_uploads, file.max_concurrent_uploads)? {
+        engine.max_concurrent_uploads = count;
     }
     for (name, flag, file) in [
         ("HTTP_PROXY", flags.http_proxy, file.proxies.http_proxy),

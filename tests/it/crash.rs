@@ -83,7 +83,7 @@ fn killed_at_random_moments_nothing_acknowledged_is_lost() {
     world.end(&daemon);
 }
 
-/// Points of volumes, which these lives do not touch, and of blobs, which only pulled images have.
+/// Points of volumes, which these lives do not touch, and of blobs and downloads, which only pulled images have; `shipping.rs` dies at those.
 const OUT_OF_REACH: &[&str] = &[
     "store.volume.created",
     "store.volume.staged",
@@ -91,6 +91,9 @@ const OUT_OF_REACH: &[&str] = &[
     "store.volume.removed",
     "store.blob.written",
     "store.blob.renamed",
+    "store.download.appended",
+    "store.download.complete",
+    "store.download.renamed",
 ];
 
 /// Every fault point in the sources whose name begins with one of `prefixes`.

@@ -19,6 +19,7 @@ mod powercut;
 mod recovery;
 mod registry;
 mod sharing;
+mod shipping;
 mod supervision;
 mod volumes;
 

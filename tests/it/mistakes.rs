@@ -219,12 +219,12 @@ fn m_06_a_mistyped_image_is_answered_with_the_one_used_above() {
 ------
  > [internal] load metadata for docker.io/diamlo/base:latest:
 ------
-Dockerfile:4:6: error: image "diamlo/base" is not here, and pulling is not supported yet [E-IMAGE-NOTFOUND]
+Dockerfile:4:6: error: image "diamlo/base" is not here, and could not be pulled [E-IMAGE-NOTFOUND]
    4 | FROM diamlo/base
      |      ^^^^^^^^^^^
   why: line 1 uses diamol/base
   hint: did you mean diamol/base?
-shipway: build failed: image "diamlo/base:latest" is not here, and pulling is not supported yet
+shipway: build failed: image "diamlo/base:latest" is not here, and could not be pulled
 "##,
     );
 }

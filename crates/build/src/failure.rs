@@ -127,7 +127,12 @@ pub(crate) fn image(dockerfile: &Dockerfile, wish: &ImageWish, failure: &ImageEr
         wish.reference.familiar_repository()
     ));
     let nearest = match failure {
-        ImageError::NotFound { nearest, .. } | ImageError::PullUnsupported { nearest, .. } => nearest.clone(),
+        ImageError::NotFound { nearest, .. } => nearest.clone(),
+        ImageError::Pull { cause, .. } => {
+            finding.docker_text = Some(cause.clone());
+            finding.reason = Some(cause.clone());
+            Vec::new()
+        }
         ImageError::Platform { .. } | ImageError::Other { .. } => {
             finding.docker_text = None;
             return finding;
@@ -147,8 +152,11 @@ pub(crate) fn image(dockerfile: &Dockerfile, wish: &ImageWish, failure: &ImageEr
     }
     let known = if nearest.is_empty() { images.nearest(&wanted) } else { nearest };
     finding.hint = match known.first() {
-        Some(near) => Some(format!("did you mean {near}?")),
-        None => Some(format!("load it first (docker load), or build an image named {wanted}")),
+        Some(near) => Some(format!("did you mean {}?", plain(near))),
+        None => match failure {
+            ImageError::Pull { hint, .. } => hint.as_deref().map(str::to_owned),
+            _ => Some(format!("load it first (docker load), or build an image named {wanted}")),
+        },
     };
     finding
 }

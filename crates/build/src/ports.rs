@@ -179,13 +179,17 @@ pub enum ImageError {
         /// Names of images that resemble it, nearest first.
         nearest: Vec<String>,
     },
-    /// It is not here, and this engine cannot fetch it.
-    #[error("image \"{reference}\" is not here, and pulling is not supported yet")]
-    PullUnsupported {
+    /// It is not here, and the registry did not give it.
+    #[error("image \"{reference}\" is not here, and could not be pulled")]
+    Pull {
         /// The name, familiar form.
         reference: String,
-        /// Names of images that resemble it, nearest first.
-        nearest: Vec<String>,
+        /// Why the registry did not give it.
+        cause: String,
+        /// What kind of failure it is for the caller.
+        kind: ErrorKind,
+        /// What to do about it.
+        hint: Option<Box<str>>,
     },
     /// It is here, but not for the platform asked for.
     #[error("image \"{reference}\" is here for {available}, not for {wanted}")]
@@ -210,8 +214,8 @@ pub enum ImageError {
 impl Classified for ImageError {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::PullUnsupported { .. } | Self::Platform { .. } => ErrorKind::NotFound,
-            Self::Other { kind, .. } => *kind,
+            Self::NotFound { .. } | Self::Platform { .. } => ErrorKind::NotFound,
+            Self::Other { kind, .. } | Self::Pull { kind, .. } => *kind,
         }
     }
 }

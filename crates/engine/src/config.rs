@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use shipway_model::Ulimit;
 use shipway_network::{AddressPool, Forwarding, HostFirewall, PlanRequest};
 
+pub use shipway_registry::HostSettings;
+
 /// Everything an engine needs to know before it starts.
 #[derive(Debug, Clone)]
 pub struct EngineConfig {
@@ -54,6 +56,11 @@ pub struct EngineConfig {
     pub monitor_binary: Option<PathBuf>,
     /// Cgroup below which all containers live; made from the data root when `None`.
     pub cgroup_parent: Option<String>,
+    /// Registries: which are insecure, which have mirrors.
+    pub registries: HostSettings,
+    /// Layers fetched, and sent, at the same time by all pulls and pushes.
+    pub max_concurrent_downloads: usize,
+    pub max_concurrent_uploads: usize,
     /// More is logged and shown.
     pub debug: bool,
 }
@@ -117,6 +124,9 @@ impl EngineConfig {
             proxies: BTreeMap::new(),
             monitor_binary: None,
             cgroup_parent: None,
+            registries: HostSettings::default(),
+            max_concurrent_downloads: 4,
+            max_concurrent_uploads: 5,
             debug: false,
         }
     }

@@ -77,6 +77,9 @@ pub enum Error {
     Io { doing: String, source: std::io::Error },
     #[error("the client went away")]
     Cancelled,
+    /// A registry, or the way to one, failed; in Docker's words.
+    #[error("{reason}")]
+    Remote { reason: String, kind: ErrorKind, hint: Option<String> },
     /// What dockerd answers with status 500 although nothing is broken, in its words.
     #[error("{reason}")]
     Refused { reason: String },
@@ -112,6 +115,7 @@ impl Classified for Error {
             Self::Sys { source, .. } if source.is_no_space() => ErrorKind::Exhausted,
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => ErrorKind::Exhausted,
             Self::Sys { .. } | Self::Io { .. } | Self::Refused { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::Remote { kind, .. } => *kind,
             Self::Cancelled => ErrorKind::Cancelled,
         }
     }
@@ -120,6 +124,7 @@ impl Classified for Error {
         match self {
             Self::InvalidWithHint { hint, .. } | Self::LogsNotKept { hint } => Some(hint.clone()),
             Self::NotFoundInWords { hint, .. }
+            | Self::Remote { hint, .. }
             | Self::NoSuchContainer { hint, .. }
             | Self::Conflict { hint, .. }
             | Self::StartFailed { hint, .. } => hint.clone(),

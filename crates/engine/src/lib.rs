@@ -41,6 +41,7 @@ pub mod values {
     pub use shipway_network::doctor::{Finding as NetworkFinding, Severity};
     pub use shipway_network::facts::{NetworkFacts, Origin, PublishedFacts, Reach};
     pub use shipway_network::{AddressPool, ClaimedPort, Error as NetworkError, Forwarding, HostFirewall, MacAddress, PlanRequest, Subnet};
+    pub use shipway_registry::{Credentials, LayerCompression, TransferEvent, TransferState};
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
     pub use shipway_runtime::{BlockUsage, StreamKind};
     pub use shipway_store::{ChangeKind, FsckOptions, Volume};
@@ -67,6 +68,7 @@ pub(crate) struct Inner {
     pub(crate) execs: containers::exec::Execs,
     pub(crate) builds: builds::Builds,
     pub(crate) volumes: volumes::Turns,
+    pub(crate) remote: images::Remote,
     /// Verbs being served; an on-demand daemon stays while there are any.
     active: AtomicUsize,
     /// The daemon is taking its containers down with it: nothing is started by policy any more.
@@ -91,6 +93,7 @@ impl Engine {
         hands.stubs = Some(config.data_root.join("stubs"));
         let runtime = Runtime::start(hands).map_err(|error| Error::internal(format!("cannot start the runtime: {error}")))?;
         let hand = networks::Hand::open(&config)?;
+        let remote = images::Remote::new(&config, &store)?;
         let engine = Self {
             inner: Arc::new(Inner {
                 hand,
@@ -103,6 +106,7 @@ impl Engine {
                 execs: containers::exec::Execs::default(),
                 builds: builds::Builds::default(),
                 volumes: volumes::Turns::default(),
+                remote,
                 active: AtomicUsize::new(0),
                 stopping: AtomicBool::new(false),
                 started: clock::now(),

@@ -74,6 +74,14 @@ pub enum Error {
     Redirect { reason: String },
     #[error("the server answers {status}")]
     Status { status: StatusCode, retry_after: Option<Duration> },
+    /// What came is not what was promised.
+    #[error("{what} is not what it should be: {reason}")]
+    Content { what: String, reason: String },
+    /// An index without an image for us.
+    #[error("no matching manifest for {wanted} in the manifest list entries")]
+    NoPlatform { wanted: String, available: Vec<String> },
+    #[error(transparent)]
+    Store(Box<shipway_store::Error>),
     /// A registry says no in its own words.
     #[error("{}", refused(*status, code, message))]
     Refused { host: String, status: StatusCode, code: String, message: String, retry_after: Option<Duration> },
@@ -124,10 +132,19 @@ impl Error {
     }
 }
 
+impl From<shipway_store::Error> for Error {
+    fn from(error: shipway_store::Error) -> Self {
+        Self::Store(Box::new(error))
+    }
+}
+
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::InvalidUrl { .. } | Self::Settings { .. } => ErrorKind::Invalid,
+            Self::Content { .. } => ErrorKind::Corrupt,
+            Self::NoPlatform { .. } => ErrorKind::NotFound,
+            Self::Store(source) => source.kind(),
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::Login { .. } => ErrorKind::Unauthenticated,
             Self::NoSuchHost { .. } | Self::NoRegistry { .. } => ErrorKind::NotFound,
@@ -161,8 +178,16 @@ impl Classified for Error {
             }
             Self::Tls { .. } => "check that the address and port belong to an https server",
             Self::Names { .. } => "check the name servers in /etc/resolv.conf of this machine",
-            Self::Status { retry_after: Some(after), .. } => return Some(format!("the server asks to come back in {}", seconds(*after))),
-            Self::Status { status, .. } if matches!(status.as_u16(), 401 | 407) => "the server wants a user name and password",
+            Self::Status { retry_after: Some(after), .. } | Self::Refused { retry_after: Some(after), .. } => {
+                return Some(format!("the server asks to come back in {}", seconds(*after)));
+            }
+            Self::Status { status, .. } | Self::Refused { status, .. } if matches!(status.as_u16(), 401 | 407) => {
+                "the server wants a user name and password"
+            }
+            Self::NoPlatform { available, .. } if !available.is_empty() => {
+                return Some(format!("there are images for {}", available.join(", ")));
+            }
+            Self::Store(source) => return source.hint(),
             _ => return None,
         };
         Some(hint.to_owned())

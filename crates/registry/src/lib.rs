@@ -2,14 +2,16 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod client;
+mod clock;
 pub mod codes;
 mod error;
 pub mod server;
 mod url;
 
 pub use client::{
-    Access, Body, Credentials, Endpoint, Fetched, HostSettings, Hosts, NameFiles, Proxies, Registry, Response, Retries, Scope, Target,
-    Timeouts, TokenCache, Transport, TransportConfig, Upload, fetch, login,
+    Access, Body, Chosen, Credentials, Endpoint, Fetched, FetchedManifest, HostSettings, Hosts, LayerCompression, NameFiles, Proxies,
+    PullRequest, Pulled, Puller, PushRequest, Pushed, Pusher, Registry, Response, Retries, Scope, Target, Timeouts, TokenCache,
+    TransferEvent, TransferSink, TransferState, Transport, TransportConfig, Upload, Wanted, choose, fetch, login,
 };
 pub use error::{Error, Stage};
 pub use url::{Host, Origin, Url};

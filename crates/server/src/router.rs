@@ -17,7 +17,9 @@ use crate::compat;
 use crate::connection::Application;
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
-use crate::routes::{archive, attach, build, containers, doctor, events, exec, images, networks, own, portable, stats, system, volumes};
+use crate::routes::{
+    archive, attach, build, containers, doctor, events, exec, images, networks, own, portable, registries, stats, system, volumes,
+};
 use crate::socket::Peer;
 
 /// The API over one engine.
@@ -175,9 +177,9 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["images", name @ .., "history"] if read && !name.is_empty() => images::history(api, &name.join("/")),
         ["images", name @ .., "get"] if read && !name.is_empty() => portable::save(api, request, Some(name.join("/"))).await,
         ["images", name @ .., "tag"] if post && !name.is_empty() => images::tag(api, request, &name.join("/")).await,
-        ["images", name @ .., "push"] if post && !name.is_empty() => Err(ApiError::not_supported_yet("pushing an image")),
+        ["images", name @ .., "push"] if post && !name.is_empty() => registries::push(api, request, &name.join("/")).await,
         ["images", name @ ..] if delete && !name.is_empty() => images::remove(api, request, &name.join("/")).await,
-        ["distribution", .., "json"] if read => Err(ApiError::not_supported_yet("asking a registry about an image")),
+        ["distribution", name @ .., "json"] if read && !name.is_empty() => registries::distribution(api, request, &name.join("/")).await,
 
         // ---- builds
         ["build"] if post => build::classic(api, request).await,

@@ -15,6 +15,7 @@ use crate::blobs::BLOBS;
 use crate::layers::{LAYERS, Layer};
 use crate::memory::{Memory, Shared};
 use crate::open::Store;
+use crate::representations::REPRESENTATIONS;
 
 /// What a collection freed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,6 +51,7 @@ impl Store {
         let committed = self.db().write_alone(move |txn| -> Result<()> {
             let victims = take_victims(&mut shared.write());
             let rows = victims.layers.iter().map(|layer| layer.id).collect::<Vec<_>>();
+            let diff_ids = victims.layers.iter().map(|layer| layer.diff_id).collect::<Vec<_>>();
             let blobs = victims.blobs.iter().map(|(digest, _)| *digest).collect::<Vec<_>>();
             *decision.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(victims);
             for id in &rows {
@@ -58,6 +60,14 @@ impl Store {
             for digest in &blobs {
                 txn.remove(&BLOBS, digest)?;
             }
+            for diff_id in &diff_ids {
+                txn.remove(&REPRESENTATIONS, diff_id)?;
+            }
+            let memory = Arc::clone(&shared);
+            txn.on_commit(move || {
+                let mut memory = memory.write();
+                diff_ids.iter().for_each(|diff_id| memory.forget_representations(diff_id));
+            });
             Ok(())
         });
         let victims = decided.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
@@ -106,7 +116,7 @@ impl Store {
 impl Memory {
     fn has_garbage(&self) -> bool {
         let layers = self.reachable_layers();
-        let blobs = self.reachable_blobs();
+        let blobs = self.reachable_blobs(&layers);
         self.layers.keys().any(|id| !layers.contains(id)) || self.blobs.keys().any(|digest| !blobs.contains(digest))
     }
 
@@ -119,7 +129,8 @@ impl Memory {
 }
 
 fn take_victims(memory: &mut Memory) -> Victims {
-    let (layers, blobs) = (memory.reachable_layers(), memory.reachable_blobs());
+    let layers = memory.reachable_layers();
+    let blobs = memory.reachable_blobs(&layers);
     let dead_layers: Vec<LayerId> = memory.layers.keys().filter(|id| !layers.contains(id)).copied().collect();
     let dead_blobs: Vec<Digest> = memory.blobs.keys().filter(|digest| !blobs.contains(digest)).copied().collect();
     Victims {

@@ -65,6 +65,8 @@ pub enum FindingKind {
     Image,
     /// A name of an image that is not here. Repair: the name goes.
     Name,
+    /// A note about the stored form of a layer that is not here. Repair: the note goes.
+    Representation,
     /// A cache record whose layer is not here. Repair: the record goes.
     Cache,
     /// An owner that holds a layer that is not here. Repair: none, the owner must go.

@@ -17,6 +17,7 @@
 //!   builds/<id>/                the engine's: event logs of builds
 //!   trash/<n>                   renamed here, deleted in the background
 //!   tmp/<n>                     unfinished ingests; swept at start
+//!   partial/<hex>               the beginning of a blob whose download broke off; swept when a week old
 //! ```
 //!
 //! A folder in `layers/` or a file in `blobs/` without a row is unpublished work of a process that died; the next start moves it to the trash.
@@ -53,7 +54,7 @@ impl Layout {
         // A folder that was there already, made by an administrator or an older version, is closed too: nobody else walks it (S-205).
         rustix::fs::chmod(&self.root, Mode::from_raw_mode(0o700)).doing(|| format!("chmod({:?})", self.root))?;
         create_dir(&self.root.join("blobs"), 0o700)?;
-        for name in ["blobs/sha256", "layers", "active", "trash", "tmp", "builds"] {
+        for name in ["blobs/sha256", "layers", "active", "trash", "tmp", "partial", "builds"] {
             create_dir(&self.root.join(name), 0o700)?;
         }
         // What is mounted from these two is reached by handle, so that the closed root is in nobody's way; the folders say what they are for.
@@ -81,6 +82,14 @@ impl Layout {
 
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
         self.blobs().join(digest.hex())
+    }
+
+    pub(crate) fn partials(&self) -> PathBuf {
+        self.root.join("partial")
+    }
+
+    pub(crate) fn partial(&self, digest: &Digest) -> PathBuf {
+        self.partials().join(digest.hex())
     }
 
     pub(crate) fn layers(&self) -> PathBuf {

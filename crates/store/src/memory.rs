@@ -16,6 +16,7 @@ use crate::images::Image;
 use crate::layers::{IndexCache, Layer};
 use crate::layout::Layout;
 use crate::leases::LeaseContents;
+use crate::representations::Representation;
 use crate::snapshots::KeptRecord;
 use crate::trash::Trash;
 use crate::volumes::Volume;
@@ -43,6 +44,9 @@ pub(crate) struct Memory {
     /// Layers whose row stands but whose folder is missing or torn, with what was found at start.
     pub(crate) damaged: BTreeMap<LayerId, String>,
     pub(crate) blobs: HashMap<Digest, u64>,
+    pub(crate) representations: HashMap<DiffId, Arc<[Representation]>>,
+    /// From the digest of stored bytes to the layer they are.
+    pub(crate) by_stored: HashMap<Digest, DiffId>,
     pub(crate) images: HashMap<ImageId, Arc<Image>>,
     pub(crate) tags: BTreeMap<String, Tag>,
     pub(crate) names: HashMap<ImageId, BTreeSet<String>>,
@@ -173,12 +177,17 @@ impl Memory {
         reached
     }
 
-    /// Every blob something needs: manifests and layer blobs of images, leases, unpublished work.
-    pub(crate) fn reachable_blobs(&self) -> HashSet<Digest> {
+    /// Every blob something needs: manifests and blobs of images, stored forms of the layers `layers`, leases, unpublished work.
+    pub(crate) fn reachable_blobs(&self, layers: &HashSet<LayerId>) -> HashSet<Digest> {
         let mut reached: HashSet<Digest> = HashSet::new();
         for image in self.images.values() {
             reached.extend(image.manifest.iter().map(|manifest| manifest.digest));
             reached.extend(image.blobs.iter().copied());
+        }
+        for (diff_id, forms) in &self.representations {
+            if self.by_diff_id.get(diff_id).is_some_and(|layer| layers.contains(layer)) {
+                reached.extend(forms.iter().map(|form| form.digest));
+            }
         }
         reached.extend(self.leases.values().flat_map(|lease| lease.blobs.iter().copied()));
         reached.extend(self.pending.items.values().filter_map(|item| match item {

@@ -24,6 +24,7 @@ use crate::images::{CONFIGS, IMAGES, Image, TAGS};
 use crate::layers::{LAYERS, Layer};
 use crate::layout::{Layout, names_in};
 use crate::memory::{Memory, Shared, Tag};
+use crate::representations::REPRESENTATIONS;
 use crate::snapshots::{KEPT, random};
 use crate::trash::Trash;
 use crate::volumes::{VOLUMES, Volume};
@@ -79,6 +80,7 @@ impl Store {
         let trash = Trash::open(layout.clone())?;
         find_damage(&layout, &mut memory)?;
         sweep(&layout, &memory, &trash)?;
+        crate::downloads::sweep(&layout, &trash, crate::clock::now())?;
         for complaint in &complaints {
             tracing::error!(complaint, "a record of the store cannot be read");
         }
@@ -223,6 +225,9 @@ fn load(db: &Db) -> Result<(Memory, Vec<String>)> {
         load_images(txn, &mut memory, &mut complaints)?;
         let (blobs, errors) = txn.scan_lenient(&BLOBS)?;
         memory.blobs.extend(blobs);
+        complain(&mut complaints, errors);
+        let (representations, errors) = txn.scan_lenient(&REPRESENTATIONS)?;
+        representations.into_iter().for_each(|(diff_id, forms)| memory.set_representations(diff_id, forms));
         complain(&mut complaints, errors);
         let (records, errors) = txn.scan_lenient(&CACHE)?;
         records.into_iter().for_each(|(key, entry)| memory.cache.add(key, entry));

@@ -17,6 +17,7 @@ mod identity;
 mod image;
 pub mod leftovers;
 mod netns;
+mod registry;
 mod tar;
 mod verbs;
 
@@ -28,6 +29,7 @@ pub use http::{Answer, Streaming, call, open};
 pub use identity::{Identity, Special};
 pub use image::busybox_tar;
 pub use netns::Netns;
+pub use registry::DebianRegistry;
 pub use tar::Tar;
 pub use verbs::{Outcome, escape, split_frames};
 

@@ -1,33 +1,36 @@
-//! Base images for builds: those that are here. Pulling comes with the registry.
+//! Base images for builds: those that are here, and those that a registry has.
 
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
 use shipway_build::ports::{ImageError, ImageSource, ResolvedImage};
-use shipway_model::{ErrorKind, Platform, Reference};
+use shipway_model::{Classified as _, ErrorKind, Platform, Reference};
 
+use crate::images::PullSpec;
 use crate::{Engine, Inner};
 
-/// The images of this engine's store. Holds the engine weakly: the engine owns it.
+/// The images of this engine's store, and of registries. Holds the engine weakly: the engine owns it.
 pub(super) struct LocalImages {
     engine: Weak<Inner>,
 }
 
 impl LocalImages {
     pub(super) fn new(engine: &Engine) -> Self {
-        Self { engine: std::sync::Arc::downgrade(&engine.inner) }
+        Self { engine: Arc::downgrade(&engine.inner) }
     }
 
-    fn find(&self, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, ImageError> {
+    fn engine(&self) -> Result<Engine, ImageError> {
         let stopped = || ImageError::Other { message: "the engine is stopping".to_owned(), kind: ErrorKind::Cancelled };
-        let inner = self.engine.upgrade().ok_or_else(stopped)?;
-        let images = inner.store.images();
-        let reference = reference.clone().with_default_tag();
+        Ok(Engine { inner: self.engine.upgrade().ok_or_else(stopped)? })
+    }
+
+    /// Looks here only.
+    fn find(engine: &Engine, reference: &Reference, platform: &Platform) -> Result<ResolvedImage, ImageError> {
+        let images = engine.inner.store.images();
         let familiar = reference.familiar();
-        let id = images
-            .resolve(&familiar)
-            .map_err(|_| ImageError::PullUnsupported { nearest: images.nearest(&familiar), reference: familiar.clone() })?;
-        let image = images.get(&id).ok_or_else(|| ImageError::NotFound { reference: familiar.clone(), nearest: Vec::new() })?;
+        let nearest = || ImageError::NotFound { nearest: images.nearest(&familiar), reference: familiar.clone() };
+        let id = images.resolve(&familiar).map_err(|_| nearest())?;
+        let image = images.get(&id).ok_or_else(nearest)?;
         let available = Platform::of_image(&image.config);
         if !available.matches(platform) {
             return Err(ImageError::Platform { reference: familiar, wanted: platform.to_string(), available: available.to_string() });
@@ -37,8 +40,31 @@ impl LocalImages {
             config: image.config.clone(),
             layers: image.layers.clone(),
             digest: image.manifest.as_ref().map(|manifest| manifest.digest),
-            reference,
+            reference: reference.clone(),
         })
+    }
+
+    async fn resolve_or_pull(&self, reference: &Reference, platform: &Platform, pull: bool) -> Result<ResolvedImage, ImageError> {
+        let engine = self.engine()?;
+        let reference = reference.clone().with_default_tag();
+        let missing = match Self::find(&engine, &reference, platform) {
+            Ok(found) if !pull => return Ok(found),
+            Ok(_) => None,
+            Err(error) => Some(error),
+        };
+        let wanted = (*platform != Platform::host()).then(|| platform.clone());
+        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials: None };
+        match engine.pull_image(spec, Arc::new(|_| {})).await {
+            Ok(_) => Self::find(&engine, &reference, platform),
+            Err(error) => Err(match missing {
+                // It is here, only not for this platform, and no other one was to be had.
+                Some(wrong @ ImageError::Platform { .. }) => wrong,
+                _ => {
+                    let hint = error.hint().map(String::into_boxed_str);
+                    ImageError::Pull { reference: reference.familiar(), cause: error.to_string(), kind: error.kind(), hint }
+                }
+            }),
+        }
     }
 }
 
@@ -47,9 +73,9 @@ impl ImageSource for LocalImages {
         &'a self,
         reference: &'a Reference,
         platform: &'a Platform,
-        _pull: bool,
+        pull: bool,
     ) -> BoxFuture<'a, Result<ResolvedImage, ImageError>> {
-        Box::pin(std::future::ready(self.find(reference, platform)))
+        Box::pin(self.resolve_or_pull(reference, platform, pull))
     }
 
     fn nearest(&self, name: &str) -> Vec<String> {

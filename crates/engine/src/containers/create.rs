@@ -182,9 +182,13 @@ fn refuse_foreign_platform(spec: &CreateSpec, config: &shipway_model::ImageConfi
     if found.matches(wanted) {
         return Ok(());
     }
-    Err(Error::InvalidWithHint {
-        reason: format!("image {} is for platform {found}, not {wanted}", spec.image),
-        hint: "leave --platform away, or build the image for that platform".to_owned(),
+    // Clients pull the image for that platform when they hear that this one is not found.
+    Err(Error::NotFoundInWords {
+        reason: format!(
+            "image with reference {} was found but does not match the specified platform: wanted {wanted}, actual: {found}",
+            spec.image
+        ),
+        hint: Some("leave --platform away, or build the image for that platform".to_owned()),
     })
 }
 

@@ -1,10 +1,14 @@
 //! Verbs on images, and what they show of one.
 
+mod distribution;
 mod history;
 mod inspect;
 mod list;
 mod portable;
 mod prune;
+mod pull;
+mod push;
+mod remote;
 mod remove;
 mod tag;
 
@@ -13,10 +17,14 @@ use std::sync::Arc;
 use shipway_model::{ImageId, Reference, Timestamp};
 use shipway_store::{Image, ResolveError};
 
+pub use distribution::Distribution;
 pub use history::HistoryLine;
 pub use list::ImageListOptions;
 pub(crate) use list::parse_until;
 pub use portable::{ImportOptions, Loaded};
+pub use pull::{PullMessage, PullSink, PullSpec};
+pub use push::{PushMessage, PushSink, PushSpec};
+pub(crate) use remote::Remote;
 pub use remove::{ImageRemoveOptions, ImageRemoved};
 
 use crate::{Engine, Error, Result};

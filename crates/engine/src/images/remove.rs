@@ -69,15 +69,25 @@ impl Engine {
             return Ok((names, true));
         }
         let wanted = Reference::parse(name).map_err(|error| Error::invalid(error.to_string()))?.with_default_tag();
-        let others = names.iter().any(|other| *other != wanted);
-        if others {
-            return Ok((vec![wanted], false));
+        let (mut gone, mut rest): (Vec<Reference>, Vec<Reference>) = names.into_iter().partition(|name| *name == wanted);
+        let beside = |name: &Reference| name.repository() == wanted.repository();
+        // The digests a repository is known by here go with its last tag.
+        if wanted.digest().is_none() && !rest.iter().any(|name| beside(name) && name.digest().is_none()) {
+            let (with, without): (Vec<Reference>, Vec<Reference>) = rest.into_iter().partition(beside);
+            gone.extend(with);
+            rest = without;
+        }
+        if gone.is_empty() {
+            gone.push(wanted);
+        }
+        if !rest.is_empty() {
+            return Ok((gone, false));
         }
         let user = self.inner.containers.all().into_iter().map(|container| container.record()).find(|record| record.image == view.image.id);
         match user {
-            None => Ok((vec![wanted], true)),
+            None => Ok((gone, true)),
             // Forced, a running container still keeps its image, without a name; a stopped one keeps only its layers, as with dockerd.
-            Some(_) if options.force => Ok((vec![wanted], !self.is_running_somewhere(&view.image.id))),
+            Some(_) if options.force => Ok((gone, !self.is_running_somewhere(&view.image.id))),
             Some(record) => Err(Error::Conflict {
                 reason: format!(
                     "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",

@@ -170,7 +170,7 @@ impl About {
 }
 
 /// First byte and whole size of `bytes 5-9/10` or `bytes 5-9/*`.
-fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
+pub(super) fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     let (first, _) = range.split_once('-')?;
     let total = if total == "*" { None } else { Some(total.trim().parse().ok()?) };

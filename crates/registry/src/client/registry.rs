@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_LENGTH};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::access::{Access, Scope};
 use super::endpoint::{Endpoint, Hosts};
 use super::refusal;
-use super::retry::retry_after;
+use super::retry::{Retries, retry_after};
 use super::transport::{Response, Transport};
 use super::upload::Upload;
 use crate::error::Stage;
@@ -76,6 +76,11 @@ impl Registry {
     /// The name it goes by in references.
     pub fn domain(&self) -> &str {
         &self.0.domain
+    }
+
+    /// How often and when to ask again; for transfers that go on where they broke.
+    pub(super) fn retries(&self) -> Retries {
+        self.0.transport.retries()
     }
 
     /// GET of `path`, which lies below `/v2/`. Every status that is no passing trouble is an answer.
@@ -208,7 +213,7 @@ impl Registry {
         let was_plain = door.plain.load(Ordering::Relaxed);
         match self.exchange_at(door, method, target, scopes, headers, upload).await {
             Err(error) if !was_plain && door.falls_to_http(&error) => {
-                tracing::info!(registry = self.0.domain, %error, "https is not spoken there: plain http is used");
+                tracing::debug!(registry = self.0.domain, %error, "https is not spoken there: plain http is used");
                 door.plain.store(true, Ordering::Relaxed);
                 let Some(again) = again else { return Err(error) };
                 self.exchange_at(door, method, target, scopes, headers, again).await.map_err(|plain| {
@@ -244,11 +249,16 @@ impl Registry {
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         let reads = *method == Method::GET || *method == Method::HEAD;
-        let response = if reads && matches!(target, Target::Path(_)) {
+        let mut response = if reads && matches!(target, Target::Path(_)) {
             self.0.transport.follow(method, &url, &headers).await?
         } else {
             self.0.transport.request(method, &url, &headers, upload).await?
         };
+        let nothing = response.headers.get(CONTENT_LENGTH).is_some_and(|length| length.as_bytes() == b"0");
+        if *method == Method::HEAD || nothing {
+            // The end of what has no bytes is there at once, and the connection is free for the next request.
+            drop(response.body.next().await);
+        }
         Ok((response, authorization))
     }
 

@@ -7,6 +7,7 @@ mod conformance;
 mod connections;
 mod downloads;
 mod hostile;
+mod pulling;
 mod redirects;
 mod server;
 mod serving;

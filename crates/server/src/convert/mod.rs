@@ -4,6 +4,7 @@ pub(crate) mod build;
 pub(crate) mod classic;
 pub(crate) mod container;
 pub(crate) mod create;
+pub(crate) mod credentials;
 pub(crate) mod event;
 pub(crate) mod files;
 pub(crate) mod host;
@@ -13,6 +14,7 @@ pub(crate) mod network;
 pub(crate) mod solve;
 pub(crate) mod stats;
 pub(crate) mod system;
+pub(crate) mod transfer;
 
 use shipway_engine::Filters;
 use shipway_model::Timestamp;

@@ -11,6 +11,7 @@ pub(crate) mod images;
 pub(crate) mod networks;
 pub(crate) mod own;
 pub(crate) mod portable;
+pub(crate) mod registries;
 pub(crate) mod stats;
 pub(crate) mod system;
 pub(crate) mod volumes;

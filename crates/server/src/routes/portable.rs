@@ -1,4 +1,4 @@
-//! Images as archives: save, load, import. Pulling comes with registries.
+//! Images as archives: save, load, import.
 
 use http::StatusCode;
 use shipway_engine::images::ImportOptions;
@@ -48,7 +48,7 @@ pub(crate) async fn load(api: &Api, request: &mut Request) -> ApiResult {
 /// `images/create` is two verbs in one: import with `fromSrc`, pull with `fromImage`.
 pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {
     if request.query.has("fromImage") {
-        return Err(ApiError::not_supported_yet("pulling an image").with_hint("load it from an archive: shipway load -i IMAGE.tar"));
+        return super::registries::pull(api, request).await;
     }
     match request.query.text("fromSrc") {
         "-" => {}

@@ -178,7 +178,6 @@ async fn what_does_not_exist_is_told_in_dockerds_words() {
         ("GET", "/events?filters=%7B%22foo%22%3A%5B%22a%22%5D%7D", 400, "invalid filter 'foo'"),
         ("GET", "/system/df?type=x", 400, "unknown object type: x"),
         ("POST", "/swarm/leave", 503, "This node is not part of a swarm"),
-        ("POST", "/images/create?fromImage=a", 501, "pulling an image is not supported yet"),
         ("POST", "/containers/x/pause", 404, "No such container: x"),
         ("POST", "/networks/create", 400, "invalid JSON: got EOF while reading request body"),
         ("DELETE", "/networks/none", 403, "none is a pre-defined network and cannot be removed"),

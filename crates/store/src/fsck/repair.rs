@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-use shipway_model::{Digest, ImageId, LayerId, VolumeName};
+use shipway_model::{DiffId, Digest, ImageId, LayerId, VolumeName};
 
 use super::{FindingKind, FsckReport, rows};
 use crate::Result;
@@ -13,6 +13,7 @@ use crate::images::TAGS;
 use crate::layers::LAYERS;
 use crate::layout::create_dir;
 use crate::open::Store;
+use crate::representations::REPRESENTATIONS;
 
 pub(super) fn repair(store: &Store, report: &mut FsckReport) -> Result<()> {
     drop_layers(store, report)?;
@@ -124,6 +125,18 @@ fn repair_one(store: &Store, kind: FindingKind, place: &str) -> Result<bool> {
             })?;
             Ok(true)
         }
+        FindingKind::Representation => match place.parse::<DiffId>() {
+            Ok(diff_id) => {
+                let shared = Arc::clone(store.shared());
+                store.db().write(move |txn| -> Result<()> {
+                    txn.remove(&REPRESENTATIONS, &diff_id)?;
+                    txn.on_commit(move || shared.write().forget_representations(&diff_id));
+                    Ok(())
+                })?;
+                Ok(true)
+            }
+            Err(_) => Ok(false),
+        },
         FindingKind::Cache => match place.parse::<CacheKey>() {
             Ok(key) => store.cache().remove(&[key]).map(|()| true),
             Err(_) => Ok(false),

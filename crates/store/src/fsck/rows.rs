@@ -83,6 +83,9 @@ fn check_references(memory: &Memory, sound: &impl Fn(&LayerId) -> bool, report: 
             report.add(FindingKind::Name, name, format!("it points at image {}, which is not here", tag.image));
         }
     }
+    for diff_id in memory.representations.keys().filter(|diff_id| !memory.by_diff_id.contains_key(diff_id)) {
+        report.add(FindingKind::Representation, diff_id, "a stored form of this layer is known, but the layer is not here");
+    }
     for (key, result) in memory.cache.entries() {
         if let Some(layer) = result.filter(|layer| !sound(layer)) {
             report.add(FindingKind::Cache, key, format!("its layer {layer} is missing or damaged"));

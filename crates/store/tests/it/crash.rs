@@ -2,12 +2,14 @@
 //!
 //! The child is this test binary again, running only `child_that_works` with a fault armed; it prints a line after each thing it was told is durable.
 use std::collections::BTreeSet;
-use std::io::Cursor;
+use std::io::{Cursor, Read as _};
 use std::path::Path;
 use std::process::{Command, Output};
 
-use shipway_model::{ContainerDefaults, LayerId, Platform};
-use shipway_store::{AtTarget, CommitOptions, ImportOptions, LayerOrigin, PrepareOptions, SaveItem, Seed, Store, VolumeWish};
+use shipway_model::{ContainerDefaults, Digest, LayerId, MediaType, Platform};
+use shipway_store::{
+    AtTarget, CommitOptions, ImportOptions, LayerOrigin, PrepareOptions, Representation, SaveItem, Seed, Store, VolumeWish,
+};
 
 use crate::cache::{key, record};
 use crate::made::{assert_sound, image, name, open, random_tree, when};
@@ -20,6 +22,9 @@ const POINTS: &[&str] = &[
     "store.collect.layer",
     "store.commit.renamed",
     "store.commit.scanned",
+    "store.download.appended",
+    "store.download.complete",
+    "store.download.renamed",
     "store.publish.begin",
     "store.publish.committed",
     "store.publish.synced",
@@ -68,6 +73,24 @@ fn seeded() -> usize {
     *COUNT
 }
 
+/// The stored form of a layer, as a pull brings it, or goes on bringing it.
+fn download(store: &Store, layer: LayerId) {
+    let (form, lease) = (b"compressed somewhere else", store.lease());
+    let digest = Digest::sha256_of(form);
+    let download = store.download(&digest, form.len() as u64).unwrap();
+    for piece in form[usize::try_from(download.received()).unwrap()..].chunks(10) {
+        download.append(piece).unwrap();
+    }
+    let mut came = Vec::new();
+    download.reader().read_to_end(&mut came).unwrap();
+    assert_eq!(came, form);
+    download.commit(&lease).unwrap();
+    let (worker, diff_id) = (store.clone(), store.layer(&layer).unwrap().diff_id);
+    let form =
+        Representation { media_type: MediaType::OciLayerTarGzip, digest, size: form.len() as u64, origins: vec!["r.test/x".to_owned()] };
+    store.publish(move |txn| worker.remember_representation(txn, diff_id, form)).unwrap();
+}
+
 fn import_options() -> ImportOptions {
     ImportOptions { config: ContainerDefaults::default(), comment: String::new(), platform: Platform::host(), created: when(5) }
 }
@@ -92,6 +115,8 @@ pub(crate) fn work(store: &Store) {
     let second = build(store, 13);
     let second_id = image(store, &second, "second:1");
     acknowledge("+second:1");
+    download(store, second[0]);
+    acknowledge("+form");
     let mut archive = Vec::new();
     store.save(&[SaveItem { id: second_id, references: vec![name("loaded:1")] }], &mut archive).unwrap();
     store.load(Cursor::new(archive), &mut |_| {}).unwrap();
@@ -171,6 +196,13 @@ pub(crate) fn check(store: &Store, acknowledged: &[String], what: &str) {
     for line in acknowledged.iter().filter_map(|line| line.strip_prefix('=')) {
         assert!(store.images().get(&line.parse().unwrap()).is_some(), "{what}");
     }
+    if said("+form") {
+        let digest = Digest::sha256_of(b"compressed somewhere else");
+        assert!(store.blobs().has(&digest) && store.layer_by_stored(&digest).is_some(), "{what}");
+    } else if said("+second:1") {
+        // Whatever came of it before is gone on with.
+        download(store, store.images().get(&store.images().resolve("second:1").unwrap()).unwrap().layers[0]);
+    }
     // Nothing is left that nobody needs, and the store can be worked with.
     store.collect().unwrap();
     store.wait_for_trash();
@@ -230,7 +262,7 @@ fn killed_while_publishing() {
 
 #[test]
 fn killed_while_storing_blobs_volumes_and_collecting() {
-    let rest = [".blob.", ".volume.", ".collect."];
+    let rest = [".blob.", ".download.", ".volume.", ".collect."];
     POINTS.iter().filter(|point| rest.iter().any(|part| point.contains(part))).for_each(|point| sweep(point));
 }
 

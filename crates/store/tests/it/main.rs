@@ -12,5 +12,6 @@ mod made;
 mod opening;
 mod portable;
 mod powercut;
+mod representations;
 mod snapshots;
 mod volumes;

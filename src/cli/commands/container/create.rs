@@ -87,7 +87,9 @@ async fn attempt(session: &Session, flags: &ContainerFlags, image: &str, command
 }
 
 fn is_missing_image(failure: &Failure) -> bool {
-    failure.is_not_found() && failure.daemon_message().is_some_and(|message| message.to_lowercase().contains("no such image"))
+    let is_about_it =
+        |message: &str| message.to_lowercase().contains("no such image") || message.contains("does not match the specified platform");
+    failure.is_not_found() && failure.daemon_message().is_some_and(is_about_it)
 }
 
 fn open_cidfile(flags: &ContainerFlags) -> Outcome<Option<std::fs::File>> {

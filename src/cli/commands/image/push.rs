@@ -8,7 +8,8 @@ use crate::cli::exit::Outcome;
 use crate::cli::json_stream::{StatusLines, failure_in, for_each};
 use crate::cli::output;
 use crate::cli::session::Session;
-use shipway_model::Reference;
+use serde_json::json;
+use shipway_model::{Platform, Reference};
 
 /// Upload an image to a registry
 #[derive(Debug, clap::Parser)]
@@ -22,6 +23,9 @@ pub(crate) struct Push {
     /// Push a platform-specific manifest as a single-platform image to the registry
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// Compress layers so (gzip or zstd), whatever form they came in
+    #[arg(long, value_name = "string")]
+    compression: Option<String>,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -39,12 +43,20 @@ impl Verb for Push {
         if self.all_tags && reference.tag().is_some() {
             return Err(Failure::new("tag can't be used with --all-tags/-a"));
         }
+        let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose().map_err(|error| Failure::classified(&error))?;
+        let platform = platform.map(|platform| {
+            json!({"os": platform.os, "architecture": platform.architecture, "variant": platform.variant.unwrap_or_default()}).to_string()
+        });
         let named = if self.all_tags { reference.clone() } else { reference.clone().with_default_tag() };
         if !self.all_tags && reference.tag().is_none() && !self.quiet {
             output::line("Using default tag: latest")?;
         }
-        // No credentials are stored yet; daemons want the header all the same: base64 of "{}".
-        let call = Call::post(path(&named.familiar_repository(), "/push")).query_if("tag", named.tag()).header("x-registry-auth", "e30=");
+        // Daemons want the header even of those who are nobody: base64 of "{}".
+        let call = Call::post(path(&named.familiar_repository(), "/push"))
+            .query_if("tag", named.tag())
+            .query_if("compression", self.compression.as_ref())
+            .query_if("platform", platform)
+            .header("x-registry-auth", "e30=");
         let answer = session.client()?.send(call).await?;
         let mut lines = (!self.quiet).then(StatusLines::on_output);
         for_each(answer, |object| match lines.as_mut() {

@@ -1,0 +1,164 @@
+//! Images over registries: pull, push, and what a registry says of a name.
+//!
+//! What must stay true: a failure before the first message has a status of its own; after it, it travels inside the stream.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use http::StatusCode;
+use shipway_engine::images::{PullMessage, PullSpec, PushMessage, PushSpec};
+use shipway_engine::values::LayerCompression;
+use shipway_model::{Classified as _, Digest, Platform, Reference};
+use shipway_wire::images::{DistributionInspect, DistributionPlatform, OciDescriptor};
+use shipway_wire::message::Message;
+use tokio::sync::mpsc;
+
+use crate::answer::{self, AnswerBody, JSON};
+use crate::convert::{credentials, transfer};
+use crate::error::{ApiError, ApiResult};
+use crate::request::Request;
+use crate::router::Api;
+
+/// `POST /images/create?fromImage=…`
+pub(crate) async fn pull(api: &Api, request: &Request) -> ApiResult {
+    let query = &request.query;
+    let (name, tag) = (query.text("fromImage"), query.text("tag"));
+    let parsed = Reference::parse(name)?;
+    // A client that names neither wants every tag; one that means `latest` says so.
+    let all_tags = tag.is_empty() && parsed.tag().is_none() && parsed.digest().is_none();
+    let reference = match tag {
+        "" => parsed,
+        // What already names a digest keeps it.
+        _ if parsed.digest().is_some() => parsed,
+        digest if digest.contains(':') => {
+            parsed.without_tag_and_digest().with_digest(digest.parse::<Digest>().map_err(|error| ApiError::invalid(error.to_string()))?)
+        }
+        tag => parsed.without_tag_and_digest().with_tag(tag)?,
+    };
+    let platform = query.non_empty("platform").map(str::parse::<Platform>).transpose()?;
+    let credentials = credentials::from_header(request.header("x-registry-auth"))?;
+    let spec = PullSpec { reference, all_tags, platform, credentials };
+    let engine = api.engine.clone();
+    stream(request, move |lines| {
+        let sink = Arc::new(move |message: PullMessage| drop(lines.send(transfer::pulling(&message).to_line())));
+        Box::pin(async move { engine.pull_image(spec, sink).await.map(drop) })
+    })
+    .await
+}
+
+/// `POST /images/{name}/push`
+pub(crate) async fn push(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let query = &request.query;
+    let parsed = Reference::parse(name)?;
+    if parsed.digest().is_some() {
+        return Err(ApiError::invalid("cannot push a digest reference"));
+    }
+    let reference = match query.text("tag") {
+        "" => parsed,
+        tag => parsed.without_tag_and_digest().with_tag(tag)?,
+    };
+    let compression = match query.text("compression") {
+        "" => LayerCompression::AsItIs,
+        "gzip" => LayerCompression::Gzip,
+        "zstd" => LayerCompression::Zstd,
+        other => return Err(ApiError::invalid(format!("unknown compression \"{other}\": use gzip or zstd"))),
+    };
+    let credentials = credentials::from_header(request.header("x-registry-auth"))?;
+    let platform = query.non_empty("platform").map(asked_platform).transpose()?;
+    let spec = PushSpec { all_tags: reference.tag().is_none(), reference, compression, platform, credentials };
+    let engine = api.engine.clone();
+    stream(request, move |lines| {
+        let sink = Arc::new(move |message: PushMessage| {
+            transfer::pushing(&message).iter().for_each(|message| drop(lines.send(message.to_line())));
+        });
+        Box::pin(async move { engine.push_image(spec, sink).await })
+    })
+    .await
+}
+
+/// `GET /distribution/{name}/json`
+pub(crate) async fn distribution(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let reference = Reference::parse(name)?;
+    let credentials = credentials::from_header(request.header("x-registry-auth"))?;
+    let found = api.engine.distribution(&reference, credentials).await?;
+    let descriptor = OciDescriptor {
+        media_type: found.descriptor.media_type.to_string(),
+        digest: found.descriptor.digest.to_string(),
+        size: found.descriptor.size,
+    };
+    let platforms = found.platforms.into_iter().map(|platform| DistributionPlatform {
+        architecture: platform.architecture,
+        os: platform.os,
+        os_version: platform.os_version,
+        os_features: platform.os_features,
+        variant: platform.variant,
+    });
+    Ok(answer::ok(&DistributionInspect { descriptor, platforms: platforms.collect() }))
+}
+
+/// A platform as the JSON object that clients of newer versions send.
+fn asked_platform(text: &str) -> Result<Platform, ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        os: String,
+        architecture: String,
+        #[serde(default)]
+        variant: String,
+    }
+    let asked: Asked = serde_json::from_str(text).map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")))?;
+    Ok(Platform::new(&asked.os, &asked.architecture, Some(asked.variant.as_str()).filter(|variant| !variant.is_empty())))
+}
+
+type Lines = mpsc::UnboundedSender<Vec<u8>>;
+
+/// Runs `work`, whose lines become the answer's body as they come. Work that fails before its first line is answered with a status.
+async fn stream<W>(request: &Request, work: W) -> ApiResult
+where
+    W: FnOnce(Lines) -> BoxFuture<'static, shipway_engine::Result<()>>,
+{
+    // Unbounded, but filled at most ten times a second for each layer.
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let mut work = work(sender);
+    let first = tokio::select! {
+        biased;
+        Some(line) = lines.recv() => line,
+        result = &mut work => {
+            result?;
+            let mut text = Vec::new();
+            while let Ok(line) = lines.try_recv() {
+                text.extend(line);
+            }
+            return Ok(answer::typed(StatusCode::OK, JSON, AnswerBody::full(text)));
+        }
+    };
+    let body = AnswerBody::produced(&request.client, move |sink| async move {
+        if sink.send(first).await.is_err() {
+            return;
+        }
+        let mut ended = None;
+        loop {
+            tokio::select! {
+                biased;
+                line = lines.recv() => match line {
+                    Some(line) => {
+                        // Dropping the work when the client has left is what ends a transfer nobody waits for.
+                        if sink.send(line).await.is_err() {
+                            return;
+                        }
+                    }
+                    None => break,
+                },
+                result = &mut work, if ended.is_none() => ended = Some(result),
+            }
+            if ended.is_some() && lines.is_empty() {
+                break;
+            }
+        }
+        if let Some(Err(error)) = ended {
+            tracing::info!(%error, "a transfer failed");
+            // Nobody reads any more: then nobody needs to be told.
+            let _ = sink.send(Message::failure(error.to_string(), None, error.hint()).to_line()).await;
+        }
+    });
+    Ok(answer::typed(StatusCode::OK, JSON, body))
+}
