@@ -168,10 +168,11 @@ fn the_command_line_says_what_is_wrong() {
         assert!(!output.status.success() && err.contains(expected), "{options:?}: {err}");
     };
     check(&[], "--storage FOLDER");
-    check(&["--storage", "/dev/shm/x", "--proxy", "https://registry.test"], "not supported yet");
     check(&["--storage", "/dev/shm/x", "--tls-cert", "a"], "--tls-cert and --tls-key go together");
     check(&["--storage", "/dev/shm/x", "--htpasswd", "/nonexistent"], "cannot read \"/nonexistent\"");
     check(&["--storage", "/dev/shm/x", "--token-realm", "https://auth.test"], "tokens need all of");
     check(&["--storage", "/dev/shm/x", "--quota", "much"], "--quota");
     assert!(!Path::new("/dev/shm/x").exists());
+    let folder = tempfile::tempdir().unwrap();
+    check(&["--storage", folder.path().to_str().unwrap(), "--proxy", "https://registry.test/path"], "a registry's address has no path");
 }

@@ -38,6 +38,7 @@ impl Registry {
         headers: &HeaderMap,
         outbox: Option<Arc<Outbox>>,
     ) -> Result<Reply, Refusal> {
+        self.bring_blob(repository, digest).await?;
         let name = repository.clone();
         let found = with_storage(&self.storage, "opening a blob", move |storage| storage.blob(&name, &digest)).await?;
         let blob = found.ok_or_else(|| blob_unknown(&digest))?;
@@ -69,6 +70,7 @@ impl Registry {
 
     /// `HEAD /v2/<name>/blobs/<digest>`: who asks may rely on the answer for a while.
     pub(super) async fn head_blob(&self, repository: &RepositoryName, digest: Digest) -> Result<Reply, Refusal> {
+        self.bring_blob(repository, digest).await?;
         let name = repository.clone();
         let found = with_storage(&self.storage, "looking for a blob", move |storage| storage.lease_blob(&name, &digest)).await?;
         let mut reply = status(StatusCode::OK);

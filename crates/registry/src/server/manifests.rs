@@ -39,6 +39,7 @@ impl Registry {
         reference: ManifestReference,
         headers: &HeaderMap,
     ) -> Result<Reply, Refusal> {
+        self.bring_manifest(repository, &reference).await?;
         let name = repository.clone();
         let shown = reference.to_string();
         let found = with_storage(&self.storage, "reading a manifest", move |storage| storage.manifest(&name, &reference)).await?;

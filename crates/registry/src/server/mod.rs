@@ -16,6 +16,7 @@ mod lists;
 mod manifests;
 mod metrics;
 mod names;
+mod proxy;
 mod reply;
 mod route;
 mod storage;
@@ -37,6 +38,7 @@ pub use self::access::{Access, AccessError, Accounts, AnonymousRead, Keys, Token
 pub use self::folder::FolderStorage;
 pub use self::listen::{Listening, ServeError, serve};
 pub use self::names::{ManifestReference, RepositoryName, Tag};
+pub use self::proxy::Upstream;
 pub use self::storage::{Collected, Committed, Kept, NewManifest, Page, Storage, StorageError, StoredBlob, StoredManifest, Upload};
 pub use self::tls::{Identity, TlsError};
 
@@ -90,6 +92,8 @@ pub struct Registry {
     storage: Arc<dyn Storage>,
     access: Access,
     settings: Settings,
+    /// Where what is not here comes from, in a cache.
+    upstream: Option<Upstream>,
     sessions: uploads::Sessions,
     receiving: Semaphore,
     metrics: metrics::Metrics,
@@ -98,8 +102,17 @@ pub struct Registry {
 impl Registry {
     /// A registry over `storage`.
     pub fn new(storage: Arc<dyn Storage>, access: Access, settings: Settings) -> Arc<Self> {
+        Self::with(storage, access, settings, None)
+    }
+
+    /// A cache of `upstream` over `storage`.
+    pub fn caching(storage: Arc<dyn Storage>, access: Access, settings: Settings, upstream: Upstream) -> Arc<Self> {
+        Self::with(storage, access, settings, Some(upstream))
+    }
+
+    fn with(storage: Arc<dyn Storage>, access: Access, settings: Settings, upstream: Option<Upstream>) -> Arc<Self> {
         let receiving = Semaphore::new(RECEIVING);
-        Arc::new(Self { storage, access, settings, sessions: Default::default(), receiving, metrics: Default::default() })
+        Arc::new(Self { storage, access, settings, upstream, sessions: Default::default(), receiving, metrics: Default::default() })
     }
 
     /// Deletes what nobody needs, and forgets uploads that nobody came back to.
@@ -209,6 +222,7 @@ impl Registry {
         let is_deletion = *method == Method::DELETE && !matches!(route, Route::Upload(..));
         let reason = match () {
             () if self.settings.read_only => "this registry is read-only",
+            () if self.upstream.is_some() && *method != Method::DELETE => "this registry is a cache; push to the one behind it",
             () if is_deletion && !self.settings.deletion => "deletion is switched off in this registry",
             () => return Ok(()),
         };

@@ -259,7 +259,7 @@ impl Registry {
         write(Arc::clone(&turn.session), offset, pieces).await
     }
 
-    fn check_quota(&self, more: u64) -> Result<(), Refusal> {
+    pub(super) fn check_quota(&self, more: u64) -> Result<(), Refusal> {
         let Some(quota) = self.settings.quota else { return Ok(()) };
         let used = self.storage.usage() + self.sessions.pending.load(Ordering::Relaxed);
         if used + more <= quota {
@@ -370,7 +370,7 @@ pub(super) fn header(text: &str) -> HeaderValue {
 }
 
 /// A random UUID (version 4).
-fn new_id() -> Result<String, Refusal> {
+pub(super) fn new_id() -> Result<String, Refusal> {
     let mut bytes = [0_u8; 16];
     ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut bytes)
         .map_err(|error| Refusal::internal("beginning an upload", &error))?;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shipway_model::{ByteSize, GoDuration};
+use shipway_registry::TransportConfig;
 use shipway_registry::server::{
-    Access, Accounts, AnonymousRead, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, serve,
+    Access, Accounts, AnonymousRead, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, Upstream, serve,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ pub(crate) struct Serve {
     /// Refuse to delete tags, manifests and blobs
     #[arg(long)]
     no_delete: bool,
-    /// Fetch what is missing from another registry
+    /// Be a cache: fetch what is missing from another registry, anonymously
     #[arg(long, value_name = "url")]
     proxy: Option<String>,
     /// Bytes that blobs and uploads may take together
@@ -105,9 +106,6 @@ impl Verb for Serve {
 impl Serve {
     async fn serve(self) -> Outcome {
         let stop = stop_signals()?;
-        if self.proxy.is_some() {
-            return Err(Failure::new("a registry as a pull-through cache (--proxy) is not supported yet"));
-        }
         let Some(folder) = self.storage.clone() else {
             return Err(Failure::new("serving the engine's own images is not supported yet")
                 .hint("name a folder for the registry: shipway registry serve --storage FOLDER"));
@@ -115,7 +113,14 @@ impl Serve {
         let (access, identity) = (self.access()?, self.identity()?);
         let storage = FolderStorage::open(&folder).map_err(wrong)?;
         let settings = self.settings();
-        let registry = Registry::new(Arc::new(storage) as Arc<dyn Storage>, access, settings);
+        let storage = Arc::new(storage) as Arc<dyn Storage>;
+        let registry = match &self.proxy {
+            None => Registry::new(storage, access, settings),
+            Some(url) => {
+                let upstream = Upstream::new(url, TransportConfig::default()).map_err(|error| Failure::classified(&error))?;
+                Registry::caching(storage, access, settings, upstream)
+            }
+        };
         let mut sockets = vec![Listening::bind(&self.addr, identity.as_ref()).await.map_err(wrong)?];
         let address = sockets[0].address().map_or_else(|| self.addr.clone(), |address| address.to_string());
         if let Some(metrics) = &self.metrics {

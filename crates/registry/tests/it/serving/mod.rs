@@ -2,6 +2,7 @@
 
 mod abuse;
 mod access;
+mod caching;
 mod collection;
 mod recovery;
 
@@ -59,7 +60,11 @@ impl Running {
     /// Serves what is in `folder`.
     pub(crate) async fn over(folder: TempDir, settings: Settings, access: Access) -> Self {
         let storage = FolderStorage::open(&folder.path().join("registry")).unwrap();
-        let registry = Registry::new(Arc::new(storage), access, settings);
+        Self::serving(folder, Registry::new(Arc::new(storage), access, settings)).await
+    }
+
+    /// Serves `registry`, whose storage is in `folder`.
+    pub(crate) async fn serving(folder: TempDir, registry: Arc<Registry>) -> Self {
         let socket = Listening::bind("127.0.0.1:0", None).await.unwrap();
         let port = socket.address().unwrap().port();
         let stop = CancellationToken::new();
