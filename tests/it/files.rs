@@ -124,6 +124,47 @@ fn a_stopped_container_is_looked_into_and_nothing_stays_mounted() {
     daemon.assert_nothing_left();
 }
 
+/// Parts of volumes, images, and filesystems that are mounted for a volume's options: what a start would mount is seen, and written to.
+#[test]
+fn a_stopped_container_shows_every_kind_of_mount() {
+    let daemon = daemon();
+    let disk = daemon.scratch().join("disk");
+    std::fs::create_dir_all(&disk).expect("mkdir");
+    let options = json!({"type": "none", "o": "bind", "device": disk});
+    daemon.post("/volumes/create", &json!({"Name": "driven", "DriverOpts": options})).fine();
+    let prepare = json!([{"Type": "volume", "Source": "parts", "Target": "/v"}]);
+    let made =
+        daemon.run(&json!({"Image": "bb", "Cmd": ["sh", "-c", "mkdir /v/sub; echo part > /v/sub/f"], "HostConfig": {"Mounts": prepare}}));
+    assert_eq!(made.code, 0);
+    let mounts = json!([
+        {"Type": "volume", "Source": "parts", "Target": "/part", "VolumeOptions": {"Subpath": "sub"}},
+        {"Type": "image", "Source": "bb", "Target": "/image", "ImageOptions": {"Subpath": "etc"}},
+        {"Type": "volume", "Source": "driven", "Target": "/driven"},
+        {"Type": "tmpfs", "Target": "/memory"},
+    ]);
+    let id =
+        daemon.create(&json!({"Image": "bb", "Cmd": ["cat", "/part/f", "/part/new", "/driven/new"], "HostConfig": {"Mounts": mounts}}));
+    let holds = |path: &str, text: &str| {
+        let (status, body) = get(&daemon, &id, path);
+        assert!(status == 200 && body.windows(text.len()).any(|part| part == text.as_bytes()), "{path}: {status}");
+    };
+    holds("/part/f", "part\n");
+    holds("/image/passwd", "user:x:1000");
+    for place in ["/part", "/driven"] {
+        assert_eq!(put(&daemon, &id, place, "", &Tar::new().file("new", format!("{place}\n")).finish()).0, 200);
+    }
+    assert_eq!(std::fs::read_to_string(disk.join("new")).expect("not under the mount"), "/driven\n");
+    let (status, text) = put(&daemon, &id, "/image", "", &Tar::new().file("new", "x").finish());
+    assert_eq!((status, text.contains("read-only")), (403, true), "{text}");
+    let table = std::fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
+    assert!(!table.contains(&daemon.data_root().display().to_string()), "nothing is mounted among the host's mounts");
+    daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
+    daemon.wait(&id);
+    assert_eq!(daemon.logs(&id).0, "part\n/part\n/driven\n");
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
 #[test]
 fn a_commit_survives_the_daemon_and_is_sound() {
     let mut daemon = daemon();

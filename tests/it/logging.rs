@@ -103,14 +103,17 @@ fn the_daemons_settings_are_the_default_and_stay_with_a_container() {
 fn attributes_are_shown_when_asked_for_and_nothing_is_kept_by_none() {
     let daemon = Daemon::start(BINARY);
     daemon.import_busybox("box");
-    let mut wanted = body("echo hi", json!({"Type": "", "Config": {"tag": "{{.Name}}/x", "labels": "a,b", "env": "X"}}));
-    wanted["Labels"] = json!({"a": "1 2"});
-    wanted["Env"] = json!(["X=y"]);
+    let mut wanted = body(
+        "echo hi",
+        json!({"Type": "", "Config": {"tag": "{{.Name}}/x", "labels": "a,b", "env": "X", "labels-regex": "^com\\.", "env-regex": "^PRE"}}),
+    );
+    wanted["Labels"] = json!({"a": "1 2", "com.x": "l", "dot.com": "no"});
+    wanted["Env"] = json!(["X=y", "PRE_A=e", "A_PRE=no"]);
     let id = daemon.post("/containers/create?name=tagged", &wanted).fine().json()["Id"].as_str().unwrap().to_owned();
     daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
     daemon.wait(&id);
     let answer = daemon.call("GET", &format!("/containers/{id}/logs?stdout=1&details=1"), &Value::Null).fine();
-    assert_eq!(split_frames(&answer.body).0, "X=y,a=1+2,tag=tagged%2Fx hi\n");
+    assert_eq!(split_frames(&answer.body).0, "PRE_A=e,X=y,a=1+2,com.x=l,tag=tagged%2Fx hi\n");
     let none = daemon.run_detached(&body("echo hi", json!({"Type": "none"})));
     daemon.wait(&none);
     let answer = daemon.call("GET", &format!("/containers/{none}/logs?stdout=1"), &Value::Null);

@@ -3,7 +3,7 @@
 //! `tests/parity/scenarios.txt` is the table of commands, `golden.txt` what they say, `differences.md` the accepted differences; `networks.txt` and
 //! `networks-golden.txt` are those about networks, where both daemons have bridges, each in a network namespace of its own. Where dockerd is
 //! installed, a private one is started beside ours and asked too; elsewhere the golden file stands for it. `SHIPWAY_PARITY_BLESS=1` writes
-//! the golden files anew.
+//! the golden files anew. The tables are dealt out among some tests, each with daemons of its own, so that none takes long.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,17 @@ use crate::BINARY;
 const CLIENT: &str = "/usr/local/bin/docker";
 /// Scenarios at once: they mostly sleep.
 const WORKERS: usize = 4;
+/// Tests that the table of commands is dealt out among.
+const PARTS: usize = 4;
+
+type Sections = Vec<(String, String)>;
 
 fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity").join(name)
 }
 
 /// Sections of a text: their names and bodies, in order.
-fn sections(text: &str) -> Vec<(String, String)> {
+fn sections(text: &str) -> Sections {
     let parts = text.split("\n## ").skip(usize::from(!text.starts_with("## ")));
     parts
         .filter_map(|part| part.trim_start_matches("## ").split_once('\n'))
@@ -103,10 +107,6 @@ fn rewrites(name: &str) -> Vec<(String, String)> {
     table.lines().filter_map(row).collect()
 }
 
-fn blesses() -> bool {
-    std::env::var_os("SHIPWAY_PARITY_BLESS").is_some()
-}
-
 #[track_caller]
 fn compare(what: &str, expected: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) {
     let mut wrong = String::new();
@@ -120,74 +120,114 @@ fn compare(what: &str, expected: &BTreeMap<String, String>, ours: &BTreeMap<Stri
 }
 
 /// A table of commands, what they say, and which differences are accepted.
-struct Comparison {
+struct Table {
     scenarios: &'static str,
     golden: &'static str,
     words: &'static str,
-    ours: Setup,
-    theirs: Option<Setup>,
+    /// Both daemons have bridges.
+    has_networks: bool,
 }
 
-fn side_by_side(comparison: Comparison) {
+const COMMANDS: Table = Table { scenarios: "scenarios.txt", golden: "golden.txt", words: "Words", has_networks: false };
+const NETWORKS: Table =
+    Table { scenarios: "networks.txt", golden: "networks-golden.txt", words: "Words about networks", has_networks: true };
+
+impl Table {
+    /// Every scenario.
+    fn scenarios(&self) -> Sections {
+        let all = sections(&std::fs::read_to_string(file(self.scenarios)).expect("scenarios"));
+        assert!(all.len() > 10, "the table is read");
+        all
+    }
+
+    fn golden(&self) -> BTreeMap<String, String> {
+        sections(&std::fs::read_to_string(file(self.golden)).unwrap_or_default()).into_iter().collect()
+    }
+
+    /// Writes down what some scenarios say now. The other parts do the same at the same time.
+    fn bless(&self, ours: &BTreeMap<String, String>) {
+        let lock = std::fs::File::open(file(self.scenarios)).expect("open");
+        lock.lock().expect("lock");
+        let mut said = self.golden();
+        said.extend(ours.clone());
+        let text: Vec<String> = self.scenarios().iter().filter_map(|(name, _)| Some(format!("## {name}\n{}\n", said.get(name)?))).collect();
+        std::fs::write(file(self.golden), text.join("\n")).expect("write");
+    }
+
+    fn setup(&self, plain: Setup) -> Setup {
+        if self.has_networks { plain.with_networks() } else { plain }
+    }
+}
+
+/// What every scenario says to a fresh daemon, and nothing is left behind.
+fn play_on(daemon: &Daemon, scenarios: &[(String, String)]) -> BTreeMap<String, String> {
+    let home = daemon.scratch();
+    let image = home.join("bb.tar");
+    std::fs::write(&image, busybox_tar().finish()).expect("write");
+    let address = format!("unix://{}", daemon.socket().display());
+    play(&format!("docker import -c 'CMD [\"sh\"]' {} bb", image.display()), &address, &home);
+    play_all(scenarios, &address, &home)
+}
+
+/// Compares every `parts`-th scenario, beginning with number `part`.
+fn compare_part(table: &Table, part: usize, parts: usize) {
     if !Path::new(CLIENT).exists() {
         eprintln!("{CLIENT} is not installed: nothing to compare with");
         return;
     }
-    let Comparison { scenarios, golden, words, ours, theirs } = comparison;
-    let scenarios = sections(&std::fs::read_to_string(file(scenarios)).expect("scenarios"));
-    assert!(scenarios.len() > 10, "the table is read");
-    let daemon = ours.start();
-    let home = daemon.scratch();
-    let image = home.join("bb.tar");
-    std::fs::write(&image, busybox_tar().finish()).expect("write");
-    let bring_in = format!("docker import -c 'CMD [\"sh\"]' {} bb", image.display());
-    let address = format!("unix://{}", daemon.socket().display());
-    play(&bring_in, &address, &home);
-    let ours = play_all(&scenarios, &address, &home);
-    daemon.assert_nothing_left();
-
-    if blesses() {
-        let text: Vec<String> = scenarios.iter().map(|(name, _)| format!("## {name}\n{}\n", ours[name])).collect();
-        std::fs::write(file(golden), text.join("\n")).expect("write");
+    let mine: Sections = table.scenarios().into_iter().skip(part).step_by(parts).collect();
+    let (ours, theirs) = std::thread::scope(|scope| {
+        let docker = scope.spawn(|| Setup::dockerd().map(|setup| play_on(&table.setup(setup).start(), &mine)));
+        let daemon = table.setup(Setup::new(BINARY)).start();
+        let ours = play_on(&daemon, &mine);
+        daemon.assert_nothing_left();
+        (ours, docker.join().expect("dockerd's side"))
+    });
+    if std::env::var_os("SHIPWAY_PARITY_BLESS").is_some() {
+        table.bless(&ours);
     }
-    let told = sections(&std::fs::read_to_string(file(golden)).unwrap_or_default()).into_iter().collect();
-    compare(golden, &told, &ours);
-
-    let Some(dockerd) = theirs.map(Setup::start) else { return };
-    let address = format!("unix://{}", dockerd.socket().display());
-    play(&bring_in, &address, &home);
-    let mut theirs = play_all(&scenarios, &address, &home);
-    for (from, to) in rewrites(words) {
-        let mut used = false;
-        for text in theirs.values_mut() {
-            used |= text.contains(&from);
-            *text = text.replace(&from, &to);
-        }
-        assert!(used, "no scenario needs the difference {from:?} any more");
+    compare(table.golden, &table.golden(), &ours);
+    let Some(mut theirs) = theirs else { return };
+    for (from, to) in rewrites(table.words) {
+        theirs.values_mut().for_each(|text| *text = text.replace(&from, &to));
     }
     compare("dockerd", &theirs, &ours);
 }
 
 #[test]
-fn the_docker_client_gets_dockers_answers() {
-    side_by_side(Comparison {
-        scenarios: "scenarios.txt",
-        golden: "golden.txt",
-        words: "Words",
-        ours: Setup::new(BINARY),
-        theirs: Setup::dockerd(),
-    });
+fn the_docker_client_gets_dockers_answers_1() {
+    compare_part(&COMMANDS, 0, PARTS);
+}
+
+#[test]
+fn the_docker_client_gets_dockers_answers_2() {
+    compare_part(&COMMANDS, 1, PARTS);
+}
+
+#[test]
+fn the_docker_client_gets_dockers_answers_3() {
+    compare_part(&COMMANDS, 2, PARTS);
+}
+
+#[test]
+fn the_docker_client_gets_dockers_answers_4() {
+    compare_part(&COMMANDS, 3, PARTS);
 }
 
 #[test]
 fn the_docker_client_gets_dockers_answers_about_networks() {
-    side_by_side(Comparison {
-        scenarios: "networks.txt",
-        golden: "networks-golden.txt",
-        words: "Words about networks",
-        ours: Setup::new(BINARY).with_networks(),
-        theirs: Setup::dockerd().map(Setup::with_networks),
-    });
+    compare_part(&NETWORKS, 0, 1);
+}
+
+/// What is told in other words than dockerd's must be told somewhere.
+#[test]
+fn every_difference_in_words_is_needed() {
+    for table in [COMMANDS, NETWORKS] {
+        let said: String = table.golden().into_values().collect();
+        for (from, to) in rewrites(table.words) {
+            assert!(said.contains(&to), "no scenario needs the difference {from:?} any more");
+        }
+    }
 }
 
 #[test]

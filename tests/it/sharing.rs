@@ -131,6 +131,10 @@ fn described_devices_bring_their_variables_mounts_and_nodes() {
     });
     std::fs::write(folder.path().join("gpu.json"), description.to_string()).unwrap();
     std::fs::write(folder.path().join("broken.json"), "{").unwrap();
+    let yaml = "---\ncdiVersion: 0.5.0\nkind: example.com/board\ndevices:\n- name: all\n  containerEdits:\n    deviceNodes:\n    \
+                - path: /dev/board\n      hostPath: /dev/zero\ncontainerEdits:\n  env: [BOARD=yes]\n  hooks: ~\n";
+    std::fs::write(folder.path().join("board.yaml"), yaml).unwrap();
+    std::fs::write(folder.path().join("broken.yaml"), "a: [").unwrap();
     let daemon = Setup::new(BINARY).argument("--cdi-spec-dir").argument(&folder.path().display().to_string()).start();
     daemon.import_busybox("box");
     let request = |ids: &[&str]| json!({"DeviceRequests": [{"Driver": "cdi", "DeviceIDs": ids}]});
@@ -141,6 +145,8 @@ fn described_devices_bring_their_variables_mounts_and_nodes() {
     let two = json!({"DeviceRequests": [{"Count": 2, "Capabilities": [["gpu"]]}]});
     assert_eq!(daemon.run(&host("ls /dev/gpu*", two)).said(), "/dev/gpu0\n/dev/gpu1\n");
     assert_eq!(refused(&daemon, request(&["nvidia.com/gpu=hooked"])), (501, "a CDI device with hooks is not supported yet".to_owned()));
+    let board = daemon.run(&host("echo $BOARD; head -c1 /dev/board | wc -c", request(&["example.com/board=all"])));
+    assert_eq!(board.said(), "yes\n1\n");
     let (_, words) = refused(&daemon, request(&["other.com/x=1"]));
     assert_eq!(words, "CDI device injection failed: unresolvable CDI devices other.com/x=1");
     daemon.remove_all_containers();
@@ -200,4 +206,67 @@ fn a_cgroup_parent_is_the_hosts_and_survives_the_daemon() {
             let _ = std::fs::remove_dir(folder);
         }
     }
+}
+
+/// What is wired before the first process stands must also reach a process that stands elsewhere.
+#[test]
+fn a_cgroup_parent_and_a_network_go_together_and_a_stack_is_shared() {
+    let mut daemon = Setup::new(BINARY).with_networks().start();
+    daemon.import_busybox("box");
+    daemon.post("/networks/create", &json!({"Name": "own"})).fine();
+    let parent = format!("{}-parent", daemon.name());
+    let serve = "echo here > /tmp/x; exec httpd -f -p 80 -h /tmp";
+    let bodies = [json!({}), json!({"PidMode": "host"})].map(|mut wanted| {
+        wanted["CgroupParent"] = json!(format!("/{parent}"));
+        wanted["NetworkMode"] = json!("own");
+        host(serve, wanted)
+    });
+    let servers: Vec<String> = bodies.iter().map(|body| daemon.run_detached(body)).collect();
+    daemon.kill_9();
+    daemon.restart();
+    for server in &servers {
+        let short = &server[..12];
+        let ask = format!("for i in 1 2 3 4 5 6 7 8 9; do wget -q -O - http://{short}/x && break; sleep 0.2; done");
+        assert_eq!(daemon.run(&host(&ask, json!({"NetworkMode": "own"}))).said(), "here\n");
+        // The same stack: its ports by the loopback address, its name and its addresses.
+        let shared = json!({"NetworkMode": format!("container:{short}")});
+        let both = "wget -q -O - http://127.0.0.1/x; hostname; ip -o -4 addr show eth0 | wc -l; cat /etc/hosts | tail -1 | cut -f2";
+        let name = daemon.exec(server, "hostname").said();
+        assert_eq!(daemon.run(&host(both, shared)).said(), format!("here\n{name}1\n{short}\n"));
+    }
+    let listed = |filter: &str, value: &str| {
+        let filters = shipway_testkit::escape(&json!({filter: [value]}).to_string());
+        daemon.get(&format!("/containers/json?filters={filters}")).as_array().unwrap().len()
+    };
+    let id = daemon.get("/networks/own")["Id"].as_str().unwrap().to_owned();
+    assert_eq!(
+        (listed("network", "own"), listed("network", &id[..9]), listed("network", "bridge"), listed("network", "host")),
+        (3, 3, 0, 0)
+    );
+    let mut published = host("exec sleep 1000", json!({"PortBindings": {"80/udp": [{"HostPort": "7080"}]}}));
+    published["ExposedPorts"] = json!({"90/tcp": {}});
+    daemon.run_detached(&published);
+    let found = ["7080/udp", "7000-8000/udp", "7080", "80/udp"].map(|value| listed("publish", value));
+    assert_eq!((found, listed("expose", "80/udp"), listed("expose", "90")), ([1, 1, 0, 0], 1, 1));
+    let (status, words) = refused(&daemon, json!({"NetworkMode": "container:nosuch"}));
+    assert_eq!((status, words.as_str()), (404, "No such container: nosuch"));
+    daemon.delete(&format!("/containers/{}?force=1", servers[0])).fine();
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+    for hierarchy in std::fs::read_dir("/sys/fs/cgroup").unwrap().flatten() {
+        let _ = std::fs::remove_dir(hierarchy.path().join(&parent));
+    }
+}
+
+/// People and scripts look for Docker's name.
+#[test]
+fn the_process_before_the_program_looks_like_dockers() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let wanted = json!({"Image": "box", "Cmd": ["sh", "-c", "cat /proc/1/comm; tr '\\0' '|' < /proc/1/cmdline; echo; echo $$; exit 3"], "HostConfig": {"Init": true}});
+    let outcome = daemon.run(&wanted);
+    let line = "/sbin/docker-init|--|sh|-c|cat /proc/1/comm; tr '\\0' '|' < /proc/1/cmdline; echo; echo $$; exit 3|";
+    assert_eq!((outcome.stdout.as_str(), outcome.code), (format!("docker-init\n{line}\n2\n").as_str(), 3));
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
 }

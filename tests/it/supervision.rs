@@ -185,3 +185,61 @@ fn the_images_check_counts_unless_the_request_says_otherwise() {
     daemon.remove_all_containers();
     daemon.assert_nothing_left();
 }
+
+/// Nobody but the monitors is there: output is kept and rotated, an end is kept until somebody can act on it.
+#[test]
+fn what_happens_while_there_is_no_daemon_is_kept_and_acted_on() {
+    let mut daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let run = |script: &str, host: Value| daemon.run_detached(&json!({"Image": "box", "Cmd": ["sh", "-c", script], "HostConfig": host}));
+    let log = json!({"LogConfig": {"Type": "json-file", "Config": {"max-size": "20k", "max-file": "3", "compress": "true"}}});
+    let writer = run("i=0; while [ $i -lt 3000 ]; do i=$((i+1)); echo line $i; done; echo the end; exec sleep 1000", log);
+    let policy = |name: &str| json!({"RestartPolicy": {"Name": name}});
+    let falls = "echo life; sleep 1; exit 7";
+    let (failing, plain) = (run(falls, policy("on-failure")), run(falls, policy("no")));
+    daemon.kill_9();
+    // Longer than a life.
+    std::thread::sleep(Duration::from_millis(1500));
+    daemon.restart();
+    eventually("the next life", 5, || (inspect(&daemon, &failing)["RestartCount"].as_i64() >= Some(1)).then_some(()));
+    let ended = inspect(&daemon, &plain)["State"].clone();
+    assert_eq!((&ended["Status"], &ended["ExitCode"]), (&json!("exited"), &json!(7)), "{ended}");
+    assert!(daemon.logs(&failing).0.starts_with("life\n"));
+    let said = daemon.logs(&writer).0;
+    let lines: Vec<u32> = said.lines().filter_map(|line| line.strip_prefix("line ")?.parse().ok()).collect();
+    assert!(said.ends_with("line 3000\nthe end\n") && lines.windows(2).all(|pair| pair[1] == pair[0] + 1), "{}", said.len());
+    assert!(lines.len() < 3000, "the oldest have gone");
+    let folder = daemon.data_root().join("containers").join(&writer);
+    let files = std::fs::read_dir(folder).unwrap().flatten().filter(|entry| entry.file_name().to_string_lossy().contains(".log"));
+    let sizes: Vec<u64> = files.map(|entry| entry.metadata().unwrap().len()).collect();
+    assert!(sizes.len() == 3 && sizes.iter().all(|size| *size < 22_000), "{sizes:?}");
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+/// Everything the kernel knew is gone: health begins anew, and the filesystem of a volume is mounted again.
+#[test]
+fn after_a_reboot_health_begins_anew_and_volumes_are_mounted_again() {
+    let mut daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let disk = daemon.scratch().join("disk");
+    std::fs::create_dir_all(&disk).unwrap();
+    std::fs::write(disk.join("ok"), "").unwrap();
+    let options = json!({"type": "none", "o": "bind", "device": disk});
+    daemon.post("/volumes/create", &json!({"Name": "driven", "DriverOpts": options})).fine();
+    let mut body = checked("test -e /v/ok", json!({}));
+    body["HostConfig"] = json!({"RestartPolicy": {"Name": "always"}, "Binds": ["driven:/v"]});
+    let id = daemon.run_detached(&body);
+    until(&daemon, &id, "healthy");
+    std::fs::remove_file(disk.join("ok")).unwrap();
+    daemon.reboot();
+    let data = daemon.data_root().join("volumes/driven/_data");
+    assert!(std::process::Command::new("umount").arg(&data).status().unwrap().success());
+    daemon.restart();
+    eventually("the policy", 10, || (inspect(&daemon, &id)["State"]["Status"] == "running").then_some(()));
+    until(&daemon, &id, "unhealthy");
+    std::fs::write(disk.join("ok"), "").unwrap();
+    until(&daemon, &id, "healthy");
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}

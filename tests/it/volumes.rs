@@ -296,3 +296,58 @@ fn volumes_are_imported_and_cloned_whole() {
     assert_eq!(daemon.post("/shipway/volumes/one/clone?name=one", &Value::Null).status, 409);
     daemon.assert_sound();
 }
+
+#[test]
+fn a_volume_that_went_out_comes_in_as_it_was() {
+    let daemon = start();
+    daemon.post("/volumes/create", &json!({"Name": "one"})).fine();
+    let data = |name: &str| daemon.data_root().join("volumes").join(name).join("_data");
+    let at = |path: &str| data("one").join(path);
+    std::fs::create_dir(at("d")).unwrap();
+    let file = std::fs::File::create(at("d/holes")).unwrap();
+    file.set_len(64 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"middle", 32 << 20).unwrap();
+    rustix::fs::fsetxattr(&file, "user.kind", b"disk", rustix::fs::XattrFlags::empty()).unwrap();
+    std::fs::hard_link(at("d/holes"), at("same")).unwrap();
+    symlink("/etc/shadow", at("way")).unwrap();
+    chown(at("d"), Some(1234), Some(55)).unwrap();
+    std::fs::set_permissions(at("d"), std::fs::Permissions::from_mode(0o2750)).unwrap();
+    chown(data("one"), Some(7), Some(8)).unwrap();
+    std::fs::set_permissions(data("one"), std::fs::Permissions::from_mode(0o1770)).unwrap();
+    let archive = daemon.scratch().join("one.tar");
+    let path = archive.display().to_string();
+    let output = daemon.shipway(&["volume", "export", "-o", &path, "one"]);
+    assert!(output.status.success(), "{output:?}");
+    assert!(std::fs::metadata(&archive).unwrap().len() < 1 << 20, "holes stay holes");
+    let output = daemon.shipway(&["volume", "import", "two", &path]);
+    assert!(output.status.success(), "{output:?}");
+    let look = |name: &str, path: &str| {
+        let found = std::fs::symlink_metadata(data(name).join(path)).unwrap();
+        (found.mode(), found.uid(), found.gid(), found.len(), found.mtime(), found.mtime_nsec(), found.nlink())
+    };
+    for path in ["d", "d/holes", "same", "way"] {
+        let size_of_folder = std::fs::metadata(at("d")).unwrap().len();
+        let (mut before, mut after) = (look("one", path), look("two", path));
+        if path == "d" {
+            (before.3, after.3) = (size_of_folder, size_of_folder);
+        }
+        assert_eq!(before, after, "{path}");
+    }
+    let (top, copy) = (look("one", "."), look("two", "."));
+    assert_eq!((top.0, top.1, top.2), (copy.0, copy.1, copy.2));
+    let mut kind = [0; 8];
+    let length = rustix::fs::getxattr(data("two").join("same"), "user.kind", &mut kind).unwrap();
+    assert_eq!(&kind[..length], b"disk");
+    let blocks = std::fs::metadata(data("two").join("same")).unwrap().blocks();
+    assert!(blocks < 1000, "{blocks}");
+    let mut middle = [0; 6];
+    std::os::unix::fs::FileExt::read_exact_at(&std::fs::File::open(data("two").join("same")).unwrap(), &mut middle, 32 << 20).unwrap();
+    assert_eq!(&middle, b"middle");
+    // Other tools read it too.
+    let listed = std::process::Command::new("tar").args(["-tvf", &path]).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("67108864") && listed.contains("./d/holes"), "{listed}");
+    let none = daemon.shipway(&["volume", "export", "nosuch"]);
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no such volume"), "{none:?}");
+    daemon.assert_sound();
+}

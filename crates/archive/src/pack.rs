@@ -1,4 +1,4 @@
-//! From files below open folders to a tar, as a person copies them out: `cp` and `export` of containers.
+//! From files below open folders to a tar, as a person copies them out: `cp` and `export` of containers, `export` of volumes.
 //!
 //! What must stay true: every step goes from an open folder to one name in it and follows nothing, so whatever is swapped meanwhile leads nowhere;
 //! a FIFO, socket or device is never opened; the body of a file has exactly the length its header says, or the archive breaks off with an error.
@@ -6,16 +6,17 @@
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::OFlags;
+use shipway_sys::copy::stretches_of_data;
 use shipway_sys::path::{Dir, DirEntry, FileKind, Metadata, Time};
 use shipway_sys::xattr;
 
 use crate::Error;
 use crate::error::show;
-use crate::tar::{Entry, EntryKind, TarWriter};
+use crate::tar::{Entry, EntryKind, Segment, TarWriter};
 use crate::whiteout;
 
 /// Read and written at once.
@@ -41,6 +42,16 @@ pub struct Packer<W: Write> {
     /// First name in the archive of inodes with several names.
     names: HashMap<(u64, u64), Vec<u8>>,
     buffer: Vec<u8>,
+    fidelity: Fidelity,
+}
+
+/// How much of a file the archive tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fidelity {
+    /// As Docker's archives: whole seconds, holes filled with zeros, no access lists.
+    Docker,
+    /// As much as tar can: nanoseconds, holes, access lists.
+    Full,
 }
 
 /// A folder being walked.
@@ -55,7 +66,12 @@ struct Level {
 impl<W: Write> Packer<W> {
     /// Starts an archive.
     pub fn new(out: W) -> Self {
-        Packer { tar: TarWriter::new(out), names: HashMap::new(), buffer: vec![0; BUFFER] }
+        Packer { tar: TarWriter::new(out), names: HashMap::new(), buffer: vec![0; BUFFER], fidelity: Fidelity::Docker }
+    }
+
+    /// From now on keeps what Docker's archives do not: nanoseconds, holes, access lists.
+    pub fn be_faithful(&mut self) {
+        self.fidelity = Fidelity::Full;
     }
 
     /// Packs `name` of the folder `dir`, whatever it is, under the name `shown`, a folder with all that is in it.
@@ -126,8 +142,8 @@ impl<W: Write> Packer<W> {
     }
 
     fn header(&mut self, dir: &Dir, shown: Vec<u8>, found: &Metadata) -> Result<(), Error> {
-        let mut entry = entry(shown, EntryKind::Directory, found);
-        entry.xattrs = attributes(dir)?;
+        let mut entry = self.entry(shown, EntryKind::Directory, found);
+        entry.xattrs = self.attributes(dir)?;
         self.tar.start(&entry)
     }
 
@@ -141,7 +157,7 @@ impl<W: Write> Packer<W> {
             // A socket is nothing without the process behind it, and tar has no form for it.
             FileKind::Socket | FileKind::Unknown | FileKind::Directory => return Ok(()),
         };
-        let mut entry = entry(shown, kind, found);
+        let mut entry = self.entry(shown, kind, found);
         if kind == EntryKind::Symlink {
             entry.link = dir.read_link(name)?.as_bytes().to_vec();
         }
@@ -166,18 +182,37 @@ impl<W: Write> Packer<W> {
         if found.nlink > 1
             && let Some(first) = self.names.get(&inode)
         {
-            let mut entry = entry(shown, EntryKind::Hardlink, &found);
+            let mut entry = self.entry(shown, EntryKind::Hardlink, &found);
             entry.link.clone_from(first);
             return self.tar.start(&entry);
         }
-        let mut entry = entry(shown, EntryKind::Regular, &found);
+        let mut entry = self.entry(shown, EntryKind::Regular, &found);
         entry.size = found.size;
-        entry.xattrs = attributes(&file)?;
-        self.tar.start(&entry)?;
+        entry.xattrs = self.attributes(&file)?;
         if found.nlink > 1 {
             self.names.insert(inode, entry.path.clone());
         }
+        let has_holes = found.blocks.saturating_mul(512) < found.size;
+        if self.fidelity == Fidelity::Full && has_holes {
+            return self.sparse_file(&mut file, &entry);
+        }
+        self.tar.start(&entry)?;
         self.body(&mut file, found.size, &entry.path)
+    }
+
+    fn sparse_file(&mut self, file: &mut File, entry: &Entry) -> Result<(), Error> {
+        let stretches = stretches_of_data(&*file, entry.size)?;
+        let mut segments: Vec<Segment> =
+            stretches.iter().map(|stretch| Segment { offset: stretch.start, length: stretch.end - stretch.start }).collect();
+        // Without it GNU tar would end the file where its data ends.
+        segments.push(Segment { offset: entry.size, length: 0 });
+        self.tar.start_sparse(entry, &segments)?;
+        for stretch in stretches {
+            let failed = |error| shipway_sys::Error::from_io(format!("seek({:?})", show(&entry.path)), &error);
+            file.seek(SeekFrom::Start(stretch.start)).map_err(failed)?;
+            self.body(file, stretch.end - stretch.start, &entry.path)?;
+        }
+        Ok(())
     }
 
     /// The bytes that the file had when its header was written; what is appended meanwhile is left out.
@@ -197,21 +232,28 @@ impl<W: Write> Packer<W> {
         }
         Ok(())
     }
-}
 
-/// Whole seconds, as Docker's archives have them.
-fn entry(shown: Vec<u8>, kind: EntryKind, found: &Metadata) -> Entry {
-    let mut entry = Entry::new(shown, kind);
-    entry.mtime = Time { seconds: found.mtime.seconds, nanoseconds: 0 };
-    (entry.mode, entry.uid, entry.gid) = (found.mode, found.uid, found.gid);
-    entry
-}
+    fn entry(&self, shown: Vec<u8>, kind: EntryKind, found: &Metadata) -> Entry {
+        let mut entry = Entry::new(shown, kind);
+        entry.mtime = match self.fidelity {
+            Fidelity::Docker => Time { seconds: found.mtime.seconds, nanoseconds: 0 },
+            Fidelity::Full => found.mtime,
+        };
+        (entry.mode, entry.uid, entry.gid) = (found.mode, found.uid, found.gid);
+        entry
+    }
 
-fn attributes(fd: impl std::os::fd::AsFd) -> Result<std::collections::BTreeMap<Vec<u8>, Vec<u8>>, Error> {
-    let mut kept = xattr::get_all(fd)?;
-    // Labels of the host's security modules belong to the host, those of overlayfs to the mount.
-    kept.retain(|name, _| !whiteout::is_overlay_xattr(name) && (name.starts_with(b"user.") || name == b"security.capability"));
-    Ok(kept)
+    fn attributes(&self, fd: impl std::os::fd::AsFd) -> Result<std::collections::BTreeMap<Vec<u8>, Vec<u8>>, Error> {
+        let mut kept = xattr::get_all(fd)?;
+        // Labels of the host's security modules belong to the host, those of overlayfs to the mount.
+        kept.retain(|name, _| {
+            !whiteout::is_overlay_xattr(name)
+                && (name.starts_with(b"user.")
+                    || name == b"security.capability"
+                    || self.fidelity == Fidelity::Full && name.starts_with(b"system.posix_acl_"))
+        });
+        Ok(kept)
+    }
 }
 
 /// True for a folder of proc, sysfs and their like.
@@ -262,5 +304,39 @@ mod tests {
         let mut packer = Packer::new(Vec::new());
         packer.contents(top).unwrap();
         assert_eq!(names(&packer.finish().unwrap())[..2], ["Directory d/", "Regular d/a"]);
+    }
+
+    #[test]
+    fn a_faithful_archive_keeps_holes_and_the_other_kind_fills_them() {
+        const SIZE: u64 = 8 << 20;
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let long = "n".repeat(120);
+        for name in ["holes", "empty", &long] {
+            let file = File::create(folder.path().join(name)).unwrap();
+            file.set_len(SIZE).unwrap();
+            if name != "empty" {
+                std::os::unix::fs::FileExt::write_all_at(&file, b"middle", SIZE / 2).unwrap();
+            }
+        }
+        let root = Root::open(folder.path()).unwrap();
+        let mut packer = Packer::new(Vec::new());
+        packer.be_faithful();
+        packer.contents(root.top().unwrap()).unwrap();
+        let archive = packer.finish().unwrap();
+        assert!(archive.len() < 1 << 20, "{}", archive.len());
+        let mut tar = TarReader::new(archive.as_slice(), Limits::default());
+        while let Some(entry) = tar.next().unwrap() {
+            let data = |segments: &[Segment]| segments.iter().map(|segment| segment.length).sum::<u64>();
+            let is_empty = entry.path == b"empty";
+            assert!(is_empty || entry.path == b"holes" || entry.path == long.as_bytes(), "{:?}", show(&entry.path));
+            assert_eq!((entry.size, data(&entry.sparse) == 0), (SIZE, is_empty));
+            let mut body = Vec::new();
+            tar.read_to_end(&mut body).unwrap();
+            let at = usize::try_from(SIZE / 2).unwrap();
+            assert_eq!(body.get(at..at + 6), Some(if is_empty { &[0; 6] } else { b"middle".as_slice() }));
+        }
+        let mut packer = Packer::new(Vec::new());
+        packer.contents(root.top().unwrap()).unwrap();
+        assert!(packer.finish().unwrap().len() as u64 > 3 * SIZE);
     }
 }

@@ -123,6 +123,16 @@ pub fn unpack_plain(reader: impl Read, root: &Root, options: &Options) -> Result
     unpack(reader, root, &NoLower, options, Whiteouts::Plain)
 }
 
+/// As [`unpack_plain`], but an entry for the root itself gives it its owner, mode, attributes and time: what was packed whole comes back whole.
+///
+/// # Errors
+/// As [`unpack_layer`].
+pub fn unpack_whole(reader: impl Read, root: &Root, options: &Options) -> Result<UnpackSummary, Error> {
+    let mut placing = place::Placing::new(root, &NoLower, options.ownership, Whiteouts::Plain)?;
+    placing.top = place::Top::AtTheEnd(None);
+    place_all(reader, placing, options)
+}
+
 /// Unpacks a tar into the folder `base` (clean, as it is seen from `root`) of a running or stopped container: symlinks on the way of an entry lead
 /// where a process in the container would be led. An entry for the archive's own top gives `base` its owner, mode and time.
 ///
@@ -165,8 +175,11 @@ fn beneath(name: &mut Vec<u8>, base: &[u8]) {
 }
 
 fn unpack(reader: impl Read, root: &Root, lower: &dyn Lower, options: &Options, whiteouts: Whiteouts) -> Result<UnpackSummary, Error> {
+    place_all(reader, place::Placing::new(root, lower, options.ownership, whiteouts)?, options)
+}
+
+fn place_all(reader: impl Read, mut placing: place::Placing<'_>, options: &Options) -> Result<UnpackSummary, Error> {
     let mut tar = TarReader::new(reader, options.limits);
-    let mut placing = place::Placing::new(root, lower, options.ownership, whiteouts)?;
     while let Some(entry) = tar.next()? {
         placing.place(&entry, &mut tar)?;
     }

@@ -29,12 +29,8 @@ pub enum Error {
     /// As `NotFound`, in the words that clients match.
     #[error("{reason}")]
     NotFoundInWords { reason: String, hint: Option<String> },
-    #[error("network {name} not found")]
-    NoSuchNetwork { name: String, hint: Option<String> },
     #[error("configuration network \"{name}\" does not exist")]
     NoSuchConfiguration { name: String },
-    #[error("plugin \"{name}\" not found")]
-    NoSuchPlugin { name: String, hint: String },
     /// Nobody may, in this state of things.
     #[error("{reason}")]
     Forbidden { reason: String, hint: Option<String> },
@@ -98,9 +94,8 @@ impl Classified for Error {
             | Self::NoSuchPath { .. }
             | Self::NotFound { .. }
             | Self::NotFoundInWords { .. } => ErrorKind::NotFound,
-            Self::ReadOnly { .. } => ErrorKind::Forbidden,
-            Self::NoSuchNetwork { .. } | Self::NoSuchConfiguration { .. } | Self::NoSuchPlugin { .. } => ErrorKind::NotFound,
-            Self::Forbidden { .. } => ErrorKind::Forbidden,
+            Self::NoSuchConfiguration { .. } => ErrorKind::NotFound,
+            Self::ReadOnly { .. } | Self::Forbidden { .. } => ErrorKind::Forbidden,
             Self::Network(source) | Self::Endpoint { source, .. } => source.kind(),
             Self::AmbiguousPrefix { .. } => ErrorKind::Invalid,
             Self::Conflict { .. } => ErrorKind::Conflict,
@@ -127,9 +122,8 @@ impl Classified for Error {
             | Self::Remote { hint, .. }
             | Self::NoSuchContainer { hint, .. }
             | Self::Conflict { hint, .. }
+            | Self::Forbidden { hint, .. }
             | Self::StartFailed { hint, .. } => hint.clone(),
-            Self::NoSuchNetwork { hint, .. } | Self::Forbidden { hint, .. } => hint.clone(),
-            Self::NoSuchPlugin { hint, .. } => Some(hint.clone()),
             Self::Network(source) | Self::Endpoint { source, .. } => source.hint(),
             Self::NoSuchImage { nearest, .. } => nearest.first().map(|name| format!("did you mean {name}?")),
             Self::Build(error) => error.hint(),
@@ -155,6 +149,16 @@ impl Error {
     /// A request that contradicts itself or breaks a rule.
     pub fn invalid(reason: impl Into<String>) -> Self {
         Self::Invalid { reason: reason.into() }
+    }
+
+    /// No network is called so; in the words that clients match.
+    pub(crate) fn no_such_network(name: &str, hint: Option<String>) -> Self {
+        Self::NotFoundInWords { reason: format!("network {name} not found"), hint }
+    }
+
+    /// Nobody drives things so; in the words that clients match.
+    pub(crate) fn no_such_plugin(name: &str, hint: &str) -> Self {
+        Self::NotFoundInWords { reason: format!("plugin \"{name}\" not found"), hint: Some(hint.to_owned()) }
     }
 
     /// A mistake of ours.

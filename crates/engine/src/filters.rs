@@ -81,6 +81,11 @@ impl Filters {
     }
 }
 
+/// A regular expression of somebody's. Bounded, because a stranger's may be made to grow.
+pub(crate) fn expression(text: &str) -> Result<regex::Regex, regex::Error> {
+    regex::RegexBuilder::new(text).size_limit(1 << 20).build()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

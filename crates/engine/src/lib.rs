@@ -7,6 +7,7 @@
 //! only this crate composes `store`, `runtime` and `build`.
 //! **Start reading at**: this file, then `containers/mod.rs` and `builds/build.rs`.
 
+mod archives;
 pub mod blocking;
 pub mod builds;
 pub mod clock;

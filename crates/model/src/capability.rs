@@ -8,8 +8,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{Classified, ErrorKind};
+use crate::serialize_as_text;
 use crate::suggest;
-use crate::text::serialize_as_text;
 
 /// Declares the closed list once: the variants, their numbers (by position) and their names.
 macro_rules! capabilities {

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{Classified, ErrorKind};
-use crate::text::serialize_as_text;
+use crate::serialize_as_text;
 
 mod key_value;
 #[cfg(test)]

@@ -9,8 +9,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::kind::{Classified, ErrorKind};
+use crate::serialize_as_text;
 use crate::suggest;
-use crate::text::serialize_as_text;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Serialization of everything people type as the text they type: one macro, so that reading it back is always the strict parser.
 
 /// Implements `Serialize` through `Display` and `Deserialize` through `FromStr`. A borrowed text is parsed without being copied.
+#[macro_export]
 macro_rules! serialize_as_text {
     ($type:ty, $expected:literal) => {
         impl serde::Serialize for $type {
@@ -28,5 +29,3 @@ macro_rules! serialize_as_text {
         }
     };
 }
-
-pub(crate) use serialize_as_text;

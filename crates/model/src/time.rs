@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::kind::{Classified, ErrorKind};
-use crate::text::serialize_as_text;
+use crate::serialize_as_text;
 
 mod since;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::kind::{Classified, ErrorKind};
-use crate::text::serialize_as_text;
+use crate::serialize_as_text;
 
 /// The largest id. Beyond it ids turn negative somewhere on their way, or mean "leave it".
 const LARGEST: u32 = i32::MAX as u32;

@@ -6,8 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use shipway_model::{Digest, NetworkId};
+use shipway_model::{Digest, NetworkId, serialize_as_text};
 
 use crate::Error;
 
@@ -128,27 +127,8 @@ impl FromStr for MacAddress {
     }
 }
 
-/// Declares that a type travels as its text.
-macro_rules! as_text {
-    ($name:ident) => {
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl<'de> Deserialize<'de> for $name {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = String::deserialize(deserializer)?;
-                text.parse().map_err(serde::de::Error::custom)
-            }
-        }
-    };
-}
-pub(crate) use as_text;
-
-as_text!(InterfaceName);
-as_text!(MacAddress);
+serialize_as_text!(InterfaceName, "a name of a network interface");
+serialize_as_text!(MacAddress, "a hardware address like 02:42:ac:11:00:02");
 
 /// How one daemon names its kernel objects.
 #[derive(Debug, Clone, PartialEq, Eq)]

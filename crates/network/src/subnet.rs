@@ -6,10 +6,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use shipway_model::serialize_as_text;
 
 use crate::Error;
-use crate::naming::as_text;
 
 /// A network prefix.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -138,7 +137,7 @@ impl fmt::Debug for Subnet {
     }
 }
 
-as_text!(Subnet);
+serialize_as_text!(Subnet, "a range of addresses like 10.0.0.0/24");
 
 #[cfg(test)]
 mod tests {

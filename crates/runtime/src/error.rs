@@ -94,7 +94,8 @@ impl LaunchError {
         match step {
             Step::Lookup | Step::Execute if missing => Self::NotFound { program, text },
             Step::Lookup | Step::Execute => Self::NotExecutable { program, text },
-            Step::WorkingDirectory => Self::Cwd { cwd: cwd.to_owned(), text },
+            // The folder is named already; the kernel's words alone follow.
+            Step::WorkingDirectory => Self::Cwd { cwd: cwd.to_owned(), text: text.rsplit("): ").next().unwrap_or_default().to_owned() },
             Step::Mount | Step::File => Self::Mount { text },
             _ => Self::Step { step: step_name(step), errno, text },
         }

@@ -34,10 +34,10 @@ pub use handle::{ExecHandle, ExecSpec, ExitStatus, Handle};
 pub use launch::Running;
 pub use personality::personality;
 pub use pool::Reserved;
-pub use root::{OpenTree, SeenInside};
+pub use root::OpenTree;
 pub use runtime::{Adopted, Runtime, RuntimeConfig};
 pub use spec::*;
 pub use stats::{NetworkUsage, RawStats};
 pub use step::BuildStepSpec;
 
-pub use shipway_sys::cgroup::{BlockUsage, Device as DeviceRule, DeviceKind};
+pub use shipway_sys::cgroup::{BlockUsage, Device as DeviceRule, DeviceKind, Throttle, Throttled};

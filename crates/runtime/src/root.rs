@@ -15,21 +15,9 @@ use shipway_sys::{Error as SysError, namespace};
 
 use crate::error::{Error, LaunchError};
 use crate::handle::Handle;
-use crate::launch::mount_root;
+use crate::launch::{ReadyMount, make_ready, mount_root};
 use crate::runtime::Runtime;
-use crate::spec::RootFs;
-
-/// Something of the host that is seen in the tree of a container that does not run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenInside {
-    /// File or folder of the host.
-    pub source: PathBuf,
-    /// Where it is seen.
-    pub target: String,
-    pub read_only: bool,
-    /// With the mounts below the source.
-    pub recursive: bool,
-}
+use crate::spec::{Mount, RootFs};
 
 /// A container's tree. The mounts live as long as this value.
 #[derive(Debug)]
@@ -91,8 +79,8 @@ impl Runtime {
     /// Mounts the tree of a container that does not run, with `seen` in it. The caller sees to it that nobody else has the upper folder mounted. Blocking.
     ///
     /// # Errors
-    /// What the kernel says to a mount; a source that does not exist is left out, its target stays as the tree has it.
-    pub fn mount_tree(&self, root: &RootFs, read_only: bool, seen: &[SeenInside]) -> Result<OpenTree, LaunchError> {
+    /// What the kernel says to a mount.
+    pub fn mount_tree(&self, root: &RootFs, read_only: bool, seen: Vec<Mount>) -> Result<OpenTree, LaunchError> {
         let mount = DetachedMount::from_handle(mount_root(root, &self.shared().stubs)?);
         if read_only {
             mount.change(READ_ONLY, 0, None, false)?;
@@ -100,31 +88,20 @@ impl Runtime {
         if seen.is_empty() {
             return Ok(detached(mount, "/")?);
         }
-        let seen = seen.to_vec();
+        // Detached while this is still the host's namespace; attached in one that nobody else sees.
+        let seen = seen.into_iter().map(make_ready).collect::<Result<Vec<_>, _>>()?;
         // Any folder of ours will do: what is attached there is seen in the thread's namespace only.
         let place = self.shared().stubs.clone();
         let (root, kept) = on_thread(move || {
             namespace::leave(namespace::MOUNT)?;
             isolate_from_host()?;
-            // Sources are opened while the namespace is still as the host's.
-            let mut sources = Vec::new();
-            for thing in &seen {
-                if let Ok(source) = rustix::fs::open(&thing.source, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-                    let copy = DetachedMount::copy_of_handle(source.as_fd(), thing.recursive)?;
-                    if thing.read_only {
-                        copy.change(READ_ONLY, 0, None, thing.recursive)?;
-                    }
-                    let is_folder = shipway_sys::path::metadata(&source)?.kind == shipway_sys::path::FileKind::Directory;
-                    sources.push((copy, thing.target.clone(), is_folder));
-                }
-            }
             let folder = rustix::fs::open(&place, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| SysError::new(format!("open({place:?})"), errno))?;
             move_mount(mount.as_fd(), folder.as_fd())?;
             let root = Root::from_fd(listable(mount.as_fd())?, "/");
-            for (copy, target, is_folder) in sources {
+            for ReadyMount { mount, target, is_folder } in seen {
                 let target = clean_inside(Path::new(&target));
-                copy.attach(target_of(&root, &target, is_folder)?.as_fd())?;
+                mount.attach(target_of(&root, &target, is_folder)?.as_fd())?;
             }
             let kept = rustix::fs::open("/proc/thread-self/ns/mnt", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
                 .map_err(|errno| SysError::new("open(\"/proc/thread-self/ns/mnt\")", errno))?;

@@ -331,6 +331,8 @@ pub struct ContainerSpec {
     pub devices: Vec<Device>,
     /// Further cgroup device rules (`--device-cgroup-rule`).
     pub device_rules: Vec<shipway_sys::cgroup::Device>,
+    /// Bounds on the use of block devices.
+    pub throttles: Vec<shipway_sys::cgroup::Throttle>,
     /// Paths hidden inside.
     pub masked_paths: Vec<String>,
     /// Paths made read-only inside.
@@ -372,6 +374,7 @@ impl ContainerSpec {
             limits: Limits::default(),
             devices: Vec::new(),
             device_rules: Vec::new(),
+            throttles: Vec::new(),
             masked_paths: profile::default_masked_paths(),
             readonly_paths: profile::default_readonly_paths(),
             read_only_root: false,

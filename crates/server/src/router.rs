@@ -214,6 +214,7 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["shipway", "build"] if post => build::local(api, request).await,
         ["shipway", "build", "history"] if read => own::build_history(api),
         ["shipway", "build", "history", id, "logs"] if read => own::build_logs(api, id),
+        ["shipway", "volumes", name, "export"] if read => volumes::export(api, request, name).await,
         ["shipway", "volumes", name, "import"] if post => volumes::import(api, request, name).await,
         ["shipway", "volumes", name, "clone"] if post => volumes::clone(api, request, name).await,
         ["shipway", "networks", "doctor"] if read => doctor::diagnose(api).await,

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde::{Deserialize, Serialize};
 use shipway_archive::compress::decoder;
-use shipway_archive::unpack::{Options, unpack_plain};
+use shipway_archive::unpack::{Options, unpack_whole};
 use shipway_model::{Timestamp, VolumeName};
 use shipway_state::{Db, IntentLog, Table, WriteTxn};
 use shipway_sys::durable::fault;
@@ -180,7 +180,7 @@ impl Volumes<'_> {
         self.fill_with(name, |stage| {
             let options = Options::default();
             let (_, tar) = decoder(archive, &options.limits)?;
-            unpack_plain(tar, stage, &options)?;
+            unpack_whole(tar, stage, &options)?;
             Ok(())
         })
     }

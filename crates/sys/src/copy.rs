@@ -2,6 +2,7 @@
 //!
 //! What must stay true: after success `target` holds exactly the first `length` bytes of `source`; holes stay holes where the kernel tells them.
 
+use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::SeekFrom;
@@ -51,23 +52,34 @@ pub fn copy_file(source: impl AsFd, target: impl AsFd, length: u64) -> Result<Wa
 }
 
 fn copy_segments(source: BorrowedFd<'_>, target: BorrowedFd<'_>, length: u64) -> Result<(), Error> {
-    let mut position = 0;
-    while position < length {
-        let (start, end) = match rustix::fs::seek(source, SeekFrom::Data(position)) {
-            Ok(start) if start >= length => break,
-            Ok(start) => {
-                let end = rustix::fs::seek(source, SeekFrom::Hole(start)).map_err(|e| failed("lseek(SEEK_HOLE)", source, target, e))?;
-                (start, end.min(length))
-            }
-            Err(Errno::NXIO) => break,
-            // A filesystem that knows nothing of holes: everything counts as data.
-            Err(Errno::INVAL | Errno::OPNOTSUPP) => (position, length),
-            Err(errno) => return Err(failed("lseek(SEEK_DATA)", source, target, errno)),
-        };
-        copy_range(source, target, start, end, true)?;
-        position = end;
+    for stretch in stretches_of_data(source, length)? {
+        copy_range(source, target, stretch.start, stretch.end, true)?;
     }
     rustix::fs::ftruncate(target, length).map_err(|e| failed("ftruncate", source, target, e))
+}
+
+/// Where the first `length` bytes of `file` are data, in order; the rest is holes. All of it, where the filesystem knows nothing of holes.
+///
+/// The offset of `file` is meaningless afterwards.
+pub fn stretches_of_data(file: impl AsFd, length: u64) -> Result<Vec<Range<u64>>, Error> {
+    let file = file.as_fd();
+    let wrong = |call: &str, errno| Error::new(format!("{call}({:?})", fd::describe(file)), errno);
+    let (mut found, mut position) = (Vec::new(), 0);
+    while position < length {
+        let stretch = match rustix::fs::seek(file, SeekFrom::Data(position)) {
+            Ok(start) if start >= length => break,
+            Ok(start) => {
+                let end = rustix::fs::seek(file, SeekFrom::Hole(start)).map_err(|errno| wrong("lseek(SEEK_HOLE)", errno))?;
+                start..end.min(length)
+            }
+            Err(Errno::NXIO) => break,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => position..length,
+            Err(errno) => return Err(wrong("lseek(SEEK_DATA)", errno)),
+        };
+        position = stretch.end;
+        found.push(stretch);
+    }
+    Ok(found)
 }
 
 fn copy_range(source: BorrowedFd<'_>, target: BorrowedFd<'_>, start: u64, end: u64, in_kernel: bool) -> Result<(), Error> {

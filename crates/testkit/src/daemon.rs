@@ -235,7 +235,7 @@ impl Daemon {
             None => Command::new(&self.setup.binary),
         };
         if self.setup.is_docker {
-            command.arg("--pidfile").arg(self.home.path().join("dockerd.pid"));
+            command.arg("--pidfile").arg(self.home.path().join("dockerd.pid")).arg("--cgroup-parent").arg(format!("/{}", self.name));
         } else {
             command.args(["daemon", "--cgroup-parent", &self.name]);
         }
@@ -358,5 +358,7 @@ impl Drop for Daemon {
             }
         }
         crate::leftovers::sweep(&self.name);
+        // dockerd leaves its network namespace mounted (exec/netns/default).
+        crate::leftovers::unmount_below(self.home.path());
     }
 }

@@ -114,7 +114,8 @@ fn abandoned() -> Vec<String> {
     names
 }
 
-fn unmount_below(folder: &Path) {
+/// Takes away every mount below `folder`: what is mounted there keeps the folder from being deleted.
+pub(crate) fn unmount_below(folder: &Path) {
     let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4)).filter(|point| Path::new(point).starts_with(folder));
     // The deepest first.

@@ -63,6 +63,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry::of::<network::remove::Remove>(),
     Entry::of::<volume::create::Create>(),
     Entry::of::<volume::portable::Clone>(),
+    Entry::of::<volume::portable::Export>(),
     Entry::of::<volume::portable::Import>(),
     Entry::of::<volume::inspect::Inspect>(),
     Entry::of::<volume::list::List>(),

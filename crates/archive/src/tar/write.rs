@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::{BLOCK, Entry, EntryKind, padding, pax};
+use super::{BLOCK, Entry, EntryKind, Segment, padding, pax};
 use crate::Error;
 
 /// Largest number of 7 and of 11 octal digits.
@@ -29,14 +29,39 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes the header of `entry`; if it is a regular file, exactly `entry.size` bytes must follow through `Write`.
     ///
-    /// Sparse maps are not written: the body is the logical content.
+    /// The map of `entry` is not written: the body is the logical content. [`Self::start_sparse`] keeps holes.
     ///
     /// # Errors
     /// `Changed` when the former body came short; `Write`.
     pub fn start(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.start_with(entry, Vec::new())
+    }
+
+    /// Writes the header of a regular file with holes; exactly the bytes of `segments`, one after the other, must follow through `Write`.
+    ///
+    /// # Source
+    /// GNU tar manual, "Storing Sparse Files", PAX format 1.0.
+    pub fn start_sparse(&mut self, entry: &Entry, segments: &[Segment]) -> Result<(), Error> {
+        let mut numbers = vec![segments.len() as u64];
+        numbers.extend(segments.iter().flat_map(|segment| [segment.offset, segment.length]));
+        let mut map: Vec<u8> = numbers.iter().flat_map(|number| format!("{number}\n").into_bytes()).collect();
+        map.resize(map.len() + padding(map.len() as u64) as usize, 0);
+        let mut records = Vec::new();
+        for (key, value) in
+            [("major", b"1".as_slice()), ("minor", b"0"), ("name", &entry.path), ("realsize", entry.size.to_string().as_bytes())]
+        {
+            pax::push_record(&mut records, format!("GNU.sparse.{key}").as_bytes(), value);
+        }
+        let mut stored = entry.clone();
+        stored.path = sparse_name(&entry.path);
+        stored.size = map.len() as u64 + segments.iter().map(|segment| segment.length).sum::<u64>();
+        self.start_with(&stored, records)?;
+        self.write_all(&map).map_err(Error::Write)
+    }
+
+    fn start_with(&mut self, entry: &Entry, mut records: Vec<u8>) -> Result<(), Error> {
         self.end_body(&entry.path)?;
         let size = if entry.kind == EntryKind::Regular { entry.size } else { 0 };
-        let mut records = Vec::new();
         let block = block(entry, size, &mut records);
         if !records.is_empty() {
             let mut header = Entry::new(pax_name(&entry.path), EntryKind::Regular);
@@ -199,6 +224,12 @@ fn split(path: &[u8]) -> Option<(&[u8], &[u8])> {
         .filter(|at| path[*at] == b'/' && *at + 1 < path.len() && *at > 0)
         .map(|at| (&path[..at], &path[at + 1..]))
         .next()
+}
+
+/// The name of a sparse file for tars that do not know the form, as GNU tar makes it.
+fn sparse_name(path: &[u8]) -> Vec<u8> {
+    let at = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    [&path[..at], b"GNUSparseFile.0/", &path[at..]].concat()
 }
 
 /// A name for the PAX header that old tars will extract as a file: short, inside a folder that says what it is.

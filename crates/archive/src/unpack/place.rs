@@ -32,6 +32,7 @@ pub(super) struct Placing<'a> {
     pub(super) lower: &'a dyn Lower,
     pub(super) whiteouts: Whiteouts,
     pub(super) other_kind: OtherKind,
+    pub(super) top: Top,
     pub(super) ownership: Ownership,
     pub(super) euid: u32,
     pub(super) egid: u32,
@@ -48,6 +49,15 @@ pub(super) struct Placing<'a> {
     pub(super) bytes: u64,
     entries: u64,
     pub(super) skipped_xattrs: u64,
+}
+
+/// When the root gets the owner, mode, attributes and time of an entry for the archive's own top.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Top {
+    Never,
+    AtOnce,
+    /// The entry, once it came: what is made in the root must not inherit from it.
+    AtTheEnd(Option<Box<Entry>>),
 }
 
 /// What stood in the way of a new thing.
@@ -72,6 +82,7 @@ impl<'a> Placing<'a> {
             lower,
             whiteouts,
             other_kind: OtherKind::Replaced,
+            top: if whiteouts == Whiteouts::Overlay { Top::AtOnce } else { Top::Never },
             ownership,
             euid,
             egid,
@@ -125,6 +136,9 @@ impl<'a> Placing<'a> {
     /// Times of folders and names of hard links are settled last.
     pub(super) fn finish(mut self) -> Result<UnpackSummary, Error> {
         self.folders.forget();
+        if let Top::AtTheEnd(Some(entry)) = std::mem::replace(&mut self.top, Top::Never) {
+            self.dress_root(&entry)?;
+        }
         for (path, time) in std::mem::take(&mut self.folder_times).into_iter().rev() {
             let folder = self.folder(&path)?;
             set_times(&folder.dir, time)?;
@@ -180,9 +194,18 @@ impl<'a> Placing<'a> {
         if entry.kind != EntryKind::Directory {
             return Err(Error::refused(&entry.path, "the root can only be a folder"));
         }
-        if self.whiteouts == Whiteouts::Plain {
-            return Ok(());
+        match &mut self.top {
+            Top::Never => return Ok(()),
+            Top::AtTheEnd(kept) => {
+                *kept = Some(Box::new(entry.clone()));
+                return Ok(());
+            }
+            Top::AtOnce => {}
         }
+        self.dress_root(entry)
+    }
+
+    fn dress_root(&mut self, entry: &Entry) -> Result<(), Error> {
         let root = Rc::clone(&self.root);
         let (uid, gid) = self.owner(entry);
         set_owner(&root.dir, uid, gid)?;

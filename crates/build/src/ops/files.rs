@@ -133,27 +133,31 @@ impl SourceFiles for FromTree<'_> {
     }
 }
 
-/// Opens files of one source tree, keeping the last folder open.
-struct Opener {
+/// Opens folders of one tree, keeping the last one open: files come folder by folder.
+pub(crate) struct Opener {
     root: Root,
     last: Option<(Vec<u8>, Arc<Dir>)>,
 }
 
 impl Opener {
-    fn new(root: Root) -> Self {
+    pub(crate) fn new(root: Root) -> Self {
         Self { root, last: None }
     }
 
-    /// The open folder of `path`.
+    /// The open folder that `path` is in.
     fn folder(&mut self, path: &[u8]) -> Result<Arc<Dir>, OpFailure> {
-        let parent = select::parent(path);
+        self.open(select::parent(path)).map_err(OpFailure::sys("open a folder to copy from"))
+    }
+
+    /// The folder `path`, open.
+    pub(crate) fn open(&mut self, path: &[u8]) -> Result<Arc<Dir>, shipway_sys::Error> {
         if let Some((known, dir)) = &self.last
-            && known == parent
+            && known == path
         {
             return Ok(dir.clone());
         }
-        let dir = Arc::new(self.root.open_dir(as_path(parent)).map_err(OpFailure::sys("open a folder to copy from"))?);
-        self.last = Some((parent.to_vec(), dir.clone()));
+        let dir = Arc::new(self.root.open_dir(as_path(path))?);
+        self.last = Some((path.to_vec(), dir.clone()));
         Ok(dir)
     }
 }

@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shipway_archive::index::{LayerIndex, Node, is_within};
@@ -15,6 +15,7 @@ use shipway_store::{Lease, Store};
 use shipway_sys::path::{Dir, FileKind, Root};
 
 use crate::ops::OpFailure;
+use crate::ops::files::Opener;
 use crate::ops::select::as_path;
 use crate::ops::writer::{Below, Looks, TreeWriter, bytes_of};
 
@@ -35,8 +36,7 @@ pub(crate) struct Former {
 struct Known {
     id: LayerId,
     index: Arc<LayerIndex>,
-    root: Root,
-    last: Mutex<Option<(PathBuf, Arc<Dir>)>>,
+    opener: Mutex<Opener>,
 }
 
 impl Former {
@@ -73,7 +73,7 @@ impl Known {
     fn of(store: &Store, id: LayerId) -> Option<Self> {
         let index = store.layer_index(&id).ok()?;
         let root = Root::open(store.folders_of(&id).first()?).ok()?;
-        Some(Self { id, index, root, last: Mutex::new(None) })
+        Some(Self { id, index, opener: Mutex::new(Opener::new(root)) })
     }
 
     fn has(&self, path: &Path, content: &[u8; 32], size: u64, looks: &Looks) -> bool {
@@ -85,21 +85,10 @@ impl Known {
     }
 
     fn folder_with(&self, path: &Path, size: u64, looks: &Looks) -> Option<Arc<Dir>> {
-        let folder = self.folder(path.parent().unwrap_or(Path::new("")))?;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let folder = self.opener.lock().unwrap_or_else(PoisonError::into_inner).open(parent.as_os_str().as_bytes()).ok()?;
         let found = folder.stat(path.file_name()?).ok()?;
         (found.kind == FileKind::Regular && found.mtime == looks.mtime && found.size == size).then_some(folder)
-    }
-
-    fn folder(&self, path: &Path) -> Option<Arc<Dir>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((known, dir)) = last.as_ref()
-            && known.as_os_str().as_bytes() == path.as_os_str().as_bytes()
-        {
-            return Some(dir.clone());
-        }
-        let dir = Arc::new(self.root.open_dir(path).ok()?);
-        *last = Some((path.to_owned(), dir.clone()));
-        Some(dir)
     }
 }
 

@@ -1,14 +1,17 @@
-//! The Container Device Interface: what vendors write down about their devices, read from JSON files of the host.
+//! The Container Device Interface: what vendors write down about their devices, read from JSON and YAML files of the host.
 //!
 //! Only the administrator of the host writes these files; a container names devices in them and nothing else. What must stay true: a specification
 //! that asks for what we do not do (hooks) is refused by name, never half applied; unreadable files cost their own devices only.
 //!
 //! Source: CNCF tag-runtime, container-device-interface SPEC.md 0.8.
 
+mod yaml;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde_json::Value;
 use shipway_runtime::{Access, BindSource, ContainerSpec, Device, Mount, Propagation};
 
 use crate::{Error, Result};
@@ -37,10 +40,10 @@ struct Edits {
     env: Vec<String>,
     device_nodes: Vec<Node>,
     mounts: Vec<Bind>,
-    hooks: Vec<serde_json::Value>,
+    hooks: Vec<Value>,
     additional_gids: Vec<u32>,
-    intel_rdt: Option<serde_json::Value>,
-    net_devices: Vec<serde_json::Value>,
+    intel_rdt: Option<Value>,
+    net_devices: Vec<Value>,
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -67,18 +70,17 @@ pub(super) struct Registry {
 }
 
 impl Registry {
-    /// Reads the JSON files in `folders`; later folders win.
+    /// Reads the files in `folders`; later folders win.
     pub(super) fn read(folders: &[PathBuf]) -> Self {
         let mut registry = Self::default();
         for folder in folders {
             let mut files: Vec<PathBuf> = std::fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
             files.sort();
-            for path in files.iter().filter(|path| path.extension().is_some_and(|ending| ending == "json")) {
-                let small = std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.len() <= LONGEST);
-                let text = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
-                match serde_json::from_slice::<Specification>(&text) {
-                    Ok(found) => registry.add(found),
-                    Err(error) => tracing::warn!(%error, path = %path.display(), "a CDI specification cannot be read"),
+            for path in files {
+                match path.extension().and_then(|ending| ending.to_str()).map(|ending| specification(&path, ending)) {
+                    Some(Ok(Some(found))) => registry.add(found),
+                    Some(Err(error)) => tracing::warn!(%error, path = %path.display(), "a CDI specification cannot be read"),
+                    Some(Ok(None)) | None => {}
                 }
             }
         }
@@ -112,7 +114,7 @@ impl Registry {
                 reason: format!("CDI device injection failed: unresolvable CDI devices {}", unknown.join(", ")),
                 hint: match self.devices.keys().next() {
                     Some(known) => format!("this host describes {} devices, {known} among them", self.devices.len()),
-                    None => "no CDI specification (JSON) is in /etc/cdi or /var/run/cdi".to_owned(),
+                    None => "no CDI specification is in /etc/cdi or /var/run/cdi".to_owned(),
                 },
             });
         }
@@ -126,6 +128,32 @@ impl Registry {
             }
         }
         Ok(())
+    }
+}
+
+/// What a file describes; nothing when its name says that it is no specification.
+fn specification(path: &Path, ending: &str) -> std::result::Result<Option<Specification>, String> {
+    if !matches!(ending, "json" | "yaml") {
+        return Ok(None);
+    }
+    let told = |error: std::io::Error| error.to_string();
+    let found = std::fs::metadata(path).map_err(told)?;
+    if !found.is_file() || found.len() > LONGEST {
+        return Err(format!("it is no file of at most {LONGEST} bytes"));
+    }
+    let text = std::fs::read_to_string(path).map_err(told)?;
+    let value = if ending == "json" { serde_json::from_str(&text).map_err(|error| error.to_string())? } else { yaml::read(&text)? };
+    serde_json::from_value(without_nulls(value)).map(Some).map_err(|error| error.to_string())
+}
+
+/// In Go, whose form this is, null and nothing are the same.
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => {
+            fields.into_iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name, without_nulls(value))).collect()
+        }
+        Value::Array(items) => items.into_iter().map(without_nulls).collect(),
+        other => other,
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use shipway_archive::pack::{Packer, shows_the_kernel};
+use shipway_archive::pack::shows_the_kernel;
 use shipway_archive::unpack::{Options, OtherKind, Ownership, unpack_beneath};
 use shipway_archive::{Limits, compress};
 use shipway_model::Timestamp;
@@ -21,7 +21,8 @@ use tokio::sync::mpsc;
 
 use super::Container;
 use super::roots::{OpenRoot, Wanted};
-use crate::blocking::{self, ChannelReader, ChannelWriter};
+use crate::archives::pack_on_thread;
+use crate::blocking::{self, ChannelReader};
 use crate::{Engine, Error, Result};
 
 /// As many symlinks as the kernel follows in one path.
@@ -201,25 +202,6 @@ fn start_of(open: Arc<OpenRoot>, asked: &Asked) -> std::result::Result<Start, sh
         Some(name) => Start::Name { dir, name: name.clone(), shown, open },
         None => Start::Folder { dir, shown, open },
     })
-}
-
-/// Packs on a thread of its own: it may take as long as the client reads.
-fn pack_on_thread(
-    mut writer: ChannelWriter,
-    work: impl FnOnce(&mut Packer<&mut ChannelWriter>) -> std::result::Result<(), shipway_archive::Error> + Send + 'static,
-) {
-    tokio::task::spawn_blocking(move || {
-        let mut packer = Packer::new(&mut writer);
-        let packed = work(&mut packer).and_then(|()| packer.finish().map(drop));
-        match packed {
-            Ok(()) => {
-                if let Err(error) = writer.finish() {
-                    tracing::debug!(%error, "the reader of an archive went away");
-                }
-            }
-            Err(error) => writer.fail(io::Error::other(error.to_string())),
-        }
-    });
 }
 
 /// Takes a path apart by Docker's rules: relative ones begin at `/`; a slash, `/.` or `/..` behind it mean the folder.

@@ -9,7 +9,7 @@ use shipway_store::{PrepareOptions, VolumeWish};
 
 use super::mounts;
 use super::spec::{CreateSpec, Created};
-use super::{CONTAINERS, Container, ContainerRecord, ContainerState, ResolvedProcess};
+use super::{CONTAINERS, Container, ContainerRecord, ContainerState, NetworkMode, ResolvedProcess};
 use crate::{Engine, Error, Result, Subject, blocking, clock};
 
 /// How often a made-up name is tried before the id itself becomes the name.
@@ -39,7 +39,13 @@ impl Engine {
             self.inner.store.images().get(&image).ok_or_else(|| Error::internal("an image vanished while a container was made from it"))?;
         refuse_foreign_platform(&spec, &image.config)?;
         let id = ContainerId::from_random(clock::random());
-        let process = resolve_process(&spec, &image.config.config, id)?;
+        let mut process = resolve_process(&spec, &image.config.config, id)?;
+        if let NetworkMode::Container(other) = &spec.host.network {
+            // One stack is one machine: it has one name.
+            let other = self.container(other)?.record();
+            process.hostname = other.process.hostname;
+            spec.domainname = other.spec.domainname;
+        }
         let plan = self.plan_mounts(&spec, &process, &image.layers)?;
         let names = plan.volume_names();
         let _turn = self.inner.volumes.take(&names).await;
@@ -231,5 +237,5 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
 /// What was accepted but will not work as asked.
 fn warnings_of(host: &super::HostOptions) -> Option<String> {
     let published = !host.publish.is_empty() || host.publish_all;
-    (host.network == super::NetworkMode::Host && published).then(|| "Published ports are discarded when using host network mode".to_owned())
+    (host.network == NetworkMode::Host && published).then(|| "Published ports are discarded when using host network mode".to_owned())
 }

@@ -1,4 +1,4 @@
-//! Devices of the host in a container: `--device`, `--device-cgroup-rule`, `--gpus`.
+//! Devices of the host in a container: `--device`, `--device-cgroup-rule`, `--gpus`; how much of them it may use: `--device-read-bps` and its like.
 //!
 //! What must stay true: a rule allows no more than was typed; what is no device is refused before anything is made.
 
@@ -21,6 +21,25 @@ pub struct DeviceRequest {
     pub ids: Vec<String>,
     /// Alternatives, each a list that must hold as a whole.
     pub capabilities: Vec<Vec<String>>,
+}
+
+/// A bound on the use of one block device: `--device-read-bps` and its like.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Throttle {
+    /// The device on the host.
+    pub path: String,
+    pub what: Throttled,
+    /// So many a second.
+    pub rate: u64,
+}
+
+/// What of a block device is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Throttled {
+    ReadBytes,
+    WriteBytes,
+    ReadOperations,
+    WriteOperations,
 }
 
 /// Refuses rules that cannot be read.
@@ -63,6 +82,7 @@ impl Engine {
             spec.devices.push(device(host_path, container_path, permissions)?);
         }
         spec.device_rules = host.device_rules.iter().map(|rule| parse_rule(rule)).collect::<Result<_>>()?;
+        spec.throttles = host.throttles.iter().map(throttle).collect::<Result<_>>()?;
         if host.device_requests.is_empty() {
             return Ok(());
         }
@@ -72,6 +92,21 @@ impl Engine {
         }
         Ok(())
     }
+}
+
+fn throttle(asked: &Throttle) -> Result<shipway_runtime::Throttle> {
+    let Throttle { path, what, rate } = asked;
+    let found = rustix::fs::stat(path.as_str()).map_err(|errno| {
+        let text = std::io::Error::from(errno).to_string().to_lowercase();
+        Error::invalid(format!("stat {path}: {}", text.split(" (os error").next().unwrap_or_default()))
+    })?;
+    let what = match what {
+        Throttled::ReadBytes => shipway_runtime::Throttled::ReadBytes,
+        Throttled::WriteBytes => shipway_runtime::Throttled::WriteBytes,
+        Throttled::ReadOperations => shipway_runtime::Throttled::ReadOperations,
+        Throttled::WriteOperations => shipway_runtime::Throttled::WriteOperations,
+    };
+    Ok(shipway_runtime::Throttle { device: (rustix::fs::major(found.st_rdev), rustix::fs::minor(found.st_rdev)), what, rate: *rate })
 }
 
 fn device(host_path: &str, container_path: &str, permissions: &str) -> Result<Device> {
@@ -94,7 +129,7 @@ fn names_of(request: &DeviceRequest, known: &cdi::Registry) -> Result<Vec<String
     let shown: Vec<String> = request.capabilities.iter().map(|all| format!("[{}]", all.join(" "))).collect();
     let nobody = || Error::InvalidWithHint {
         reason: format!("could not select device driver {:?} with capabilities: [{}]", request.driver, shown.join(" ")),
-        hint: "GPUs are found by CDI specifications (JSON) in /etc/cdi and /var/run/cdi".to_owned(),
+        hint: "GPUs are found by CDI specifications in /etc/cdi and /var/run/cdi".to_owned(),
     };
     if request.driver == "cdi" {
         return Ok(request.ids.clone());

@@ -213,6 +213,10 @@ impl Engine {
             process.args.clone_from(&spec.args);
             process.env = env::merge(&process.env, &spec.env);
             if let Some(dir) = spec.working_dir.as_ref().filter(|dir| !dir.is_empty()) {
+                if !dir.starts_with('/') {
+                    let message = "OCI runtime exec failed: Cwd must be an absolute path".to_owned();
+                    return Err(Error::StartFailed { code: 126, message, hint: Some(format!("write /{dir}")) });
+                }
                 process.cwd.clone_from(dir);
             }
             process.terminal = spec.tty.then(shipway_runtime::TerminalSize::default);

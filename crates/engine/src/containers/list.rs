@@ -1,12 +1,13 @@
 //! `ps`: which containers are shown, the newest first.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use shipway_model::{ImageId, Protocol, Timestamp};
 
 use super::{Container, ContainerRecord, ContainerView};
 use crate::networks::EndpointRecord;
-use crate::{Engine, Error, Filters, Result};
+use crate::{Engine, Error, Filters, Result, filters};
 
 /// Filters that `ps` accepts (features.md C-06).
 const FILTERS: &[&str] = &[
@@ -77,7 +78,8 @@ impl Engine {
 struct Narrowed {
     before: Vec<Timestamp>,
     since: Vec<Timestamp>,
-    ancestors: Vec<ImageId>,
+    /// The images named and everything made from them.
+    ancestors: BTreeSet<ImageId>,
     names: Vec<NamePattern>,
     exited: Vec<i32>,
     /// First and last number, and protocol: of the host, and of the container.
@@ -92,7 +94,7 @@ impl Narrowed {
     fn from(engine: &Engine, filters: &Filters) -> Result<Self> {
         let times =
             |key: &str| filters.values(key).iter().map(|name| Ok(engine.container(name)?.record().created)).collect::<Result<Vec<_>>>();
-        let ancestors: Vec<ImageId> = filters.values("ancestor").iter().filter_map(|name| engine.resolve_image(name).ok()).collect();
+        let ancestors = with_descendants(engine, filters.values("ancestor").iter().filter_map(|name| engine.resolve_image(name).ok()));
         for status in filters.values("status") {
             if !["created", "running", "paused", "restarting", "removing", "exited", "dead"].contains(&status.as_str()) {
                 return Err(Error::invalid(format!("invalid filter 'status={status}'")));
@@ -172,6 +174,18 @@ impl Narrowed {
     }
 }
 
+/// The images and, over any number of steps, what was built from them.
+fn with_descendants(engine: &Engine, images: impl Iterator<Item = ImageId>) -> BTreeSet<ImageId> {
+    let mut found = BTreeSet::new();
+    let mut waiting: Vec<ImageId> = images.collect();
+    while let Some(image) = waiting.pop() {
+        if found.insert(image) {
+            waiting.extend(engine.inner.store.images().children(&image));
+        }
+    }
+    found
+}
+
 /// A name filter: a regular expression, or plain text when it is none, held against the name with and without its slash.
 struct NamePattern {
     text: String,
@@ -180,9 +194,7 @@ struct NamePattern {
 
 impl NamePattern {
     fn new(text: &str) -> Self {
-        // Bounded, because a stranger's pattern may be made to grow.
-        let expression = regex::RegexBuilder::new(text).size_limit(1 << 20).build().ok();
-        Self { text: text.to_owned(), expression }
+        Self { text: text.to_owned(), expression: filters::expression(text).ok() }
     }
 
     fn matches(&self, name: &str) -> bool {

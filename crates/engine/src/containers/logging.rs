@@ -11,7 +11,7 @@ use shipway_model::ByteSize;
 use shipway_runtime::{DEFAULT_LOG_FILES, DEFAULT_LOG_SIZE, LogConfig};
 
 use super::{ContainerRecord, LogSpec};
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error, Result, filters};
 
 /// Options of every driver that keeps something.
 const OPTIONS: &[&str] =
@@ -57,8 +57,8 @@ pub(super) fn refuse(log: &LogSpec) -> Result<()> {
             hint: format!("its options are {}", OPTIONS.join(", ")),
         });
     }
-    if let Some(option) = log.options.keys().find(|option| option.ends_with("-regex")) {
-        return Err(Error::NotSupportedYet { what: format!("log option {option}") });
+    for option in ["labels-regex", "env-regex"] {
+        pattern(log, option)?;
     }
     let sizes = Sizes::of(log)?;
     let pointless = sizes.max_files < 2 || sizes.max_size == 0;
@@ -145,18 +145,23 @@ impl Engine {
     }
 }
 
+/// The regular expression that an option is, where it is given.
+fn pattern(log: &LogSpec, option: &str) -> Result<Option<regex::Regex>> {
+    let Some(text) = log.options.get(option).filter(|text| !text.is_empty()) else { return Ok(None) };
+    match filters::expression(text) {
+        Ok(expression) => Ok(Some(expression)),
+        Err(_) => Err(Error::invalid(format!("failed to initialize logging driver: error parsing regexp: {option}: `{text}`"))),
+    }
+}
+
 /// What every line carries besides: chosen labels and variables, and the tag.
 fn attributes(record: &ContainerRecord) -> Result<BTreeMap<String, String>> {
-    let options = &record.spec.host.log.options;
-    let names = |option: &str| options.get(option).map_or("", String::as_str).split(',').filter(|name| !name.is_empty());
-    let mut attributes = BTreeMap::new();
-    for name in names("labels") {
-        attributes.extend(record.process.labels.get(name).map(|value| (name.to_owned(), value.clone())));
-    }
-    for name in names("env") {
-        let value = record.process.env.iter().find_map(|entry| entry.strip_prefix(name)?.strip_prefix('='));
-        attributes.extend(value.map(|value| (name.to_owned(), value.to_owned())));
-    }
+    let log = &record.spec.host.log;
+    let options = &log.options;
+    let variables = record.process.env.iter().filter_map(|entry| entry.split_once('='));
+    let labels = record.process.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let mut attributes = chosen(log, "labels", "labels-regex", labels)?;
+    attributes.extend(chosen(log, "env", "env-regex", variables)?);
     let image = || record.image.to_string();
     let tag = tag(options.get("tag").map_or("", String::as_str), &|field| match field {
         "ID" => record.id.short(),
@@ -173,15 +178,33 @@ fn attributes(record: &ContainerRecord) -> Result<BTreeMap<String, String>> {
     Ok(attributes)
 }
 
+/// Of `known` those that one option lists by name or another's expression matches.
+fn chosen<'a>(
+    log: &LogSpec,
+    list: &str,
+    expression: &str,
+    known: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<BTreeMap<String, String>> {
+    let names: Vec<&str> = log.options.get(list).map_or("", String::as_str).split(',').filter(|name| !name.is_empty()).collect();
+    let pattern = pattern(log, expression)?;
+    let is_chosen = |name: &str| names.contains(&name) || pattern.as_ref().is_some_and(|pattern| pattern.is_match(name));
+    Ok(known.filter(|(name, _)| is_chosen(name)).map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
 /// Fills the fields of a tag: `{{.Name}}/{{.ID}}`. Of Go's templates only these are spoken.
 fn tag(template: &str, value: &dyn Fn(&str) -> String) -> Result<String> {
     let mut out = String::new();
     let mut rest = template;
     while let Some((before, after)) = rest.split_once("{{") {
-        let (field, after) = after.split_once("}}").ok_or_else(|| wrong_tag(template, "unclosed action"))?;
+        let (field, after) = after.split_once("}}").ok_or_else(|| wrong_tag(" unclosed action"))?;
         let name = field.trim().strip_prefix('.').unwrap_or_default();
         if !["ID", "FullID", "Name", "ImageID", "ImageFullID", "ImageName", "DaemonName"].contains(&name) {
-            return Err(wrong_tag(template, &format!("there is no field \"{}\"", field.trim())));
+            if !field.trim_start().starts_with('.') {
+                return Err(wrong_tag(&format!(" function \"{}\" not defined", field.trim())));
+            }
+            let at = template.len() - after.len() - "}}".len() - field.trim_start().len();
+            let what = format!("{at}: executing \"log-tag\" at <{}>: can't evaluate field {name} in type *logger.Info", field.trim());
+            return Err(wrong_tag(&what));
         }
         out.push_str(before);
         out.push_str(&value(name));
@@ -191,9 +214,10 @@ fn tag(template: &str, value: &dyn Fn(&str) -> String) -> Result<String> {
     Ok(out)
 }
 
-fn wrong_tag(template: &str, why: &str) -> Error {
+/// In the words of Go's templates, which dockerd reads.
+fn wrong_tag(what: &str) -> Error {
     Error::InvalidWithHint {
-        reason: format!("failed to initialize logging driver: template: log-tag: \"{template}\": {why}"),
+        reason: format!("failed to initialize logging driver: template: log-tag:1:{what}"),
         hint: "a tag's fields are {{.ID}}, {{.FullID}}, {{.Name}}, {{.ImageID}}, {{.ImageFullID}}, {{.ImageName}} and {{.DaemonName}}"
             .to_owned(),
     }
@@ -217,6 +241,9 @@ mod tests {
         check("none", &[], None);
         check("splunk", &[], Some("error looking up logging plugin splunk: plugin \"splunk\" not found"));
         check("json-file", &[("foo", "1")], Some("unknown log opt 'foo' for json-file log driver"));
+        check("json-file", &[("labels-regex", "^a"), ("env-regex", "(B|C)$")], None);
+        let words = "failed to initialize logging driver: error parsing regexp: env-regex: `(`";
+        check("json-file", &[("env-regex", "(")], Some(words));
         check("local", &[("foo", "1")], Some("unknown log opt 'foo' for log driver local"));
         check("json-file", &[("mode", "odd")], Some("logger: logging mode not supported: odd"));
         check("json-file", &[("max-size", "x")], Some("failed to initialize logging driver: invalid size: 'x'"));
@@ -226,12 +253,27 @@ mod tests {
     }
 
     #[test]
+    fn attributes_are_chosen_by_name_and_by_expression() {
+        let options = [("env", "A,NOPE"), ("env-regex", "^PRE")].map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        let log = LogSpec { driver: "json-file".to_owned(), options };
+        let known = [("A", "1"), ("B", "2"), ("PREFIX", "3"), ("XPRE", "4")];
+        let found = chosen(&log, "env", "env-regex", known.into_iter()).unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), [("A".to_owned(), "1".to_owned()), ("PREFIX".to_owned(), "3".to_owned())]);
+    }
+
+    #[test]
     fn tags_know_their_fields() {
         let shout = |field: &str| field.to_uppercase();
         assert_eq!(tag("a{{.Name}}/{{ .ID }}", &shout).unwrap(), "aNAME/ID");
         assert_eq!(tag("", &shout).unwrap(), "");
-        for wrong in ["{{.Name", "{{.Nope}}", "{{Name}}"] {
-            assert!(tag(wrong, &shout).is_err(), "{wrong}");
+        for (wrong, words) in [
+            ("{{.Name", " unclosed action"),
+            ("{{.Nope}}", "2: executing \"log-tag\" at <.Nope>: can't evaluate field Nope in type *logger.Info"),
+            ("a{{ .No}}", "4: executing \"log-tag\" at <.No>: can't evaluate field No in type *logger.Info"),
+            ("{{Name}}", " function \"Name\" not defined"),
+        ] {
+            let said = tag(wrong, &shout).unwrap_err().to_string();
+            assert_eq!(said, format!("failed to initialize logging driver: template: log-tag:1:{words}"), "{wrong}");
         }
     }
 }

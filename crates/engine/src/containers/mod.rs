@@ -50,7 +50,7 @@ use tokio::sync::watch;
 pub use attach::{AttachOptions, Attachment, Input};
 pub use changes::CommitSpec;
 pub use copy::{ExtractOptions, ExtractedOwner, OtherKindInTheWay, PathStat};
-pub use devices::DeviceRequest;
+pub use devices::{DeviceRequest, Throttle, Throttled};
 pub use exec::{ExecSpec, ExecView};
 pub(crate) use files::NameSettings;
 pub use health::{Health, HealthResult, HealthStatus};

@@ -71,18 +71,26 @@ impl Engine {
         for mount in &record.mounts {
             self.tell_volume(mount, "unmount", BTreeMap::from([("container".to_owned(), container.id.to_string())]));
         }
-        let names: BTreeSet<VolumeName> = record
-            .volume_names()
-            .into_iter()
-            .filter(|name| self.inner.store.volumes().get(name).is_some_and(|volume| !volume.options.is_empty()))
-            .collect();
+        let names = self.driver_volumes(&record);
         if names.is_empty() {
             return;
         }
         let _turn = self.inner.volumes.take(&names).await;
+        self.unmount_unused(names).await;
+    }
+
+    /// The volumes of a container that are mounted for their driver's options.
+    pub(super) fn driver_volumes(&self, record: &ContainerRecord) -> BTreeSet<VolumeName> {
+        let mut names = record.volume_names();
+        names.retain(|name| self.inner.store.volumes().get(name).is_some_and(|volume| !volume.options.is_empty()));
+        names
+    }
+
+    /// Takes away the filesystems of volumes that no running container uses. The caller holds their turns. Open files keep theirs.
+    pub(crate) async fn unmount_unused(&self, names: BTreeSet<VolumeName>) {
         for name in names {
-            let busy = self.users_of_volume(&name).iter().any(|user| user.id != container.id && user.state().is_alive());
-            if busy || container.state().is_alive() {
+            let has_none = self.inner.store.volumes().get(&name).is_none_or(|volume| volume.options.is_empty());
+            if has_none || self.users_of_volume(&name).iter().any(|user| user.state().is_alive()) {
                 continue;
             }
             let (store, gone) = (self.inner.store.clone(), name.clone());

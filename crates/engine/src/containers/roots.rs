@@ -3,13 +3,13 @@
 //! What must stay true: two mounts of one upper folder never exist at the same time (overlayfs.rst calls that undefined). Whoever has the tree open
 //! holds the shared half of a lock whose other half every launch and every mount of ours takes first.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use shipway_model::MountKind;
-use shipway_runtime::{OpenTree, RootFs, SeenInside};
+use shipway_runtime::{OpenTree, RootFs};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
 
-use super::{Container, ContainerMount, ContainerRecord};
+use super::{Container, ContainerRecord};
 use crate::{Engine, Error, Result, blocking};
 
 /// What a container knows about those who look into it.
@@ -90,7 +90,16 @@ impl Engine {
             before.gone().await;
         }
         let (engine, record) = (self.clone(), container.record());
-        let tree = blocking::files(move || engine.mount_tree(&record, wanted)).await?;
+        let names = if wanted == Wanted::Everything { record.volume_names() } else { BTreeSet::new() };
+        let turn = self.inner.volumes.take(&names).await;
+        let mounted_for_drivers = self.driver_volumes(&record);
+        let tree = blocking::files(move || engine.mount_tree(&record, wanted)).await;
+        if wanted == Wanted::Everything {
+            // The tree keeps what it has; among the host's mounts nothing stays.
+            self.unmount_unused(mounted_for_drivers).await;
+        }
+        drop(turn);
+        let tree = tree?;
         let open = Arc::new(OpenRoot { tree, _use: held.downgrade() });
         if wanted == Wanted::Everything {
             *container.roots.mounted.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&open);
@@ -107,23 +116,8 @@ impl Engine {
             volatile: host.auto_remove,
             plain: None,
         };
-        let seen = if wanted == Wanted::Everything { seen_inside(self, record) } else { Vec::new() };
-        let mounted = self.inner.runtime.mount_tree(&root, host.read_only_root, &seen);
+        let seen = if wanted == Wanted::Everything { self.mounts_seen(record)? } else { Vec::new() };
+        let mounted = self.inner.runtime.mount_tree(&root, host.read_only_root, seen);
         mounted.map_err(|source| Error::Runtime { doing: format!("cannot mount the files of container {}", record.name), source })
     }
-}
-
-/// Mounts of a container that hold somebody's files; what is in memory only is gone while it does not run. A part of a volume is not looked up here:
-/// only the launch resolves subpaths by handle.
-fn seen_inside(engine: &Engine, record: &ContainerRecord) -> Vec<SeenInside> {
-    let source = |mount: &ContainerMount| match (mount.spec.kind, &mount.volume) {
-        (MountKind::Bind, _) => mount.spec.source.as_deref().map(Into::into),
-        (MountKind::Volume, Some(name)) if mount.spec.volume_subpath.is_none() => Some(engine.inner.store.volumes().path(name)),
-        _ => None,
-    };
-    let seen = |mount: &ContainerMount| {
-        let spec = &mount.spec;
-        Some(SeenInside { source: source(mount)?, target: spec.target.clone(), read_only: spec.read_only, recursive: spec.recursive })
-    };
-    record.mounts.iter().filter_map(seen).collect()
 }

@@ -120,6 +120,9 @@ pub struct HostOptions {
     /// Cgroup device rules as typed, `c 1:3 rwm`.
     #[serde(default)]
     pub device_rules: Vec<String>,
+    /// Bounds on the use of block devices.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub throttles: Vec<super::Throttle>,
     /// Devices that a specification of the host (CDI) describes.
     #[serde(default)]
     pub device_requests: Vec<super::DeviceRequest>,

@@ -25,7 +25,7 @@ impl Engine {
     /// Claims addresses and ports for every network of a container that is about to start, and records them. True when there is something to wire.
     ///
     /// # Errors
-    /// `NoSuchNetwork`; `Endpoint` when a port is taken, with its owner (M-23); the hand's when an address is.
+    /// `NotFoundInWords`; `Endpoint` when a port is taken, with its owner (M-23); the hand's when an address is.
     pub(crate) async fn claim_endpoints(&self, container: &Arc<Container>) -> Result<bool> {
         // An error says that the engine is going away.
         let _ = self.inner.networks.restored.subscribe().wait_for(|restored| *restored).await;

@@ -82,7 +82,7 @@ impl Engine {
     fn join(&self, container: &Container, network: &Arc<NetworkRecord>, wish: EndpointWish) -> Result<()> {
         let joining = self.inner.networks.joining();
         if self.inner.networks.get(network.id).is_none() {
-            return Err(Error::NoSuchNetwork { name: network.name.to_string(), hint: None });
+            return Err(Error::no_such_network(network.name.as_str(), None));
         }
         let record = container.record();
         let netns = netns_of(&record)?;

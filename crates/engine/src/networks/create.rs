@@ -142,15 +142,14 @@ fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
             return Err(Error::Forbidden { reason: format!("only one instance of \"{kind}\" network is allowed"), hint: None });
         }
         other => {
-            let hint = "the network drivers are bridge, macvlan, ipvlan, host and null".to_owned();
-            return Err(Error::NoSuchPlugin { name: other.to_owned(), hint });
+            return Err(Error::no_such_plugin(other, "the network drivers are bridge, macvlan, ipvlan, host and null"));
         }
     };
     if driver.is_stacked() {
         stacked::attachment(driver, &spec.options)?;
     }
     if !matches!(spec.ipam_driver.as_str(), "" | "default") {
-        return Err(Error::NoSuchPlugin { name: spec.ipam_driver.clone(), hint: "the address manager is called default".to_owned() });
+        return Err(Error::no_such_plugin(&spec.ipam_driver, "the address manager is called default"));
     }
     let options = BridgeOptions::read(&spec.options)?;
     if [options.gateway_v4, options.gateway_v6].contains(&GatewayMode::Isolated) && !spec.internal {

@@ -134,7 +134,7 @@ impl Engine {
             (Some(_), more) => Err(Error::invalid(format!("network {text} is ambiguous ({} matches found based on ID prefix)", more + 1))),
             (None, _) => {
                 let nearest = shipway_model::suggest::nearest(text, all.iter().map(|network| network.name.as_str()), 2);
-                Err(Error::NoSuchNetwork { name: text.to_owned(), hint: nearest.map(|name| format!("did you mean {name}?")) })
+                Err(Error::no_such_network(text, nearest.map(|name| format!("did you mean {name}?"))))
             }
         }
     }

@@ -37,7 +37,7 @@ impl Engine {
                 return Err(in_use(network, &members));
             }
             if self.inner.networks.get(network.id).is_none() {
-                return Err(Error::NoSuchNetwork { name: network.name.to_string(), hint: None });
+                return Err(Error::no_such_network(network.name.as_str(), None));
             }
             self.inner.networks.remove(network.id);
         }

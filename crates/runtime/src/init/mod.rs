@@ -79,10 +79,11 @@ fn enter(
     }
     let filter = part.program.seccomp.map(|index| program::read_filter(handles.get(index))).transpose()?;
     let gate = part.gate.map(|index| take_handle(&handles, index)).transpose()?;
+    let stat = if part.reaper { standing.own_stat() } else { String::new() };
     drop(standing);
     drop(handles);
     if part.reaper {
-        reaper::stand_in_front(line, one_thread)?;
+        reaper::stand_in_front(line, &part.program.args, &stat, one_thread)?;
     }
     program::take_standard(&standard, part.program.terminal)?;
     // The terminal has its numbers now; a copy would keep it open while we hold.

@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
-use shipway_sys::caps;
 use shipway_sys::process::{self, Cloned, SingleThreaded};
+use shipway_sys::{caps, title};
 
 use super::at;
 use crate::message::{Failure, Step};
@@ -16,8 +16,13 @@ const CAP_KILL: u64 = 1 << 5;
 /// Signals that mean a fault of this very process, or that cannot be caught.
 const NOT_FORWARDED: [i32; 6] = [4, 7, 8, 9, 11, 19];
 
-/// Splits off the process that will become the program, and returns in it. The other one stays here, lets go of `line`, and never returns.
-pub(super) fn stand_in_front(line: &mut Option<OwnedFd>, one_thread: SingleThreaded) -> Result<(), Failure> {
+/// As ps shows Docker's; people and health scripts look for it.
+const NAME: &str = "docker-init";
+const PATH: &str = "/sbin/docker-init";
+
+/// Splits off the process that will become the program `args`, and returns in it. The other one stays here, lets go of `line`, and never returns.
+/// `stat` is what the kernel tells about this process.
+pub(super) fn stand_in_front(line: &mut Option<OwnedFd>, args: &[String], stat: &str, one_thread: SingleThreaded) -> Result<(), Failure> {
     // Blocked before the split, so that no signal falls between; the program's side unblocks them with everything else.
     let forwarded: Vec<i32> = (1..=64).filter(|number| !NOT_FORWARDED.contains(number)).collect();
     let signals = process::signals_as_file(&forwarded).map_err(at(Step::Clone))?;
@@ -26,6 +31,9 @@ pub(super) fn stand_in_front(line: &mut Option<OwnedFd>, one_thread: SingleThrea
         Cloned::Parent(program) => {
             // The monitor hears the last end of the line as "executed".
             *line = None;
+            let shown: Vec<&str> = [PATH, "--"].into_iter().chain(args.iter().map(String::as_str)).collect();
+            // How it looks is no reason not to run.
+            let _ = title::show_as(NAME, &shown, stat);
             let _ = caps::bound_to(CAP_KILL);
             let _ = caps::set(CAP_KILL, CAP_KILL, 0);
             serve(program, &signals)

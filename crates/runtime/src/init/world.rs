@@ -53,6 +53,11 @@ impl Standing {
         set_kernel(&self.kernel, key, value)
     }
 
+    /// What the kernel tells about this process (proc_pid_stat(5)); nothing when it cannot be read.
+    pub(super) fn own_stat(&self) -> String {
+        read(&self.kernel, "self/stat").unwrap_or_default()
+    }
+
     /// Sets how readily this process is killed when memory runs out, as far as permitted.
     pub(super) fn set_oom_badness(&self, badness: i32) {
         // Lowering below the inherited value needs CAP_SYS_RESOURCE (R12: degraded, never a failure).

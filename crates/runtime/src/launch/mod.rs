@@ -25,7 +25,7 @@ use crate::message::{AttachWish, InitPart, Launch, LogPart, MonitorPart, Note, O
 use crate::pool::{Parked, Reserved, Shared, next_step_world, unexpected};
 use crate::spec::{ContainerSpec, LogConfig, Namespace};
 
-pub(crate) use mounts::mount_root;
+pub(crate) use mounts::{ReadyMount, make_ready, mount_root};
 pub(crate) use program::{is_confined, limits_of, program_of};
 
 /// A launched container.
@@ -100,18 +100,13 @@ pub(crate) fn launch(
     };
     let program = spec.process.args.first().cloned().unwrap_or_default();
     // Kept until the first process has entered the network that was wired there.
-    let mut _left = None;
-    if wired && (spec.cgroup_parent.is_some() || prepared.world != parked.world) {
-        // Its first process has to be made anew, and enters the network which is there.
-        if let Err(error) = enter_network(&parked, &mut prepared) {
+    let _left = match wired.then(|| leave_if_unfit(shared, spec, &mut parked, &mut prepared)).transpose() {
+        Ok(left) => left,
+        Err(error) => {
             parked.dissolve();
             return Err(error);
         }
-    }
-    if wired && spec.cgroup_parent.is_some() {
-        let moved = below(shared, spec)?;
-        _left = Some(std::mem::replace(&mut parked, moved));
-    }
+    };
     match carry_out(shared, spec, duty, prepared, &mut parked, first_client) {
         Ok((started, root, bounding, created)) => {
             let pid = parked.init.ok_or(LaunchError::MonitorDied)?;
@@ -195,6 +190,7 @@ fn carry_out(
         parked.raise(&world, &joins)?;
     }
     parked.group.limit(&limits).map_err(LaunchError::Cgroup)?;
+    parked.group.throttle(&spec.throttles).map_err(LaunchError::Cgroup)?;
     if spec.privileged {
         parked.group.allow_devices(&[Rule::all()]).map_err(LaunchError::Cgroup)?;
     } else if !rules.is_empty() {
@@ -245,6 +241,22 @@ fn carry_out(
 /// A monitor in the cgroup that the container was given.
 fn below(shared: &Shared, spec: &ContainerSpec) -> Result<Parked, LaunchError> {
     shared.make_below(spec.cgroup_parent.as_deref().unwrap_or_default(), &spec.id.to_string())
+}
+
+/// Where the first process cannot stand in the place that was wired for it, it is made anew, in another place if need be, and enters the network that
+/// is there. The place that it left must live until then.
+fn leave_if_unfit(
+    shared: &Shared,
+    spec: &ContainerSpec,
+    place: &mut Parked,
+    prepared: &mut Prepared,
+) -> Result<Option<Parked>, LaunchError> {
+    let is_elsewhere = spec.cgroup_parent.is_some();
+    if !is_elsewhere && prepared.world == place.world {
+        return Ok(None);
+    }
+    enter_network(place, prepared)?;
+    is_elsewhere.then(|| Ok(std::mem::replace(place, below(shared, spec)?))).transpose()
 }
 
 /// Has the first process enter the network of a place that it will not stand in.

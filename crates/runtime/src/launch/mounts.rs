@@ -70,6 +70,21 @@ pub(super) fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<Mount
     }
 }
 
+/// A mount that somebody else than a launch attaches.
+pub(crate) struct ReadyMount {
+    pub(crate) mount: DetachedMount,
+    pub(crate) target: String,
+    pub(crate) is_folder: bool,
+}
+
+/// Opens and mounts one without attaching it.
+pub(crate) fn make_ready(mount: Mount) -> Result<ReadyMount, LaunchError> {
+    let mut handles = Handles(Vec::new());
+    let MountPart { target, is_folder, .. } = prepare_mount(mount, &mut handles)?;
+    let handle = handles.0.pop().ok_or_else(|| LaunchError::Mount { text: format!("\"{target}\": nothing was mounted") })?;
+    Ok(ReadyMount { mount: DetachedMount::from_handle(handle), target, is_folder })
+}
+
 /// A stack of layers for reading. A single one is mounted as it is: overlayfs wants two.
 fn mount_layers(lowers: &[std::path::PathBuf], subpath: Option<&str>) -> Result<DetachedMount, Error> {
     let whole = match lowers {

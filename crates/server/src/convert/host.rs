@@ -3,12 +3,12 @@
 use std::net::IpAddr;
 
 use shipway_engine::containers::{
-    DeviceRequest, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, UpdateSpec,
+    DeviceRequest, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions, Throttle, Throttled, UpdateSpec,
 };
 use shipway_engine::networks::EndpointWish;
 use shipway_model::mount::{clean_target, parse_tmpfs_flag, parse_volume_flag};
 use shipway_model::{Limits, MountError, MountKind, MountSpec, Port, PortBinding, Propagation, ReadOnlyReach, Signal, Ulimit};
-use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, UlimitSpec, UpdateBody};
+use shipway_wire::containers::{HostConfig, Mount, NetworkingConfig, PortMap, ThrottleDevice, UlimitSpec, UpdateBody};
 
 use super::network;
 use crate::error::ApiError;
@@ -48,6 +48,7 @@ pub(crate) fn options(config: &HostConfig, networking: &NetworkingConfig, mac_ad
             .map(|device| (device.path_on_host.clone(), device.path_in_container.clone(), device.cgroup_permissions.clone()))
             .collect(),
         device_rules: words(&config.device_cgroup_rules),
+        throttles: throttles(config),
         device_requests: config
             .device_requests
             .iter()
@@ -315,6 +316,18 @@ fn limits(config: &HostConfig) -> Result<Limits, ApiError> {
         blkio_weight: (config.blkio_weight != 0).then_some(config.blkio_weight),
         oom_kill_disable: config.oom_kill_disable.filter(|disable| *disable),
     })
+}
+
+/// Bounds on the use of block devices.
+fn throttles(config: &HostConfig) -> Vec<Throttle> {
+    let lists = [
+        (Throttled::ReadBytes, &config.blkio_device_read_bps),
+        (Throttled::WriteBytes, &config.blkio_device_write_bps),
+        (Throttled::ReadOperations, &config.blkio_device_read_iops),
+        (Throttled::WriteOperations, &config.blkio_device_write_iops),
+    ];
+    let bound = |what: Throttled| move |device: &ThrottleDevice| Throttle { path: device.path.clone(), what, rate: device.rate };
+    lists.into_iter().flat_map(|(what, list)| list.iter().flatten().map(bound(what))).collect()
 }
 
 /// Zero is "not limited"; negative numbers mean nothing.

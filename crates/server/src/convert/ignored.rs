@@ -10,15 +10,6 @@ pub(super) fn refuse(config: &HostConfig) -> Result<(), ApiError> {
     if config.storage_opt.as_ref().is_some_and(|options| !options.is_empty()) {
         return Err(ApiError::invalid("--storage-opt is supported only for overlay over xfs with 'pquota' mount option"));
     }
-    let throttled = [
-        ("--device-read-bps", &config.blkio_device_read_bps),
-        ("--device-write-bps", &config.blkio_device_write_bps),
-        ("--device-read-iops", &config.blkio_device_read_iops),
-        ("--device-write-iops", &config.blkio_device_write_iops),
-    ];
-    if let Some((flag, _)) = throttled.iter().find(|(_, list)| list.as_ref().is_some_and(|list| !list.is_empty())) {
-        return Err(ApiError::not_supported_yet(flag));
-    }
     if config.blkio_weight_device.as_ref().is_some_and(|list| !list.is_empty()) {
         return Err(ApiError::not_supported_yet("--blkio-weight-device"));
     }
@@ -41,7 +32,7 @@ mod tests {
             (r#"{}"#, None),
             (r#"{"Isolation":"default","DeviceRequests":[],"StorageOpt":{}}"#, None),
             (r#"{"StorageOpt":{"size":"1"}}"#, Some("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")),
-            (r#"{"BlkioDeviceReadBps":[{"Path":"/dev/zero","Rate":1}]}"#, Some("--device-read-bps is not supported yet")),
+            (r#"{"BlkioWeightDevice":[{"Path":"/dev/zero","Weight":10}]}"#, Some("--blkio-weight-device is not supported yet")),
             (r#"{"CpuRealtimeRuntime":5}"#, Some("kernel does not support CPU real-time scheduler")),
             (r#"{"Isolation":"hyperv"}"#, Some("Invalid isolation: \"hyperv\" - linux only supports 'default'")),
         ] {

@@ -17,7 +17,9 @@ use crate::session;
 pub(crate) async fn create(api: &Api, request: &mut Request, id: &str) -> ApiResult {
     let body: ExecCreateBody = request.read_json().await?;
     let text = |text: String| Some(text).filter(|text| !text.is_empty());
-    DetachKeys::parse(&body.detach_keys)?;
+    // dockerd has another word for them here than when attaching.
+    let unknown = |_| ApiError::invalid(format!("Invalid escape keys ({}) provided", body.detach_keys));
+    DetachKeys::parse(&body.detach_keys).map_err(unknown)?;
     let spec = ExecSpec {
         args: body.cmd.unwrap_or_default().0,
         env: body.env.unwrap_or_default(),

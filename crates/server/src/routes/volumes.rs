@@ -4,7 +4,7 @@ use http::StatusCode;
 use shipway_engine::volumes::VolumeSpec;
 use shipway_wire::volumes::{VolumeCreateBody, VolumeList, VolumesPruned};
 
-use crate::answer;
+use crate::answer::{self, AnswerBody};
 use crate::convert::{filters_of, system};
 use crate::error::ApiResult;
 use crate::request::Request;
@@ -36,6 +36,12 @@ pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {
 pub(crate) async fn remove(api: &Api, request: &mut Request, name: &str) -> ApiResult {
     api.engine.remove_volume(name, request.query.flag("force")).await?;
     Ok(answer::status(StatusCode::NO_CONTENT))
+}
+
+/// Ours: everything in a volume as an archive.
+pub(crate) async fn export(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let pieces = api.engine.export_volume(name).await?;
+    Ok(answer::typed(StatusCode::OK, "application/x-tar", AnswerBody::channel(pieces, &request.client)))
 }
 
 /// Ours: the files of an archive into a volume.

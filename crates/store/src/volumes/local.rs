@@ -4,6 +4,7 @@
 //! never put into a command.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::path::Path;
 
@@ -47,7 +48,10 @@ pub(super) fn is_mounted(data: &Path) -> Result<bool> {
 /// Mounts what `options` say over `data`.
 pub(super) fn mount(options: &BTreeMap<String, String>, data: &Path) -> Result<()> {
     let option = |key: &str| options.get(key).map(String::as_str).unwrap_or_default();
-    let (kind, device, words) = (option("type"), option("device"), Words::read(option("o")));
+    let (kind, device, mut words) = (option("type"), option("device"), Words::read(option("o")));
+    if matches!(kind, "nfs" | "nfs4" | "cifs" | "smb3") {
+        words.look_up_server()?;
+    }
     let mounted = match words.bind {
         Some(recursive) => bind(device, recursive, &words),
         None => fresh(kind, device, &words),
@@ -59,8 +63,8 @@ pub(super) fn mount(options: &BTreeMap<String, String>, data: &Path) -> Result<(
     });
     attached.map_err(|error| Error::Mount {
         text: format!(
-            "error while mounting volume '{data}': failed to mount local volume: mount {device}:{data}, flags: {:#x}{}: {}",
-            words.flags(),
+            "error while mounting volume '{data}': failed to mount local volume: mount {device}:{data}{}{}: {}",
+            if words.flags() == 0 { String::new() } else { format!(", flags: {:#x}", words.flags()) },
             if words.data.is_empty() { String::new() } else { format!(", data: {}", words.data.join(",")) },
             words_of(error.errno),
             data = data.display(),
@@ -137,6 +141,21 @@ impl Words {
         words
     }
 
+    /// The kernel takes the address of a server, not its name (mount.nfs would have looked it up). It is looked up at each mount: servers move.
+    fn look_up_server(&mut self) -> Result<()> {
+        for word in &mut self.data {
+            let Some(server) = word.strip_prefix("addr=").filter(|server| server.parse::<IpAddr>().is_err()) else { continue };
+            let told = |why: String| Error::Mount {
+                text: format!("error resolving passed in network volume address: lookup {server}: {why}"),
+                detail: String::new(),
+            };
+            let found = (server, 0).to_socket_addrs().map_err(|error| told(error.to_string()))?.next();
+            let address = found.ok_or_else(|| told("no such host".to_owned()))?.ip();
+            *word = format!("addr={address}");
+        }
+        Ok(())
+    }
+
     /// The flags mount(2) would have been given, for the message.
     fn flags(&self) -> u64 {
         const TABLE: [(u64, u64); 6] =
@@ -189,5 +208,17 @@ mod tests {
         assert_eq!(words.data, ["size=1m", "uid=1000"]);
         assert_eq!(words.flags(), 0x5009);
         assert_eq!(Words::read("addr=1.2.3.4,rw").data, ["addr=1.2.3.4"]);
+    }
+
+    #[test]
+    fn a_server_is_known_by_its_address() {
+        let looked_up = |text: &str| {
+            let mut words = Words::read(text);
+            words.look_up_server().map(|()| words.data.join(",")).map_err(|error| error.to_string())
+        };
+        assert_eq!(looked_up("addr=10.1.2.3,vers=4").unwrap(), "addr=10.1.2.3,vers=4");
+        assert!(["addr=127.0.0.1,soft", "addr=::1,soft"].contains(&looked_up("addr=localhost,soft").unwrap().as_str()));
+        let words = "error resolving passed in network volume address: lookup no such name: ";
+        assert!(looked_up("addr=no such name").unwrap_err().contains(words));
     }
 }

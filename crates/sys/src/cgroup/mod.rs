@@ -54,6 +54,25 @@ pub struct Limits {
     pub oom_kill_disable: Option<bool>,
 }
 
+/// What of a block device is bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Throttled {
+    ReadBytes,
+    WriteBytes,
+    ReadOperations,
+    WriteOperations,
+}
+
+/// A bound on what a group may do with one block device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Throttle {
+    /// Its major and minor number.
+    pub device: (u32, u32),
+    pub what: Throttled,
+    /// So many a second.
+    pub rate: u64,
+}
+
 /// What a group has used.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -306,6 +325,34 @@ impl Group {
             Version::One => v1::limit(self, limits),
             Version::Two => v2::limit(self, limits),
         }
+    }
+
+    /// Bounds the use of block devices. Writes through the page cache are counted by version 2 only.
+    ///
+    /// # Errors
+    /// `ENODEV` without the controller, or for numbers that are no disk's (a part of a disk is none).
+    pub fn throttle(&self, throttles: &[Throttle]) -> Result<(), Error> {
+        if throttles.is_empty() {
+            return Ok(());
+        }
+        let controller = match self.tree.version {
+            Version::One => "blkio",
+            Version::Two => "",
+        };
+        let folder = self.folder(controller).ok_or_else(|| Error::new("bound a block device", Errno::NODEV))?;
+        for Throttle { device: (major, minor), what, rate } in throttles {
+            let (old, new) = match what {
+                Throttled::ReadBytes => ("read_bps", "rbps"),
+                Throttled::WriteBytes => ("write_bps", "wbps"),
+                Throttled::ReadOperations => ("read_iops", "riops"),
+                Throttled::WriteOperations => ("write_iops", "wiops"),
+            };
+            match self.tree.version {
+                Version::One => write_file(&folder.join(format!("blkio.throttle.{old}_device")), &format!("{major}:{minor} {rate}"))?,
+                Version::Two => write_file(&folder.join("io.max"), &format!("{major}:{minor} {new}={rate}"))?,
+            }
+        }
+        Ok(())
     }
 
     /// Denies all devices but these.

@@ -131,6 +131,21 @@ fn check_conflicts(flags: &ContainerFlags, detached: bool) -> Outcome {
     if flags.no_healthcheck && checks {
         return Err(Failure::usage("--no-healthcheck conflicts with --health-* options"));
     }
+    let elsewhere = [
+        ("--cpu-count", flags.cpu_count.is_some()),
+        ("--cpu-percent", flags.cpu_percent.is_some()),
+        ("--io-maxbandwidth", flags.io_maxbandwidth.is_some()),
+        ("--io-maxiops", flags.io_maxiops.is_some()),
+    ];
+    if let Some((flag, _)) = elsewhere.iter().find(|(_, given)| *given) {
+        let words =
+            format!("\"{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux");
+        return Err(Failure::usage(words));
+    }
+    if flags.use_api_socket {
+        let failure = Failure::usage("--use-api-socket is not supported yet");
+        return Err(failure.hint("mount the socket yourself: -v /run/shipway/shipway.sock:/var/run/docker.sock"));
+    }
     check_modes(flags)
 }
 

@@ -36,6 +36,12 @@ pub(crate) struct ContainerFlags {
     /// Write the container ID to the file
     #[arg(long, value_name = "string")]
     pub(super) cidfile: Option<String>,
+    /// CPU count (Windows only)
+    #[arg(long, value_name = "int", hide = true)]
+    pub(super) cpu_count: Option<i64>,
+    /// CPU percent (Windows only)
+    #[arg(long, value_name = "int", hide = true)]
+    pub(super) cpu_percent: Option<i64>,
     /// Limit CPU CFS (Completely Fair Scheduler) period
     #[arg(long, value_name = "int")]
     pub(super) cpu_period: Option<i64>,
@@ -141,6 +147,12 @@ pub(crate) struct ContainerFlags {
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(super) interactive: bool,
+    /// Maximum IO bandwidth limit for the system drive (Windows only)
+    #[arg(long, value_name = "bytes", hide = true)]
+    pub(super) io_maxbandwidth: Option<String>,
+    /// Maximum IOps limit for the system drive (Windows only)
+    #[arg(long, value_name = "uint", hide = true)]
+    pub(super) io_maxiops: Option<u64>,
     /// IPv4 address (e.g., 172.30.100.104)
     #[arg(long, value_name = "string")]
     pub(super) ip: Option<String>,
@@ -273,6 +285,9 @@ pub(crate) struct ContainerFlags {
     /// Ulimit options
     #[arg(long, value_name = "ulimit")]
     pub(super) ulimit: Vec<String>,
+    /// Bind mount the Docker API socket and required auth (not supported yet)
+    #[arg(long, hide = true)]
+    pub(super) use_api_socket: bool,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "string")]
     pub(super) user: Option<String>,

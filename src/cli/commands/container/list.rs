@@ -165,6 +165,7 @@ pub(crate) const TITLES: &[(&str, &str)] = &[
     ("LocalVolumes", "LOCAL VOLUMES"),
     ("Networks", "NETWORKS"),
     ("Platform", "PLATFORM"),
+    ("HealthStatus", "HEALTH STATUS"),
 ];
 
 /// As [`row`], with the size of the container's own changes alone, as `system df -v` shows it.
@@ -201,7 +202,18 @@ pub(crate) fn row(container: &Summary, truncate: bool) -> Row {
         .with("LocalVolumes", mounts.iter().filter(|mount| mount.driver == "local").count().to_string())
         .with("Networks", networks.map(|networks| networks.keys().cloned().collect::<Vec<_>>().join(",")).unwrap_or_default())
         .with("Platform", Value::Null)
+        .with("HealthStatus", health(&container.status))
         .with_labels(container.labels.as_ref())
+}
+
+/// The health that a status ends with: `Up 2 minutes (healthy)`.
+fn health(status: &str) -> &'static str {
+    match status.rsplit_once('(').map(|(_, rest)| rest.trim_end_matches(')')) {
+        Some("healthy") => "healthy",
+        Some("unhealthy") => "unhealthy",
+        Some("health: starting") => "starting",
+        _ => "none",
+    }
 }
 
 /// Names without the leading slash; names through links (`/web/db`) are left out when truncating, as docker does.
@@ -310,6 +322,19 @@ mod tests {
     }
 
     #[test]
+    fn health_is_read_from_the_status() {
+        for (status, expected) in [
+            ("Up 2 minutes (healthy)", "healthy"),
+            ("Up 1 second (health: starting)", "starting"),
+            ("Up 2 minutes (unhealthy)", "unhealthy"),
+            ("Exited (1) 2 hours ago", "none"),
+            ("Up 3 hours (Paused)", "none"),
+        ] {
+            assert_eq!(health(status), expected, "{status}");
+        }
+    }
+
+    #[test]
     fn a_row_reads_as_docker_prints_it() {
         let text = r#"{"Id":"cdb53a20144fdec6d04753cbddf8d22882dc68f5be5df2a89c1a7513fc2d796f","Names":["/web","/db/web"],"Image":"busybox@sha256:aa",
             "ImageID":"sha256:bb","Command":"sh -c 'exit 7' and more","Created":1,"Ports":[],"SizeRw":5,"SizeRootFs":1982382,"Labels":{"b":"2","a":"1"},
@@ -326,6 +351,7 @@ mod tests {
             ("Networks", "none"),
             ("Mounts", "0123456789abcd…"),
             ("LocalVolumes", "1"),
+            ("HealthStatus", "none"),
         ];
         for (field, expected) in table {
             assert_eq!(row.field(field), expected, "{field}");

@@ -41,6 +41,9 @@ pub(crate) struct Update {
     /// MEMs in which to allow execution (0-3, 0,1)
     #[arg(long, value_name = "string")]
     cpuset_mems: Option<String>,
+    /// Kernel memory limit (deprecated: kernels do not have it any more)
+    #[arg(long, value_name = "bytes", hide = true)]
+    kernel_memory: Option<String>,
     /// Memory limit
     #[arg(short, long, value_name = "bytes")]
     memory: Option<String>,
@@ -106,6 +109,7 @@ impl Update {
         put("NanoCpus", self.cpus.map(|cpus| Value::from((cpus * 1e9).round() as i64)));
         put("CpusetCpus", self.cpuset_cpus.clone().map(Value::from));
         put("CpusetMems", self.cpuset_mems.clone().map(Value::from));
+        put("KernelMemory", bytes(&self.kernel_memory)?);
         put("Memory", bytes(&self.memory)?);
         put("MemoryReservation", bytes(&self.memory_reservation)?);
         put("MemorySwap", bytes(&self.memory_swap)?);

@@ -1,4 +1,4 @@
-//! `volume import` and `volume clone`.
+//! `volume export`, `volume import` and `volume clone`.
 
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::{Call, path_escape};
@@ -7,6 +7,16 @@ use crate::cli::output;
 use crate::cli::session::Session;
 use crate::cli::terminal;
 use crate::cli::upload;
+
+/// Write everything in a volume as a tar archive (to STDOUT, or a file); import makes the same of it
+#[derive(Debug, clap::Parser)]
+pub(crate) struct Export {
+    /// Write to a file, instead of STDOUT
+    #[arg(short, long, value_name = "string")]
+    output: Option<String>,
+    #[arg(hide = true)]
+    volume: String,
+}
 
 /// Put the files of a tar archive (a file, or STDIN) into a new or empty volume
 #[derive(Debug, clap::Parser)]
@@ -28,6 +38,19 @@ pub(crate) struct Clone {
 
 fn own(name: &str, verb: &str) -> String {
     format!("/shipway/volumes/{}/{verb}", path_escape(name))
+}
+
+impl Verb for Export {
+    const NAMES: &'static [&'static str] = &["volume export"];
+    const USAGE: &'static str = "[OPTIONS] VOLUME";
+    const WORDS: Words = Words::Exactly(1);
+
+    async fn run(self, session: &Session) -> Outcome {
+        let client = session.client()?;
+        upload::refuse_terminal(self.output.as_deref())?;
+        let answer = client.send(Call::get(own(&self.volume, "export"))).await?;
+        upload::save(answer, self.output.as_deref()).await
+    }
 }
 
 impl Verb for Import {

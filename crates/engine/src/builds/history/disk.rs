@@ -40,7 +40,13 @@ pub(super) fn begin(folder: PathBuf, first: BuildRecord) -> mpsc::Sender<Note> {
 }
 
 fn write_down(folder: &Path, first: &BuildRecord, notes: &mpsc::Receiver<Note>) -> std::io::Result<()> {
-    std::fs::create_dir_all(folder)?;
+    // Not what is above them: a data root that is gone stays gone.
+    for level in folder.parent().into_iter().chain([folder]) {
+        match std::fs::create_dir(level) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+    }
     write_record(folder, first)?;
     let mut events = BufWriter::new(File::create(folder.join("events.jsonl"))?);
     loop {

@@ -21,6 +21,35 @@ impl Engine {
         record.mounts.iter().map(|mount| self.mount_of(mount, user)).collect()
     }
 
+    /// The mounts of a container that does not run, for somebody who looks into its files: nothing is made, given to anybody or seen by anybody else.
+    /// What is in memory only is left out, and so is what is not there. Blocks; the caller holds the turns of its volumes.
+    ///
+    /// # Errors
+    /// As [`Engine::mounts_of`].
+    pub(in crate::containers) fn mounts_seen(&self, record: &ContainerRecord) -> Result<Vec<Mount>> {
+        let user = match record.mounts.iter().any(|mount| mount.spec.idmap.is_some()) {
+            true => self.accounts_of(record)?.resolve(&record.process.user, &record.spec.host.group_add)?.ids,
+            false => UserIds::default(),
+        };
+        record.mounts.iter().filter_map(|mount| self.mount_seen(mount, &user).transpose()).collect()
+    }
+
+    fn mount_seen(&self, mount: &ContainerMount, user: &UserIds) -> Result<Option<Mount>> {
+        let quiet = MountSpec { change_owner: false, propagation: Propagation::RecursivePrivate, ..mount.spec.clone() };
+        let handle = match (quiet.kind, &mount.volume) {
+            (MountKind::Tmpfs, _) => return Ok(None),
+            (MountKind::Bind, _) => {
+                rustix::fs::open(quiet.source.as_deref().unwrap_or_default(), OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok()
+            }
+            (MountKind::Volume, Some(name)) => {
+                let root = self.inner.store.volumes().open(name)?;
+                beneath(&root, quiet.volume_subpath.as_deref(), &format!("volume {name}")).ok()
+            }
+            (MountKind::Image | MountKind::Volume, _) => return self.mount_of(mount, user).map(Some),
+        };
+        handle.map(|handle| bind(&quiet, handle, user)).transpose()
+    }
+
     fn mount_of(&self, mount: &ContainerMount, user: &UserIds) -> Result<Mount> {
         let spec = &mount.spec;
         match (spec.kind, &mount.volume, &mount.image) {

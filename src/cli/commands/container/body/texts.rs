@@ -3,6 +3,7 @@
 use crate::cli::exit::{Failure, Outcome, words};
 use crate::cli::session::Session;
 use serde_json::{Map, Value};
+use shipway_model::Classified;
 
 /// Environment of a container: proxies of the client's configuration, then files, then `-e`, where a bare name takes the value from here.
 ///
@@ -14,7 +15,10 @@ pub(crate) fn environment(session: &Session, files: &[String], given: &[String])
         let bytes =
             std::fs::read(file).map_err(|error| Failure::usage(format!("failed to open env file: open {file}: {}", words(&error))))?;
         let parsed = shipway_model::env::parse_env_file(&bytes, |name| session.variable(name));
-        entries.extend(parsed.map_err(|error| Failure { code: 125, ..Failure::classified(&error) })?);
+        entries.extend(parsed.map_err(|error| Failure {
+            hints: error.hint().into_iter().collect(),
+            ..Failure::usage(format!("invalid env file ({file}): {error}"))
+        })?);
     }
     for entry in given {
         if entry.is_empty() || entry.starts_with('=') {
