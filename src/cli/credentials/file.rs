@@ -54,7 +54,8 @@ impl File {
     pub(super) fn find(&self, server: &Server) -> Option<Login> {
         let names = server.names();
         let auths = self.auths()?;
-        let entry = names.iter().find_map(|name| auths.get(name)).or_else(|| auths.iter().find(|(key, _)| server.is(key)).map(|(_, entry)| entry));
+        let entry =
+            names.iter().find_map(|name| auths.get(name)).or_else(|| auths.iter().find(|(key, _)| server.is(key)).map(|(_, entry)| entry));
         entry.map(login)
     }
 

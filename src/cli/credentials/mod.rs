@@ -43,14 +43,18 @@ impl Login {
     }
 
     fn is_empty(&self) -> bool {
-        self.username.is_empty() && [&self.password, &self.identity_token, &self.registry_token].iter().all(|secret| secret.expose().is_empty())
+        self.username.is_empty()
+            && [&self.password, &self.identity_token, &self.registry_token].iter().all(|secret| secret.expose().is_empty())
     }
 
     /// The API's form.
     pub(crate) fn document(&self, server: &Server) -> Value {
         let mut keys = Map::new();
-        let secrets =
-            [("password", self.password.expose()), ("identitytoken", self.identity_token.expose()), ("registrytoken", self.registry_token.expose())];
+        let secrets = [
+            ("password", self.password.expose()),
+            ("identitytoken", self.identity_token.expose()),
+            ("registrytoken", self.registry_token.expose()),
+        ];
         keys.insert("username".to_owned(), Value::from(self.username.as_str()));
         for (name, secret) in secrets {
             if name == "password" || !secret.is_empty() {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use shipway_model::{Classified as _, ErrorKind, Reference};
-use shipway_registry::{Access, Credentials, Hosts, Proxies, Puller, Pusher, Registry, TokenCache, Transport, TransportConfig};
+use shipway_registry::{
+    Access, Credentials, Hosts, Proxies, Puller, Pusher, Registry, TokenCache, Transport, TransportConfig, TrustSource,
+};
 use shipway_store::Store;
 
 use crate::config::EngineConfig;
@@ -35,6 +37,18 @@ impl Remote {
             puller: Puller::new(store.clone(), config.max_concurrent_downloads),
             pusher: Pusher::new(store.clone(), config.max_concurrent_uploads),
         })
+    }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    pub(super) fn tokens(&self) -> &TokenCache {
+        &self.tokens
     }
 }
 
