@@ -216,12 +216,9 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["shipway", "build", "history", id, "logs"] if read => own::build_logs(api, id),
         ["shipway", "volumes", name, "import"] if post => volumes::import(api, request, name).await,
         ["shipway", "volumes", name, "clone"] if post => volumes::clone(api, request, name).await,
-<<<<<<< HEAD
         ["shipway", "networks", "doctor"] if read => doctor::diagnose(api).await,
-=======
         ["shipway", "manifests", name @ ..] if read && !name.is_empty() => registries::manifest(api, request, &name.join("/")).await,
         ["shipway", "manifests", name @ ..] if post && !name.is_empty() => registries::push_list(api, request, &name.join("/")).await,
->>>>>>> cc13b16 (Login, logout, search, manifest lists; registries by folder; hostile pulls)
         ["shipway", "fsck"] if post => own::fsck(api, request).await,
         _ => Err(compat::page_not_found()),
     }

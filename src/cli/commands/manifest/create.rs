@@ -85,8 +85,8 @@ async fn entry(session: &Session, reference: &Reference) -> Outcome<Entry> {
     let call = Call::get(format!("/distribution/{}/json", path_escape(&pinned.canonical()))).header("x-registry-auth", header);
     let about: DistributionInspect = session.client()?.json(call).await?;
     descriptor.platform = about.platforms.into_iter().next().map(|platform| {
-        let variant = Some(platform.variant.as_str()).filter(|variant| !variant.is_empty());
-        Platform::new(&platform.os, &platform.architecture, variant)
+        let variant = platform.variant.filter(|variant| !variant.is_empty());
+        Platform::new(&platform.os, &platform.architecture, variant.as_deref())
     });
     Ok(Entry { reference: pinned.canonical(), shown: reference.canonical(), descriptor })
 }
