@@ -150,7 +150,9 @@ impl Classified for Error {
             Self::Content { .. } => ErrorKind::Corrupt,
             Self::NoPlatform { .. } => ErrorKind::NotFound,
             // Layers are read from what a registry sends: what cannot be decompressed was not what was promised.
-            Self::Store(source) if matches!(**source, shipway_store::Error::Sys { doing: "read layer", .. }) => ErrorKind::Corrupt,
+            Self::Store(source) if matches!(&**source, shipway_store::Error::Sys { doing, .. } if doing == "read layer") => {
+                ErrorKind::Corrupt
+            }
             Self::Store(source) => source.kind(),
             Self::Unsupported { .. } | Self::NoSearch { .. } | Self::NoMount { .. } => ErrorKind::Unsupported,
             Self::Login { .. } => ErrorKind::Unauthenticated,

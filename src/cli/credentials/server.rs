@@ -28,11 +28,6 @@ impl Server {
         }
     }
 
-    /// Docker Hub.
-    pub(crate) fn hub() -> Self {
-        Self::of_domain("")
-    }
-
     pub(crate) fn is_hub(&self) -> bool {
         self.host == "docker.io"
     }

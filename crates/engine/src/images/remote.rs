@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use shipway_model::{Classified as _, ErrorKind, Reference};
-use shipway_registry::{
-    Access, Credentials, Hosts, Proxies, Puller, Pusher, Registry, TokenCache, Transport, TransportConfig,
-};
+use shipway_registry::{Access, Credentials, Hosts, Proxies, Puller, Pusher, Registry, TokenCache, Transport, TransportConfig};
 use shipway_store::Store;
 
 use crate::config::EngineConfig;
