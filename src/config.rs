@@ -108,6 +108,12 @@ struct Flags {
     /// Mirror of Docker Hub that is asked first; may be given several times
     #[arg(long = "registry-mirror", value_name = "URL")]
     registry_mirrors: Vec<String>,
+    /// Folder with HOST/hosts.toml (mirrors), HOST/*.crt and client certificates of registries; may be given several times
+    #[arg(long = "registry-dir", value_name = "DIR")]
+    registry_dirs: Vec<PathBuf>,
+    /// Token server (host[:port]) that may see credentials of registries in other domains; may be given several times
+    #[arg(long = "trusted-token-server", value_name = "HOST")]
+    trusted_token_servers: Vec<String>,
     /// Layers downloaded at the same time
     #[arg(long, value_name = "COUNT")]
     max_concurrent_downloads: Option<usize>,
@@ -160,6 +166,8 @@ struct File {
     bip: Option<String>,
     insecure_registries: Vec<String>,
     registry_mirrors: Vec<String>,
+    registry_dirs: Vec<PathBuf>,
+    trusted_token_servers: Vec<String>,
     max_concurrent_downloads: Option<usize>,
     max_concurrent_uploads: Option<usize>,
     insecure_tcp: bool,
@@ -294,6 +302,12 @@ fn merge(flags: Flags, file: File) -> Result<DaemonConfig, String> {
     let either = |flags: Vec<String>, file| if flags.is_empty() { file } else { flags };
     engine.registries.insecure_registries = either(flags.insecure_registries, file.insecure_registries);
     engine.registries.registry_mirrors = either(flags.registry_mirrors, file.registry_mirrors);
+    engine.registries.trusted_token_servers = either(flags.trusted_token_servers, file.trusted_token_servers);
+    let folders = if flags.registry_dirs.is_empty() { file.registry_dirs } else { flags.registry_dirs };
+    if !folders.is_empty() {
+        engine.registries.hosts_folders.clone_from(&folders);
+        engine.registries.certs_folders = folders;
+    }
     if let Some(count) = one("max-concurrent-downloads", flags.max_concurrent_downloads, file.max_concurrent_downloads)? {
         engine.max_concurrent_downloads = count;
     }

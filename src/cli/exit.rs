@@ -102,6 +102,11 @@ impl Failure {
         matches!(self.reason, Reason::Daemon { status: 404, .. })
     }
 
+    /// True when the daemon passed on that somebody is not known.
+    pub(crate) fn is_unauthorized(&self) -> bool {
+        matches!(self.reason, Reason::Daemon { status: 401, .. })
+    }
+
     /// True when the daemon said the state or a name is in the way.
     pub(crate) fn is_conflict(&self) -> bool {
         matches!(self.reason, Reason::Daemon { status: 409, .. })

@@ -18,6 +18,7 @@ pub(crate) const GROUPS: [Group; 8] = [
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },
     Group { name: "image", about: "Manage images" },
+    Group { name: "manifest", about: "Manage manifest lists, one name for several platforms" },
     Group { name: "network", about: "Manage networks" },
     Group { name: "registry", about: "Serve a registry" },
     Group { name: "system", about: "Manage the engine" },

@@ -11,6 +11,7 @@ mod client;
 mod commands;
 mod config_file;
 mod connect;
+mod credentials;
 mod exit;
 mod filters;
 mod grammar;

@@ -3,7 +3,10 @@
 //! What must stay true: raw mode ends when its guard is dropped, on every way out.
 
 use super::client::{Call, Client};
-use rustix::termios::{self, OptionalActions, Termios};
+use super::exit::Outcome;
+use super::output;
+use rustix::termios::{self, LocalModes, OptionalActions, Termios};
+use shipway_model::Secret;
 use std::io::IsTerminal;
 
 /// Terminal in raw mode until dropped.
@@ -36,6 +39,30 @@ impl Drop for RawMode {
 /// True when standard input is a terminal.
 pub(crate) fn input_is_terminal() -> bool {
     std::io::stdin().is_terminal()
+}
+
+/// Asks for a line at the terminal.
+pub(crate) fn ask(prompt: &str) -> Outcome<String> {
+    output::bytes(prompt.as_bytes())?;
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Asks for a line that is not shown while it is typed.
+pub(crate) fn ask_hidden(prompt: &str) -> Outcome<Secret> {
+    output::bytes(prompt.as_bytes())?;
+    let input = std::io::stdin();
+    let before = termios::tcgetattr(&input).map_err(std::io::Error::from)?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    hidden.local_modes.insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+    termios::tcsetattr(&input, OptionalActions::Flush, &hidden).map_err(std::io::Error::from)?;
+    let guard = RawMode { before };
+    let mut line = String::new();
+    input.read_line(&mut line)?;
+    drop(guard);
+    Ok(Secret::new(line.trim_end_matches(['\n', '\r'])))
 }
 
 /// Rows and columns of the terminal on standard output, else of standard error.

@@ -4,6 +4,7 @@
 
 #![allow(clippy::unwrap_used)] // Tests.
 
+mod accounts;
 mod breakouts;
 mod crash;
 mod distributed;

@@ -124,7 +124,11 @@ impl EngineConfig {
             proxies: BTreeMap::new(),
             monitor_binary: None,
             cgroup_parent: None,
-            registries: HostSettings::default(),
+            registries: HostSettings {
+                hosts_folders: vec!["/etc/shipway/certs.d".into()],
+                certs_folders: vec!["/etc/shipway/certs.d".into(), "/etc/docker/certs.d".into()],
+                ..HostSettings::default()
+            },
             max_concurrent_downloads: 4,
             max_concurrent_uploads: 5,
             debug: false,

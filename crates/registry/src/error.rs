@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use http::StatusCode;
-use shipway_model::{Classified, ErrorKind};
+use shipway_model::{Classified, Digest, ErrorKind};
 
 use crate::Url;
 
@@ -90,6 +90,11 @@ pub enum Error {
     Login { url: Url, status: StatusCode },
     #[error("\"{host}\" is no registry: it does not know the path /v2/")]
     NoRegistry { host: String },
+    #[error("the registry {registry} cannot be searched: it does not have the interface /v1/search")]
+    NoSearch { registry: String },
+    /// A manifest list needs what the registry does not mount.
+    #[error("the registry does not mount the blob {digest} of \"{from}\" in \"{repository}\"")]
+    NoMount { digest: Digest, from: String, repository: String },
     /// A registry wants its credentials shown to somebody else.
     #[error("the registry {registry} asks for credentials to be shown to \"{realm}\", which does not belong to it")]
     Realm { registry: String, realm: String },
@@ -144,8 +149,12 @@ impl Classified for Error {
             Self::InvalidUrl { .. } | Self::Settings { .. } => ErrorKind::Invalid,
             Self::Content { .. } => ErrorKind::Corrupt,
             Self::NoPlatform { .. } => ErrorKind::NotFound,
+            // Layers are read from what a registry sends: what cannot be decompressed was not what was promised.
+            Self::Store(source) if matches!(&**source, shipway_store::Error::Sys { doing, .. } if doing == "read layer") => {
+                ErrorKind::Corrupt
+            }
             Self::Store(source) => source.kind(),
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Unsupported { .. } | Self::NoSearch { .. } | Self::NoMount { .. } => ErrorKind::Unsupported,
             Self::Login { .. } => ErrorKind::Unauthenticated,
             Self::NoSuchHost { .. } | Self::NoRegistry { .. } => ErrorKind::NotFound,
             Self::Status { status, .. } | Self::Refused { status, .. } => match status.as_u16() {
@@ -170,6 +179,10 @@ impl Classified for Error {
                 "if a company's own authority signed it, add that authority's certificate to /etc/ssl/certs of this machine"
             }
             Self::NoAuthorities => "install the package ca-certificates, or set SSL_CERT_FILE for the daemon",
+            Self::NoSearch { .. } => {
+                "Docker Hub has it; of other registries ask for the list of repositories: curl https://HOST/v2/_catalog"
+            }
+            Self::NoMount { .. } => "pull the image and push it to the list's repository, then put the list together from there",
             Self::Login { .. } => "user name or password is wrong; some registries want a token in place of the password",
             Self::Realm { realm, .. } => {
                 return Some(format!(

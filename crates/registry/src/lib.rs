@@ -9,9 +9,10 @@ pub mod server;
 mod url;
 
 pub use client::{
-    Access, Body, Chosen, Credentials, Endpoint, Fetched, FetchedManifest, HostSettings, Hosts, LayerCompression, NameFiles, Proxies,
-    PullRequest, Pulled, Puller, PushRequest, Pushed, Pusher, Registry, Response, Retries, Scope, Target, Timeouts, TokenCache,
-    TransferEvent, TransferSink, TransferState, Transport, TransportConfig, Upload, Wanted, choose, fetch, login,
+    Access, Body, Chosen, Credentials, Endpoint, Fetched, FetchedManifest, Hit, HostSettings, Hosts, LayerCompression, ListEntry,
+    NameFiles, Proxies, PullRequest, Pulled, Puller, PushRequest, Pushed, Pusher, Registry, Response, Retries, Scope, Target, Timeouts,
+    TokenCache, TransferEvent, TransferSink, TransferState, Transport, TransportConfig, TrustSource, Upload, Wanted, choose, fetch, login,
+    search,
 };
 pub use error::{Error, Stage};
 pub use url::{Host, Origin, Url};

@@ -132,7 +132,7 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["info"] if read => Ok(system::info(api, request)),
         ["events"] if read => events::events(api, request).await,
         ["system", "df"] if read => system::disk_usage(api, request).await,
-        ["auth"] if post => Err(ApiError::not_supported_yet("logging in to a registry")),
+        ["auth"] if post => registries::login(api, request).await,
 
         // ---- containers
         ["containers", "json"] if read => containers::list(api, request).await,
@@ -168,7 +168,7 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
 
         // ---- images; what stands between may have slashes
         ["images", "json"] if read => images::list(api, request),
-        ["images", "search"] if read => Err(ApiError::not_supported_yet("searching a registry")),
+        ["images", "search"] if read => registries::search(api, request).await,
         ["images", "get"] if read => portable::save(api, request, None).await,
         ["images", "load"] if post => portable::load(api, request).await,
         ["images", "create"] if post => portable::create(api, request).await,
@@ -218,6 +218,8 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["shipway", "volumes", name, "import"] if post => volumes::import(api, request, name).await,
         ["shipway", "volumes", name, "clone"] if post => volumes::clone(api, request, name).await,
         ["shipway", "networks", "doctor"] if read => doctor::diagnose(api).await,
+        ["shipway", "manifests", name @ ..] if read && !name.is_empty() => registries::manifest(api, request, &name.join("/")).await,
+        ["shipway", "manifests", name @ ..] if post && !name.is_empty() => registries::push_list(api, request, &name.join("/")).await,
         ["shipway", "fsck"] if post => own::fsck(api, request).await,
         _ => Err(compat::page_not_found()),
     }

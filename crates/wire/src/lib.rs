@@ -20,6 +20,7 @@ pub mod local_build;
 pub mod message;
 pub mod networks;
 pub mod progress;
+pub mod registries;
 pub mod stream;
 pub mod system;
 pub mod version;

@@ -4,6 +4,7 @@ pub(crate) mod builder;
 pub(crate) mod container;
 pub(crate) mod context;
 pub(crate) mod image;
+pub(crate) mod manifest;
 pub(crate) mod network;
 pub(crate) mod registry;
 pub(crate) mod system;
@@ -76,9 +77,14 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry::of::<system::inspect::Inspect>(),
     Entry::of::<system::prune::Prune>(),
     Entry::of::<system::version::Version>(),
-    Entry::of::<registry::Login>(),
-    Entry::of::<registry::Logout>(),
-    Entry::of::<registry::Search>(),
+    Entry::of::<manifest::Annotate>(),
+    Entry::of::<manifest::Create>(),
+    Entry::of::<manifest::Inspect>(),
+    Entry::of::<manifest::Push>(),
+    Entry::of::<manifest::Remove>(),
+    Entry::of::<registry::login::Login>(),
+    Entry::of::<registry::logout::Logout>(),
+    Entry::of::<registry::search::Search>(),
     Entry::of::<registry::serve::Serve>(),
     Entry::of::<context::Inspect>(),
     Entry::of::<context::List>(),

@@ -1,5 +1,6 @@
 //! Verbs on images, and what they show of one.
 
+mod account;
 mod distribution;
 mod history;
 mod inspect;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use shipway_model::{ImageId, Reference, Timestamp};
 use shipway_store::{Image, ResolveError};
 
+pub use account::{RawManifest, SearchSpec};
 pub use distribution::Distribution;
 pub use history::HistoryLine;
 pub use list::ImageListOptions;

@@ -36,6 +36,18 @@ impl Remote {
             pusher: Pusher::new(store.clone(), config.max_concurrent_uploads),
         })
     }
+
+    pub(super) fn transport(&self) -> &Transport {
+        &self.transport
+    }
+
+    pub(super) fn hosts(&self) -> &Hosts {
+        &self.hosts
+    }
+
+    pub(super) fn tokens(&self) -> &TokenCache {
+        &self.tokens
+    }
 }
 
 impl Engine {

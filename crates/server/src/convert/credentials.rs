@@ -26,6 +26,8 @@ struct AuthConfig {
     auth: String,
     identitytoken: String,
     registrytoken: String,
+    /// Which registry they are for.
+    serveraddress: String,
 }
 
 /// Who the client is to the registry, if it says so.
@@ -40,6 +42,14 @@ pub(crate) fn from_header(header: &str) -> Result<Option<Credentials>, ApiError>
     let text = LENIENT.decode(header).or_else(|_| STANDARD.decode(header)).map_err(|_| wrong())?;
     let config: AuthConfig = serde_json::from_slice(&text).map_err(|_| wrong())?;
     Ok(credentials(config))
+}
+
+/// Who wants to be known by which registry, as `POST /auth` says it. None when nothing is said.
+pub(crate) fn from_body(body: &[u8]) -> Result<(String, Option<Credentials>), ApiError> {
+    // The parser's words could quote what was sent.
+    let config: AuthConfig =
+        serde_json::from_slice(body).map_err(|_| ApiError::invalid("invalid JSON: the body is no set of credentials"))?;
+    Ok((config.serveraddress.clone(), credentials(config)))
 }
 
 fn credentials(config: AuthConfig) -> Option<Credentials> {

@@ -6,18 +6,22 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use http::StatusCode;
-use shipway_engine::images::{PullMessage, PullSpec, PushMessage, PushSpec};
+use shipway_engine::images::{PullMessage, PullSpec, PushMessage, PushSpec, SearchSpec};
 use shipway_engine::values::LayerCompression;
-use shipway_model::{Classified as _, Digest, Platform, Reference};
+use shipway_model::{Classified as _, Digest, ErrorKind, Platform, Reference};
 use shipway_wire::images::{DistributionInspect, DistributionPlatform, OciDescriptor};
 use shipway_wire::message::Message;
+use shipway_wire::registries::{ListPushed, LoggedIn, PushList, RawManifest, SearchHit};
 use tokio::sync::mpsc;
 
 use crate::answer::{self, AnswerBody, JSON};
-use crate::convert::{credentials, transfer};
+use crate::convert::{credentials, filters_of, transfer};
 use crate::error::{ApiError, ApiResult};
-use crate::request::Request;
+use crate::request::{JSON_LIMIT, Request};
 use crate::router::Api;
+
+/// Hits of a search that says no number.
+const DEFAULT_HITS: u32 = 25;
 
 /// `POST /images/create?fromImage=…`
 pub(crate) async fn pull(api: &Api, request: &Request) -> ApiResult {
@@ -94,6 +98,64 @@ pub(crate) async fn distribution(api: &Api, request: &Request, name: &str) -> Ap
         variant: platform.variant,
     });
     Ok(answer::ok(&DistributionInspect { descriptor, platforms: platforms.collect() }))
+}
+
+/// `POST /auth`
+pub(crate) async fn login(api: &Api, request: &mut Request) -> ApiResult {
+    let body = request.read_all(JSON_LIMIT).await?;
+    let (server, credentials) = credentials::from_body(&body)?;
+    let credentials = credentials.ok_or_else(|| ApiError::invalid("neither a user name nor a token was given"))?;
+    let identity_token = api.engine.login(&server, credentials).await?;
+    let identity_token = identity_token.as_ref().map_or("", |token| token.expose()).to_owned();
+    Ok(answer::ok(&LoggedIn { status: "Login Succeeded".to_owned(), identity_token }))
+}
+
+/// `GET /images/search`
+pub(crate) async fn search(api: &Api, request: &Request) -> ApiResult {
+    let query = &request.query;
+    let limit = match query.text("limit") {
+        "" | "0" => DEFAULT_HITS,
+        text => text.parse().map_err(|_| ApiError::invalid(format!("invalid limit \"{text}\"")))?,
+    };
+    let spec = SearchSpec {
+        term: query.text("term").to_owned(),
+        limit,
+        filters: filters_of(query)?,
+        credentials: credentials::from_header(request.header("x-registry-auth"))?,
+    };
+    let hits = api.engine.search(spec).await?;
+    let shown = hits.into_iter().map(|hit| SearchHit {
+        star_count: hit.star_count,
+        is_official: hit.is_official,
+        name: hit.name,
+        is_automated: hit.is_automated,
+        description: hit.description,
+    });
+    Ok(answer::ok(&shown.collect::<Vec<_>>()))
+}
+
+/// `GET /shipway/manifests/{name}`: the manifest as the registry has it.
+pub(crate) async fn manifest(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let reference = Reference::parse(name)?;
+    let credentials = credentials::from_header(request.header("x-registry-auth"))?;
+    let found = api.engine.raw_manifest(&reference, credentials).await?;
+    let raw = String::from_utf8(found.bytes.to_vec()).map_err(|_| ApiError::new(ErrorKind::Corrupt, "the manifest is no text"))?;
+    let descriptor = OciDescriptor {
+        media_type: found.descriptor.media_type.to_string(),
+        digest: found.descriptor.digest.to_string(),
+        size: found.descriptor.size,
+    };
+    Ok(answer::ok(&RawManifest { descriptor, raw }))
+}
+
+/// `POST /shipway/manifests/{name}`: writes a manifest list.
+pub(crate) async fn push_list(api: &Api, request: &mut Request, name: &str) -> ApiResult {
+    let reference = Reference::parse(name)?;
+    let credentials = credentials::from_header(request.header("x-registry-auth"))?;
+    let asked: PushList = request.read_json().await?;
+    let sources = asked.sources.iter().map(|source| Reference::parse(source)).collect::<Result<Vec<_>, _>>()?;
+    let digest = api.engine.push_list(&reference, asked.list.into_bytes().into(), &sources, credentials).await?;
+    Ok(answer::ok(&ListPushed { digest: digest.to_string() }))
 }
 
 /// A platform as the JSON object that clients of newer versions send.

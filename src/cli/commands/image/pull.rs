@@ -2,6 +2,7 @@
 
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::credentials;
 use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
 use crate::cli::json_stream::{StatusLines, failure_in, for_each};
@@ -74,6 +75,7 @@ async fn pull(
         (None, None) => Some("latest".to_owned()),
     };
     let call = Call::post("/images/create")
+        .header("x-registry-auth", credentials::header_for(session, reference.domain()).await?)
         .query("fromImage", reference.familiar_repository())
         .query_if("tag", tag)
         .query_if("platform", platform);

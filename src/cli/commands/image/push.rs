@@ -3,6 +3,7 @@
 use super::path;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
+use crate::cli::credentials;
 use crate::cli::exit::Failure;
 use crate::cli::exit::Outcome;
 use crate::cli::json_stream::{StatusLines, failure_in, for_each};
@@ -51,12 +52,11 @@ impl Verb for Push {
         if !self.all_tags && reference.tag().is_none() && !self.quiet {
             output::line("Using default tag: latest")?;
         }
-        // Daemons want the header even of those who are nobody: base64 of "{}".
         let call = Call::post(path(&named.familiar_repository(), "/push"))
             .query_if("tag", named.tag())
             .query_if("compression", self.compression.as_ref())
             .query_if("platform", platform)
-            .header("x-registry-auth", "e30=");
+            .header("x-registry-auth", credentials::header_for(session, named.domain()).await?);
         let answer = session.client()?.send(call).await?;
         let mut lines = (!self.quiet).then(StatusLines::on_output);
         for_each(answer, |object| match lines.as_mut() {

@@ -2,6 +2,7 @@
 
 mod credentials;
 mod mirrors;
+mod pulls;
 mod transport;
 
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use super::{Build, Context, Dockerfile, Plan};
 use crate::cli::client::{Call, Client};
+use crate::cli::credentials;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::human;
 use crate::cli::json_stream::{Objects, StatusLines, failure_in};
@@ -22,7 +23,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Builds the classic way; answers the image's id when the daemon named it.
 pub(super) async fn build(session: &Session, flags: &Build, plan: Plan, request: &LocalBuildRequest) -> Outcome<Option<String>> {
     let client = session.client()?;
-    let (call, chunks) = prepare(flags, plan, request)?;
+    let (mut call, chunks) = prepare(flags, plan, request)?;
+    if let Some(all) = credentials::header_for_all(session).await? {
+        call = call.header("x-registry-config", all);
+    }
     let sent = Arc::new(AtomicU64::new(0));
     let announce = chunks.is_some().then(|| Arc::clone(&sent));
     let call = match chunks {

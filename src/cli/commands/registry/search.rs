@@ -1,38 +1,13 @@
-//! `login`, `logout` and `search`: the daemon is asked, the registry client comes with issue 4.
-
-pub(crate) mod serve;
+//! `search`.
 
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
-use crate::cli::exit::Failure;
+use crate::cli::credentials;
 use crate::cli::exit::Outcome;
 use crate::cli::filters;
 use crate::cli::listing::{Listing, Row, ellipsis};
 use crate::cli::session::Session;
 use serde::Deserialize;
-
-/// Authenticate to a registry
-#[derive(Debug, clap::Parser)]
-pub(crate) struct Login {
-    /// Password or Personal Access Token (PAT)
-    #[arg(short, long, value_name = "string")]
-    password: Option<String>,
-    /// Take the Password or Personal Access Token (PAT) from stdin
-    #[arg(long)]
-    password_stdin: bool,
-    /// Username
-    #[arg(short, long, value_name = "string")]
-    username: Option<String>,
-    #[arg(hide = true)]
-    server: Option<String>,
-}
-
-/// Log out from a registry
-#[derive(Debug, clap::Parser)]
-pub(crate) struct Logout {
-    #[arg(hide = true)]
-    server: Option<String>,
-}
 
 /// Search a registry for images
 #[derive(Debug, clap::Parser)]
@@ -62,33 +37,16 @@ struct Hit {
     is_official: bool,
 }
 
-impl Verb for Login {
-    const NAMES: &'static [&'static str] = &["login"];
-    const USAGE: &'static str = "[OPTIONS] [SERVER]";
-    const WORDS: Words = Words::Between(0, 1);
-
-    async fn run(self, _session: &Session) -> Outcome {
-        Err(Failure::new("login is not supported yet"))
-    }
-}
-
-impl Verb for Logout {
-    const NAMES: &'static [&'static str] = &["logout"];
-    const USAGE: &'static str = "[SERVER]";
-    const WORDS: Words = Words::Between(0, 1);
-
-    async fn run(self, _session: &Session) -> Outcome {
-        Err(Failure::new("logout is not supported yet"))
-    }
-}
-
 impl Verb for Search {
     const NAMES: &'static [&'static str] = &["search"];
     const USAGE: &'static str = "[OPTIONS] TERM";
     const WORDS: Words = Words::Exactly(1);
 
     async fn run(self, session: &Session) -> Outcome {
+        // The registry may stand before the term, as in a reference.
+        let domain = self.term.split_once('/').map(|(host, _)| host).filter(|host| host.contains(['.', ':']) || *host == "localhost");
         let call = Call::get("/images/search")
+            .header("x-registry-auth", credentials::header_for(session, domain.unwrap_or_default()).await?)
             .query("term", &self.term)
             .query_if("limit", self.limit.map(|limit| limit.to_string()))
             .query_if("filters", filters::query(&self.filter)?);
