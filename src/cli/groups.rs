@@ -13,7 +13,7 @@ pub(crate) struct Group {
 }
 
 /// All groups, in the order of the help page.
-pub(crate) const GROUPS: [Group; 8] = [
+pub(crate) const GROUPS: [Group; 9] = [
     Group { name: "builder", about: "Manage builds and their cache" },
     Group { name: "container", about: "Manage containers" },
     Group { name: "context", about: "Manage contexts" },

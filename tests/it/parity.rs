@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
-use shipway_testkit::{Setup, busybox_tar};
+use shipway_testkit::{Daemon, Setup, busybox_tar};
 
 use crate::BINARY;
 
