@@ -90,7 +90,8 @@ impl Bench<'_> {
         self.edit(case, rounds)?;
         for seat in &mut seats {
             seat.attempt(|seat| self.count(seat, case));
-            if next.is_none_or(|next| next.subject() != case.subject()) {
+            let leaves_containers = matches!(case.action, Action::Network(_));
+            if leaves_containers || next.is_none_or(|next| next.subject() != case.subject()) {
                 self.clean_up(seat, case);
             }
         }
