@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use shipway_testkit::{Daemon, DebianRegistry, Setup, Tar};
+use shipway_testkit::{Daemon, DebianRegistry, Tar};
 
 use crate::BINARY;
 
@@ -13,10 +13,6 @@ fn fine(output: &Output) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
     out.into_owned()
-}
-
-fn no_bridge() -> Daemon {
-    Setup::new(BINARY).argument("--bridge=none").start()
 }
 
 /// The digest that skopeo finds under a name.
@@ -42,7 +38,7 @@ fn build(daemon: &Daemon, name: &str, word: &str) {
 #[test]
 fn an_image_goes_out_and_comes_back_the_same() {
     let registry = DebianRegistry::start();
-    let daemon = no_bridge();
+    let daemon = Daemon::start(BINARY);
     let name = format!("{}/team/app:1", registry.host());
     build(&daemon, &name, "shipped");
     let first = fine(&daemon.shipway(&["push", &name]));
@@ -71,6 +67,7 @@ fn an_image_goes_out_and_comes_back_the_same() {
     }
     assert!(!fine(&daemon.shipway(&["images", "-a"])).contains("team/app"));
     fine(&daemon.shipway(&["rmi", "box"]));
+    fine(&daemon.shipway(&["builder", "prune", "-af"]));
     daemon.assert_sound();
     let pulled = fine(&daemon.shipway(&["pull", &name]));
     assert!(pulled.contains(&format!("Digest: {digest}")) && pulled.contains("Status: Downloaded newer image for"), "{pulled}");
@@ -92,7 +89,7 @@ fn an_image_goes_out_and_comes_back_the_same() {
 #[test]
 fn what_came_goes_on_as_exactly_the_same() {
     let (registry, elsewhere) = (DebianRegistry::start(), DebianRegistry::start());
-    let daemon = no_bridge();
+    let daemon = Daemon::start(BINARY);
     let name = format!("{}/app:1", registry.host());
     build(&daemon, &name, "zstd");
     let zstd = told(&fine(&daemon.shipway(&["push", "--compression", "zstd", &name])));
@@ -104,7 +101,7 @@ fn what_came_goes_on_as_exactly_the_same() {
     assert_ne!(told(&fine(&daemon.shipway(&["push", "--compression", "gzip", &again]))), zstd);
 
     // Another machine pulls all of it and passes it on.
-    let second = no_bridge();
+    let second = Daemon::start(BINARY);
     let all = fine(&second.shipway(&["pull", "-a", &format!("{}/app", registry.host())]));
     assert_eq!(all.matches("Status: Downloaded newer image for").count(), 1, "both tags are one image: {all}");
     let copy = format!("{}/copy:1", elsewhere.host());
@@ -119,12 +116,13 @@ fn what_came_goes_on_as_exactly_the_same() {
 #[test]
 fn dockers_own_client_sees_its_own_words() {
     let registry = DebianRegistry::start();
-    let daemon = no_bridge();
+    let daemon = Daemon::start(BINARY);
     let name = format!("{}/app:1", registry.host());
     build(&daemon, &name, "docker");
     let Some(pushed) = daemon.docker(&["push", &name]) else { return };
     let digest = told(&fine(&pushed));
-    fine(&daemon.docker(&["rmi", &name]).unwrap());
+    fine(&daemon.docker(&["rmi", &name, "box"]).unwrap());
+    fine(&daemon.shipway(&["builder", "prune", "-af"]));
     let pulled = fine(&daemon.docker(&["pull", &name]).unwrap());
     for words in
         [": Pulling fs layer", ": Download complete", ": Pull complete", &format!("Digest: {digest}"), "Status: Downloaded newer image"]
@@ -140,7 +138,7 @@ fn dockers_own_client_sees_its_own_words() {
 #[test]
 fn a_wrong_name_is_answered_with_the_right_one_before_any_login() {
     let registry = DebianRegistry::start();
-    let daemon = no_bridge();
+    let daemon = Daemon::start(BINARY);
     let name = format!("{}/diamol/web-ping", registry.host());
     build(&daemon, &name, "ping");
     for wrong in ["diamlo/web-ping", "diamol/web-pign"] {
@@ -156,7 +154,7 @@ fn a_wrong_name_is_answered_with_the_right_one_before_any_login() {
 #[test]
 fn killed_in_the_middle_of_a_pull_nothing_shows_and_the_next_one_goes_on() {
     let registry = DebianRegistry::start();
-    let mut daemon = no_bridge();
+    let mut daemon = Daemon::start(BINARY);
     let name = format!("{}/app:1", registry.host());
     build(&daemon, &name, "killed");
     let digest = told(&fine(&daemon.shipway(&["push", &name])));
