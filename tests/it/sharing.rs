@@ -241,7 +241,7 @@ fn a_cgroup_parent_and_a_network_go_together_and_a_stack_is_shared() {
     let id = daemon.get("/networks/own")["Id"].as_str().unwrap().to_owned();
     assert_eq!(
         (listed("network", "own"), listed("network", &id[..9]), listed("network", "bridge"), listed("network", "host")),
-        (3, 3, 0, 0)
+        (2, 2, 0, 0)
     );
     let mut published = host("exec sleep 1000", json!({"PortBindings": {"80/udp": [{"HostPort": "7080"}]}}));
     published["ExposedPorts"] = json!({"90/tcp": {}});

@@ -107,7 +107,9 @@ fn abandoned() -> Vec<String> {
         .collect();
     names.sort();
     names.dedup();
-    names.retain(|name| match std::fs::metadata(Path::new("/dev/shm").join(name)).and_then(|folder| folder.modified()) {
+    // A cgroup that a test names as the parent of its containers is called after the test's fixture.
+    let fixture = |name: &str| Path::new("/dev/shm").join(name.trim_end_matches("-parent"));
+    names.retain(|name| match std::fs::metadata(fixture(name)).and_then(|folder| folder.modified()) {
         Ok(modified) => modified.elapsed().is_ok_and(|age| age > ABANDONED),
         Err(_) => true,
     });

@@ -40,9 +40,12 @@ impl Engine {
         refuse_foreign_platform(&spec, &image.config)?;
         let id = ContainerId::from_random(clock::random());
         let mut process = resolve_process(&spec, &image.config.config, id)?;
-        if let NetworkMode::Container(other) = &spec.host.network {
-            // One stack is one machine: it has one name.
-            let other = self.container(other)?.record();
+        if let NetworkMode::Container(other) = &spec.host.network
+            && let Ok(other) = self.container(other)
+        {
+            // One stack is one machine: it has one name. That the other one is not there is said at the start: docker's client takes a "not found" here
+            // for a missing image.
+            let other = other.record();
             process.hostname = other.process.hostname;
             spec.domainname = other.spec.domainname;
         }
