@@ -211,7 +211,7 @@ async fn manifests_that_are_refused() {
         ("a page", body("<html>sign in</html>"), honest(), ErrorKind::Corrupt, ""),
         ("nothing", body(""), honest(), ErrorKind::Corrupt, ""),
         ("another type", Image::with(|image| image.media_type = INDEX.to_owned()), honest(), ErrorKind::Corrupt, ""),
-        
+
         (
             "endless",
             Image::honest(),
