@@ -102,7 +102,7 @@ struct Flags {
     bridge: Option<String>,
     #[command(flatten)]
     network: network::NetworkFlags,
-    /// Registry (host[:port] or network) reached without checking its certificate, by plain http if need be; may be given several times
+    /// Registry (host, host:port or network) reached without checking its certificate, by plain http if need be; may be given several times
     #[arg(long = "insecure-registry", value_name = "REGISTRY")]
     insecure_registries: Vec<String>,
     /// Mirror of Docker Hub that is asked first; may be given several times
@@ -111,7 +111,7 @@ struct Flags {
     /// Folder with HOST/hosts.toml (mirrors), HOST/*.crt and client certificates of registries; may be given several times
     #[arg(long = "registry-dir", value_name = "DIR")]
     registry_dirs: Vec<PathBuf>,
-    /// Token server (host[:port]) that may see credentials of registries in other domains; may be given several times
+    /// Token server (host or host:port) that may see credentials of registries in other domains; may be given several times
     #[arg(long = "trusted-token-server", value_name = "HOST")]
     trusted_token_servers: Vec<String>,
     /// Layers downloaded at the same time
