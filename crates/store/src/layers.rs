@@ -3,7 +3,7 @@
 //! A layer is a folder in overlay form that never changes again. Its id is random and ours alone; its `diff_id` is what images name it by. When only little
 //! differs from another layer it may be a *patch*: its folder has the difference and lies over that other layer's, its *base*, which is never a patch.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -185,7 +185,10 @@ impl Store {
     /// Folders of a stack of layers, top first, as overlayfs and `runtime::RootFs` want them.
     pub fn mount_of(&self, parents: &[LayerId]) -> Vec<PathBuf> {
         let memory = self.shared().read();
-        parents.iter().rev().flat_map(|layer| folders(&self.shared().layout, &memory, layer)).collect()
+        let all = parents.iter().rev().flat_map(|layer| folders(&self.shared().layout, &memory, layer));
+        // Steps that change the same have one layer. Overlayfs takes no folder twice, and the lower one adds nothing: all it has stands in the upper one.
+        let mut seen = HashSet::new();
+        all.filter(|folder| seen.insert(folder.clone())).collect()
     }
 
     /// Folders of one layer, the uppermost first: its own, and that of its base when it is a patch.

@@ -29,6 +29,18 @@ fn equal_content_is_stored_once_and_keeps_its_first_time() {
     assert_eq!(made.store.layer_by_diff_id(&first.diff_id), Some(first.id));
 }
 
+/// Three steps that change nothing are one layer three times; overlayfs refuses a folder that it is given twice.
+#[test]
+fn a_layer_that_a_stack_has_several_times_is_mounted_once() {
+    let made = made();
+    let empty = made.store.empty_layer(None).unwrap().id;
+    let snapshot = made.store.prepare(&[], PrepareOptions::default()).unwrap();
+    std::fs::write(snapshot.upper.join("greeting"), "hello").unwrap();
+    let other = snapshot.commit(CommitOptions { created: when(100), origin: BUILT, newest: None }).unwrap().id;
+    let folder = |layer| made.store.folders_of(layer).remove(0);
+    assert_eq!(made.store.mount_of(&[empty, other, empty, empty]), [folder(&empty), folder(&other)]);
+}
+
 #[test]
 fn there_is_one_empty_layer() {
     let made = made();
