@@ -106,11 +106,6 @@ pub(crate) fn default_world(tree: &Tree) -> World {
     }
 }
 
-/// The same for the build step after this one: what no step can change stays.
-pub(crate) fn next_step_world(tree: &Tree) -> World {
-    World { kept: true, ..default_world(tree) }
-}
-
 pub(crate) fn cgroup_view(tree: &Tree) -> Vec<Vec<String>> {
     if tree.is_version_1() { tree.hierarchies() } else { vec![Vec::new()] }
 }

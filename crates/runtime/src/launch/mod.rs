@@ -22,7 +22,7 @@ use crate::attach::Attachment;
 use crate::error::LaunchError;
 use crate::handle::Handle;
 use crate::message::{AttachWish, InitPart, Launch, LogPart, MonitorPart, Note, Order, World};
-use crate::pool::{Parked, Reserved, Shared, next_step_world, unexpected};
+use crate::pool::{Parked, Reserved, Shared, default_world, unexpected};
 use crate::spec::{ContainerSpec, LogConfig, Namespace};
 
 pub(crate) use mounts::{ReadyMount, make_ready, mount_root};
@@ -222,7 +222,7 @@ fn carry_out(
         attach: first_client.map(|(line, wish)| (add_own(line), wish)),
         oom_counter: parked.group.oom_counter().map(&mut add_own),
         seccomp,
-        again: matches!(duty, Duty::Step).then(|| next_step_world(&shared.tree)),
+        again: matches!(duty, Duty::Step).then(|| default_world(&shared.tree)),
         hold: None,
     };
     let order = Order::Launch(Box::new(Launch { monitor, init, init_handles }));
