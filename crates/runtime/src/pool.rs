@@ -102,7 +102,6 @@ pub(crate) fn default_world(tree: &Tree) -> World {
         own_ipc: true,
         queues: true,
         bare: false,
-        kept: false,
     }
 }
 
