@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal};
+use serde_json::json;
 use shipway_testkit::{Daemon, Setup};
 
 use crate::BINARY;
@@ -175,4 +176,27 @@ fn dying_while_publishing_loses_nothing() {
 #[test]
 fn dying_while_a_transaction_is_written_loses_nothing() {
     die_at(&["state."]);
+}
+
+/// What follows a container's end is still going on when its removal is acknowledged: here, that eight filesystems are taken away.
+#[test]
+fn a_removal_is_not_undone_by_what_the_end_still_has_to_write() {
+    let mut daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let volumes: Vec<String> = (0..8).map(|number| format!("memory{number}")).collect();
+    for name in &volumes {
+        let options = json!({"type": "tmpfs", "device": "tmpfs", "o": "size=1m"});
+        daemon.post("/volumes/create", &json!({"Name": name, "DriverOpts": options})).fine();
+    }
+    let binds: Vec<String> = volumes.iter().map(|name| format!("{name}:/{name}")).collect();
+    for _ in 0..3 {
+        let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": {"Binds": binds}}));
+        daemon.delete(&format!("/containers/{id}?force=1")).fine();
+        // The late write is on its way; give it the time to do its harm.
+        std::thread::sleep(Duration::from_millis(200));
+        daemon.kill_9();
+        daemon.restart();
+        assert_eq!(daemon.get("/containers/json?all=1"), json!([]));
+    }
+    daemon.assert_nothing_left();
 }

@@ -89,10 +89,11 @@ impl Engine {
                     ContainerState::Paused { .. } => ContainerState::Paused { pid: running.pid, started: running.started_at },
                     _ => ContainerState::Running { pid: running.pid, started: running.started_at },
                 };
-                self.save_lazily(container.change(|record| {
+                container.change(|record| {
                     record.state = state;
                     record.started_at = Some(running.started_at);
-                }));
+                });
+                self.save_lazily(container);
                 self.supervise(container, running.handle);
             }
             Ok(Adopted::Exited(exit)) if is_past(&record) => {
@@ -117,9 +118,10 @@ impl Engine {
         if record.spec.host.auto_remove {
             return self.finish_removal(container);
         }
-        self.save_lazily(container.change(|record| {
+        container.change(|record| {
             record.state = ContainerState::Exited { code: UNSEEN, finished: clock::now(), oom_killed: false, error: None };
-        }));
+        });
+        self.save_lazily(container);
     }
 
     fn finish_removal(&self, container: &Arc<Container>) {

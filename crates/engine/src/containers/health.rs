@@ -192,14 +192,14 @@ impl Engine {
 
     fn note_probe(&self, container: &Arc<Container>, result: HealthResult, retries: u32, excused: bool) {
         let mut verdict = None;
-        let record = container.change(|record| {
+        container.change(|record| {
             let health = record.health.get_or_insert_default();
             let before = health.status;
             health.take(result, retries, excused);
             verdict = (health.status != before).then_some(health.status);
         });
         if let Some(status) = verdict {
-            self.save_lazily(record);
+            self.save_lazily(container);
             self.publish_container(container, &format!("health_status: {}", status.word()), std::collections::BTreeMap::new());
         }
     }

@@ -30,6 +30,7 @@ mod rename;
 mod resolve;
 pub(crate) mod restart;
 mod roots;
+mod save;
 pub mod spec;
 mod start;
 mod stats;
@@ -294,15 +295,6 @@ impl Engine {
         }
         let names = self.inner.containers.names();
         shipway_model::suggest::nearest(text, names.iter().map(String::as_str), 2).map(|name| format!("did you mean {name}?"))
-    }
-
-    /// Stores `record` so that it survives the daemon; a power cut may lose it, which only costs a state that the kernel lost too.
-    pub(crate) fn save_lazily(&self, record: ContainerRecord) {
-        let id = record.id;
-        let saved = self.inner.store.db().write_lazy(move |txn| -> Result<()> { Ok(txn.put(&CONTAINERS, &id, &record)?) });
-        if let Err(error) = saved {
-            tracing::error!(container = %id, %error, "cannot store the state of a container; going on with the one in memory");
-        }
     }
 }
 

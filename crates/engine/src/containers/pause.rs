@@ -1,6 +1,7 @@
 //! `pause` and `unpause`: every process of a container stands still, or goes on.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::kill::not_running;
 use super::{Container, ContainerState};
@@ -21,12 +22,12 @@ impl Engine {
             _ => return Err(not_running(&container, "pause")),
         }
         self.freeze(&container).await?;
-        let record = container.change(|record| {
+        container.change(|record| {
             if let ContainerState::Running { pid, started } = record.state {
                 record.state = ContainerState::Paused { pid, started };
             }
         });
-        self.save_lazily(record);
+        self.save_lazily(&container);
         self.publish_container(&container, "pause", BTreeMap::new());
         Ok(())
     }
@@ -47,13 +48,13 @@ impl Engine {
     }
 
     /// Records that a paused container goes on.
-    pub(super) fn note_unpaused(&self, container: &Container) {
-        let record = container.change(|record| {
+    pub(super) fn note_unpaused(&self, container: &Arc<Container>) {
+        container.change(|record| {
             if let ContainerState::Paused { pid, started } = record.state {
                 record.state = ContainerState::Running { pid, started };
             }
         });
-        self.save_lazily(record);
+        self.save_lazily(container);
         self.publish_container(container, "unpause", BTreeMap::new());
     }
 

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 
 use shipway_model::ContainerName;
 
-use super::CONTAINERS;
 use super::create::name_taken;
-use crate::{Engine, Error, Result, blocking};
+use crate::{Engine, Error, Result};
 
 impl Engine {
     /// Gives the container `name` the name `new`.
@@ -25,10 +24,7 @@ impl Engine {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));
         }
         self.inner.containers.rename(&container, new.clone()).map_err(|owner| allocating(name_taken(&new, &owner)))?;
-        let record = container.record();
-        let store = self.inner.store.clone();
-        let saved = blocking::files(move || Ok(store.publish(move |txn| Ok(txn.put(&CONTAINERS, &record.id, &record)?))?)).await;
-        if let Err(error) = saved {
+        if let Err(error) = self.save(&container).await {
             // The rename was not acknowledged: take it back.
             let _ = self.inner.containers.rename(&container, old);
             return Err(error);

@@ -66,7 +66,8 @@ impl Engine {
                 ContainerState::Exited { code: failure.code, finished, oom_killed: false, error: Some(failure.message) }
             }
         };
-        self.save_lazily(container.change(|record| record.state = state));
+        container.change(|record| record.state = state);
+        self.save_lazily(container);
         // Clients that attached for this start have nothing to wait for any more.
         drop(attach::open_lobby(container));
         container.milestones.send_modify(|now| {
@@ -115,7 +116,7 @@ impl Engine {
             };
             let _ = blocking::files(tell).await;
         }
-        self.save_lazily(record);
+        self.save_lazily(container);
         self.publish_container(container, "start", BTreeMap::new());
         self.supervise(container, running.handle);
         Ok(())

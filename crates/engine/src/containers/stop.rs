@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use shipway_model::Signal;
 
-use super::{CONTAINERS, Container, ContainerState, RestartPolicy};
-use crate::{Engine, Error, Result, blocking};
+use super::{Container, ContainerState, RestartPolicy};
+use crate::{Engine, Error, Result};
 
 /// How long stop waits when nobody said.
 const GRACE: Duration = Duration::from_secs(10);
@@ -91,14 +91,14 @@ impl Engine {
     /// Ends the wait between two lives of a container by its restart policy; false when it is not in one.
     pub(super) fn forget_restart(&self, container: &Arc<Container>) -> bool {
         let mut outcome = None;
-        let record = container.change(|record| {
+        container.change(|record| {
             if let ContainerState::Restarting { code, finished } = record.state {
                 record.state = ContainerState::Exited { code, finished, oom_killed: false, error: None };
                 outcome = Some(code);
             }
         });
         let Some(code) = outcome else { return false };
-        self.save_lazily(record);
+        self.save_lazily(container);
         container.milestones.send_modify(|now| {
             now.exits += 1;
             now.last = super::WaitOutcome { code, error: None };
@@ -112,8 +112,7 @@ impl Engine {
         if record.spec.host.restart == RestartPolicy::No {
             return Ok(());
         }
-        let store = self.inner.store.clone();
-        blocking::files(move || store.db().write(move |txn| -> Result<()> { Ok(txn.put(&CONTAINERS, &record.id, &record)?) })).await
+        self.save(container).await
     }
 
     /// Stops every container within the configured time, all at once.

@@ -40,7 +40,6 @@ impl Engine {
         });
         // Before anyone hears of the end: who starts something on the same port next must get it.
         self.release_endpoints(container).await;
-        let record = container.record();
         if exit.oom_killed {
             self.publish_container(container, "oom", BTreeMap::new());
         }
@@ -54,12 +53,12 @@ impl Engine {
         }
         self.release_mounts(container).await;
         if restart {
-            self.save_lazily(record);
+            self.save_lazily(container);
             self.restart_after(container, next_wait(container, Some(exit.at)));
         } else if removes {
             self.remove_behind(container);
         } else {
-            self.save_lazily(record);
+            self.save_lazily(container);
         }
     }
 

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use shipway_model::Limits;
 
-use super::{CONTAINERS, Container, ContainerState, RestartPolicy};
-use crate::{Engine, Error, Result, blocking};
+use super::{Container, ContainerState, RestartPolicy};
+use crate::{Engine, Error, Result};
 
 /// What to change; what is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,15 +42,13 @@ impl Engine {
             return Err(cannot(&container, Error::invalid(reason)));
         }
         self.apply_limits(&container, &only_changed(&before.spec.host.limits, &merged)).await?;
-        let record = container.change(|record| {
+        container.change(|record| {
             record.spec.host.limits = merged;
             if let Some(policy) = change.restart {
                 record.spec.host.restart = policy;
             }
         });
-        let store = self.inner.store.clone();
-        let saved = blocking::files(move || Ok(store.publish(move |txn| Ok(txn.put(&CONTAINERS, &record.id, &record)?))?)).await;
-        if let Err(error) = saved {
+        if let Err(error) = self.save(&container).await {
             // The change was not acknowledged: take it back.
             container.change(|record| {
                 record.spec.host.limits.clone_from(&before.spec.host.limits);

@@ -41,10 +41,9 @@ impl Engine {
         } else {
             self.claim_now(container, &record)?
         };
-        let record = container.record();
         if claimed {
             // Before anything is made: a daemon that dies now finds at its boot what it may have made.
-            self.save_lazily(record);
+            self.save_lazily(container);
         }
         Ok(claimed)
     }

@@ -8,7 +8,7 @@ use shipway_model::EndpointId;
 use super::hand::{Addresses, mac_of};
 use super::record::{AttachedEndpoint, EndpointRecord, EndpointWish, NetworkDriver, NetworkRecord};
 use super::wishes::judge;
-use crate::containers::{CONTAINERS, Container, ContainerRecord, NetworkMode};
+use crate::containers::{Container, ContainerRecord, NetworkMode};
 use crate::{Engine, Error, Result, blocking, clock};
 
 impl Engine {
@@ -32,7 +32,7 @@ impl Engine {
             move || if record.state.is_alive() { engine.join(&held, &joined, wish) } else { engine.note(&held, &joined, wish) },
         )
         .await?;
-        self.store_endpoints(&container).await?;
+        self.save(&container).await?;
         if container.state().is_alive() {
             self.publish_network(&network, "connect", Some(container.id));
         }
@@ -159,7 +159,7 @@ impl Engine {
             return Err(Error::invalid("container cannot be disconnected from host network or connected to host network"));
         }
         container.change(|record| record.endpoints.retain(|endpoint| endpoint.wish.network != network.name.as_str()));
-        self.store_endpoints(&container).await?;
+        self.save(&container).await?;
         if let Some(attached) = endpoint.attached.clone() {
             let (engine, held, left) = (self.clone(), Arc::clone(&container), Arc::clone(&network));
             blocking::files(move || {
@@ -168,7 +168,7 @@ impl Engine {
             })
             .await?;
             self.publish_network(&network, "disconnect", Some(container.id));
-            self.store_endpoints(&container).await?;
+            self.save(&container).await?;
         }
         Ok(())
     }
@@ -203,11 +203,6 @@ impl Engine {
         {
             tracing::warn!(%error, container = %record.name, "cannot tell a container's names anew");
         }
-    }
-
-    async fn store_endpoints(&self, container: &Container) -> Result<()> {
-        let (store, record) = (self.inner.store.clone(), container.record());
-        blocking::files(move || store.db().write(move |txn| -> Result<()> { Ok(txn.put(&CONTAINERS, &record.id, &record)?) })).await
     }
 }
 

@@ -37,7 +37,8 @@ impl Engine {
             if !record.state.is_alive() {
                 // What ended while nobody looked has nothing any more.
                 if record.endpoints.iter().any(|endpoint| endpoint.attached.is_some()) {
-                    self.save_lazily(container.change(|record| record.endpoints.iter_mut().for_each(|endpoint| endpoint.attached = None)));
+                    container.change(|record| record.endpoints.iter_mut().for_each(|endpoint| endpoint.attached = None));
+                    self.save_lazily(&container);
                 }
                 continue;
             }
