@@ -54,6 +54,9 @@ pub enum Error {
     Certificate { host: String, reason: String, issuer_unknown: bool },
     #[error("no certificate authority is known here, so no https server can be checked")]
     NoAuthorities,
+    /// Docker's words, which clients and people look for.
+    #[error("http: server gave HTTP response to HTTPS client")]
+    PlainHttp { authority: String },
     #[error("cannot agree on TLS with \"{host}\": {reason}")]
     Tls { host: String, reason: String },
     #[error("the proxy {proxy} refuses to connect to {authority}: {reason}")]
@@ -187,6 +190,23 @@ impl Classified for Error {
             Self::Realm { realm, .. } => {
                 return Some(format!(
                     "nothing was sent there; if that token server is right, name it to the daemon: --trusted-token-server {realm}"
+                ));
+            }
+            Self::PlainHttp { authority } => {
+                return Some(format!(
+                    "nothing of it is protected; if that is meant so: shipway daemon --insecure-registry {authority}, or \
+                     \"insecure-registries\": [\"{authority}\"] in /etc/shipway/daemon.json"
+                ));
+            }
+            Self::NoSuchHost { host } if host == crate::client::HUB_SERVER => {
+                "a name without a registry is looked for on Docker Hub; of another registry's image, write REGISTRY/NAME"
+            }
+            Self::NoSuchHost { .. } => "check the name, and the name servers in /etc/resolv.conf of this machine",
+            Self::Connect { authority, address: Some(address), source }
+                if address.is_loopback() && source.kind() == io::ErrorKind::ConnectionRefused =>
+            {
+                return Some(format!(
+                    "nothing listens there; a registry of your own: shipway registry serve --addr {authority} --storage FOLDER"
                 ));
             }
             Self::Tls { .. } => "check that the address and port belong to an https server",

@@ -15,7 +15,7 @@ use crate::{Error, Host, Origin, Url};
 
 /// The registry that names without a host mean, and where it is really reached.
 const HUB: &str = "docker.io";
-const HUB_SERVER: &str = "registry-1.docker.io";
+pub(crate) const HUB_SERVER: &str = "registry-1.docker.io";
 
 /// One address to ask.
 #[derive(Debug, Clone)]

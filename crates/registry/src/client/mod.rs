@@ -31,6 +31,7 @@ mod upload;
 pub use access::{Access, Credentials, Scope};
 pub use auth::TokenCache;
 pub use body::Body;
+pub(crate) use endpoint::HUB_SERVER;
 pub use endpoint::{Endpoint, HostSettings, Hosts};
 pub use fetch::{Fetched, fetch};
 pub use hosts::{ClientIdentity, HostTrust, TrustSource};

@@ -283,6 +283,7 @@ impl Door {
         let no_tls = matches!(
             error,
             Error::Tls { .. }
+                | Error::PlainHttp { .. }
                 | Error::Connect { .. }
                 | Error::Broken { .. }
                 | Error::Certificate { .. }

@@ -86,7 +86,9 @@ async fn ask(transport: &Transport, endpoint: &Endpoint, access: &Access, term: 
             headers.insert(AUTHORIZATION, authorization.clone());
         }
         let response = match transport.get(&url, &headers).await {
-            Err(Error::Tls { .. } | Error::Connect { .. } | Error::Broken { .. }) if endpoint.may_fall_to_http && base.is_secure() => {
+            Err(Error::Tls { .. } | Error::PlainHttp { .. } | Error::Connect { .. } | Error::Broken { .. })
+                if endpoint.may_fall_to_http && base.is_secure() =>
+            {
                 base = base.as_plain()?;
                 continue;
             }

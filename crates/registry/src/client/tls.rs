@@ -11,7 +11,7 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
@@ -48,7 +48,7 @@ impl Tls {
         };
         match connector.connect(name, wire).await {
             Ok(stream) => Ok(Box::new(stream)),
-            Err(error) => Err(refused(host, &error)),
+            Err(error) => Err(refused(origin, &error)),
         }
     }
 
@@ -100,11 +100,13 @@ impl Tls {
 }
 
 /// Sorts what a handshake failed by.
-fn refused(host: String, error: &std::io::Error) -> Error {
+fn refused(origin: &Origin, error: &std::io::Error) -> Error {
+    let host = origin.host.to_string();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(reason)) => {
             Error::Certificate { host, reason: reason.to_string(), issuer_unknown: matches!(reason, CertificateError::UnknownIssuer) }
         }
+        Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Error::PlainHttp { authority: origin.authority() },
         Some(other) => Error::Tls { host, reason: other.to_string() },
         None => Error::Broken { host, reason: error.to_string() },
     }

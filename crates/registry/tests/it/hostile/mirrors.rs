@@ -198,7 +198,7 @@ async fn a_secure_registry_is_never_asked_in_plain_http() {
     let server = says("plain");
     let place = Place::of(server.port());
     let error = place.get(DIGEST).await.unwrap_err();
-    assert!(matches!(error, Error::Tls { .. }), "{error:?}");
+    assert!(matches!(error, Error::PlainHttp { .. }), "{error:?}");
     assert_eq!((error.kind(), server.asked().len()), (ErrorKind::Unavailable, 0));
     let insecure = HostSettings { insecure_registries: vec![place.domain()], ..HostSettings::default() };
     assert_eq!(ask(&place.registry(&Access::anonymous(), false, insecure).unwrap(), DIGEST).await.unwrap(), "200 plain");
