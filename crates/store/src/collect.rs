@@ -45,6 +45,7 @@ impl Store {
         if !self.shared().read().has_garbage() {
             return Ok(Collected::default());
         }
+        let _moving = self.shared().moving();
         let shared = Arc::clone(self.shared());
         let decided = Arc::new(std::sync::Mutex::new(None));
         let decision = Arc::clone(&decided);

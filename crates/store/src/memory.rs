@@ -30,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) writeback: Writeback,
     pub(crate) indexes: IndexCache,
     memory: RwLock<Memory>,
+    /// How often folders and memory began to differ for a moment, and agreed again.
+    moves: (AtomicU64, AtomicU64),
     /// Raised after every write of files that a later row will speak of.
     dirty: AtomicU64,
     /// The value of `dirty` up to which everything is known to be on disk.
@@ -87,14 +89,45 @@ pub(crate) enum PendingItem {
     Filled(String),
 }
 
+/// See [`Shared::moving`].
+pub(crate) struct Moving<'a>(&'a Shared);
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.moves.1.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
 impl Shared {
     pub(crate) fn new(layout: Layout, trash: Trash, writeback: Writeback, memory: Memory) -> Self {
         let indexes = IndexCache::default();
-        Self { layout, trash, writeback, indexes, memory: RwLock::new(memory), dirty: AtomicU64::new(0), synced: AtomicU64::new(0) }
+        Self {
+            layout,
+            trash,
+            writeback,
+            indexes,
+            memory: RwLock::new(memory),
+            moves: <_>::default(),
+            dirty: AtomicU64::new(0),
+            synced: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Memory> {
         self.memory.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// To be held from the first to the second when a folder appears or goes and memory follows, or the other way round.
+    pub(crate) fn moving(&self) -> Moving<'_> {
+        self.moves.0.fetch_add(1, Ordering::SeqCst);
+        Moving(self)
+    }
+
+    /// A number that is the same before and after a look at folders and memory during which they agreed; none while they differ.
+    pub(crate) fn settled(&self) -> Option<u64> {
+        // The ends first: one that is missed makes the numbers differ.
+        let ended = self.moves.1.load(Ordering::SeqCst);
+        (self.moves.0.load(Ordering::SeqCst) == ended).then_some(ended)
     }
 
     pub(crate) fn write(&self) -> RwLockWriteGuard<'_, Memory> {

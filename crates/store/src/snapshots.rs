@@ -156,6 +156,7 @@ impl Store {
         let known = self.shared().read().kept.contains_key(id);
         let (shared, id) = (Arc::clone(self.shared()), id.to_owned());
         txn.on_commit(move || {
+            let _moving = shared.moving();
             let mut memory = shared.write();
             memory.kept.remove(&id);
             memory.open_snapshots.remove(&id);
@@ -298,6 +299,7 @@ pub(crate) fn install(
     rustix::fs::rename(folder.join(tree), folder.join("diff")).doing(|| format!("rename {:?}", folder.join(tree)))?;
     remove_work(shared, folder)?;
     let target = shared.layout.layer(&layer.id);
+    let _moving = shared.moving();
     rustix::fs::rename(folder, &target).doing(|| format!("rename({folder:?}, {target:?})"))?;
     fault::point("store.commit.renamed");
     shared.mark_dirty();
@@ -355,6 +357,7 @@ fn reuse(shared: &Shared, layer: &Layer, lease: Option<&Lease>) -> Option<Arc<La
 
 impl Drop for ActiveSnapshot {
     fn drop(&mut self) {
+        let _moving = self.shared.moving();
         self.shared.write().open_snapshots.remove(&self.id);
         if self.fate == Fate::Discard {
             self.shared.trash.take_or_log(&self.shared.layout.active(&self.id));

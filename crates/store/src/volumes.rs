@@ -262,6 +262,7 @@ impl Volumes<'_> {
             // A volume's folder without a row is otherwise never touched; this says that this one is meant to go.
             let intent = IntentLog::open(txn, REMOVING, &key, serde_json::Value::Null)?;
             txn.on_commit(move || {
+                let _moving = shared.moving();
                 shared.write().volumes.remove(&key);
                 fault::point("store.volume.removed");
                 shared.trash.take_or_log(&shared.layout.volume(&key));

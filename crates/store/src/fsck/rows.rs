@@ -1,6 +1,7 @@
 //! The fast check: every row has its bytes, all bytes have a row, every reference points at something.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use shipway_model::{DiffId, LayerId};
 
@@ -9,6 +10,10 @@ use crate::Result;
 use crate::layout::names_in;
 use crate::memory::Memory;
 use crate::open::Store;
+
+/// How often folders are looked at while others make and delete them, and the pause before looking again.
+const LOOKS: u32 = 500;
+const PAUSE: Duration = Duration::from_millis(2);
 
 pub(super) fn check(store: &Store, report: &mut FsckReport) -> Result<()> {
     for complaint in &store.inner.complaints {
@@ -103,9 +108,23 @@ fn check_references(memory: &Memory, sound: &impl Fn(&LayerId) -> bool, report: 
     }
 }
 
+/// Looks while nothing appears or goes; where that never happens, the last look counts.
 fn check_folders(store: &Store, report: &mut FsckReport) -> Result<()> {
+    let before = report.findings.len();
+    for _ in 0..LOOKS {
+        let settled = store.shared().settled();
+        report.findings.truncate(before);
+        look_at_folders(store, report)?;
+        if settled.is_some() && settled == store.shared().settled() {
+            break;
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Ok(())
+}
+
+fn look_at_folders(store: &Store, report: &mut FsckReport) -> Result<()> {
     let layout = &store.shared().layout;
-    // The folders first, then the rows: what appears in between then has its row already.
     let (layers, blobs, active, volumes) =
         (names_in(&layout.layers())?, names_in(&layout.blobs())?, names_in(&layout.actives())?, names_in(&layout.volumes())?);
     let memory = store.shared().read();

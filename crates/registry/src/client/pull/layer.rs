@@ -144,7 +144,13 @@ impl Job<'_> {
                         return Err(error);
                     }
                 },
-                result = &mut unpacking => break result?,
+                result = &mut unpacking => {
+                    // It took the last byte before we were told that it came.
+                    if !std::mem::replace(&mut fetched, true) && result.is_ok() {
+                        self.tell(TransferState::Downloaded);
+                    }
+                    break result?;
+                }
                 _ = tick.tick(), if fetched => {
                     self.tell(TransferState::Extracting { current: download.read(), total: self.descriptor.size });
                 }
