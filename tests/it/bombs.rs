@@ -16,8 +16,9 @@ const MOST: u64 = 64 << 10;
 const MIB: usize = 1 << 20;
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-/// Entries of the archive that has little but entries.
-const ENTRIES: u32 = 60_000;
+/// Entries of the archive that has little but entries, and what they may add, in KiB: some 650 bytes for each, index and notes together.
+const ENTRIES: u32 = 25_000;
+const MOST_FOR_ENTRIES: u64 = MOST / 4;
 
 /// A line of the daemon's status, in KiB.
 fn status(daemon: &Daemon, name: &str) -> u64 {
@@ -140,6 +141,8 @@ fn endless(piece: usize) -> Reply {
     Reply::new(200, vec![b'{'; piece]).with("Content-Type", MANIFEST).by(Delivery::Endless(1 << 34))
 }
 
+const MANY: &str = "an archive of entries";
+
 #[test]
 fn no_bomb_takes_more_than_its_share_of_memory() {
     let daemon = Setup::new(BINARY).start();
@@ -153,9 +156,9 @@ fn no_bomb_takes_more_than_its_share_of_memory() {
     let long_head = [b"HTTP/1.1 200 OK\r\nX-Long: ".to_vec(), vec![b'a'; 64 * MIB]].concat();
     let many_heads = [b"HTTP/1.1 200 OK\r\n".to_vec(), b"X-Many: of these\r\n".repeat(2 * MIB)].concat();
     let bombs: Vec<(&str, BadRegistry)> = vec![
+        (MANY, BadRegistry::plain(with_layer(gzip, many_entries()))),
         ("a gigabyte of zeros by gzip", BadRegistry::plain(with_layer(gzip, gzip_bomb()))),
         ("a gigabyte of zeros by zstd", BadRegistry::plain(with_layer(zstd, zstd_bomb()))),
-        ("an archive of entries", BadRegistry::plain(with_layer(gzip, many_entries()))),
         ("much behind the end of an archive", BadRegistry::plain(with_layer(gzip, long_tail()))),
         ("a name of a gigabyte", BadRegistry::plain(with_layer(gzip, huge_header()))),
         ("an endless manifest", BadRegistry::plain(|_, _| endless(MIB))),
@@ -188,7 +191,7 @@ fn no_bomb_takes_more_than_its_share_of_memory() {
         let (pulled, words) = pull(&daemon, registry);
         let peak = status(&daemon, "VmHWM").saturating_sub(idle);
         eprintln!("{what}: {peak} KiB over {idle}");
-        if pulled || peak > MOST {
+        if pulled || peak > if *what == MANY { MOST_FOR_ENTRIES } else { MOST } {
             wrong.push(format!("{what}: {peak} KiB over {idle}; pulled: {pulled}: {words}"));
         }
         assert!(registry.sent() < 200 * MIB, "{what}: {} bytes were taken", registry.sent());

@@ -291,9 +291,13 @@ impl Job<'_> {
         }
         let mut gathered = Vec::with_capacity(PIECE);
         let patience = self.registry.patience();
-        let (mut told, mut window) = (Instant::now(), (Instant::now(), from));
+        // Time spent waiting for the server, not for our own disk, and where the download was when that began.
+        let (mut told, mut waited, mut was_at) = (Instant::now(), Duration::ZERO, from);
         loop {
-            let piece = match response.body.next().await {
+            let asked = Instant::now();
+            let next = response.body.next().await;
+            waited += asked.elapsed();
+            let piece = match next {
                 Some(Ok(piece)) => piece,
                 other => {
                     self.write(download, &mut gathered).await?;
@@ -314,12 +318,12 @@ impl Job<'_> {
             }
             gathered.extend_from_slice(came);
             let current = download.received() + gathered.len() as u64;
-            if window.0.elapsed() >= patience {
-                if skip == 0 && current < (window.1 + LEAST).min(self.descriptor.size) {
+            if waited >= patience {
+                if skip == 0 && current < (was_at + LEAST).min(self.descriptor.size) {
                     self.write(download, &mut gathered).await?;
                     return Err(Error::TimedOut { stage: Stage::Body, host: response.url.host().to_string(), limit: patience });
                 }
-                window = (Instant::now(), current);
+                (waited, was_at) = (Duration::ZERO, current);
             }
             if told.elapsed() >= TELL {
                 told = Instant::now();
