@@ -50,3 +50,10 @@ pub fn eventually<T>(what: &str, seconds: u64, mut ready: impl FnMut() -> Option
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
 }
+
+/// Waits until a program has died by itself; until then, and when it does not, it stays where it is.
+fn death_of(child: &mut Option<std::process::Child>, what: &str, seconds: u64) -> std::process::ExitStatus {
+    let status = eventually(&format!("the death of the {what}"), seconds, || child.as_mut().expect("it runs").try_wait().expect("wait"));
+    *child = None;
+    status
+}

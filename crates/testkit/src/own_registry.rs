@@ -3,7 +3,6 @@
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 /// A registry that goes with this value, storage and all.
 #[derive(Debug)]
@@ -90,18 +89,7 @@ impl OwnRegistry {
 
     /// Waits until it has died by itself.
     pub fn wait_for_death(&mut self, seconds: u64) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let until = Instant::now() + Duration::from_secs(seconds);
-        loop {
-            if let Some(status) = child.try_wait().expect("wait") {
-                return status;
-            }
-            if Instant::now() > until {
-                self.child = Some(child);
-                panic!("the registry lives although it should have died");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        crate::death_of(&mut self.child, "registry", seconds)
     }
 
     fn launch(&mut self, fault: Option<String>) {

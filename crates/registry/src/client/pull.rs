@@ -3,6 +3,7 @@
 //! What must stay true: nothing is named here, and nothing is visible under a name, before everything is verified: what comes out is for the caller to
 //! publish in one step. A layer that is here is not fetched; what broke off is gone on with.
 
+mod ask;
 mod layer;
 
 use std::sync::Arc;

@@ -10,22 +10,20 @@ use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use http::{HeaderValue, StatusCode};
 use shipway_model::{Classified as _, Descriptor, DiffId, Digest, ErrorKind, LayerId};
 use shipway_store::{Download, LayerOrigin, Lease, UnpackRequest};
 use tokio::time::Instant;
 
 use super::Puller;
-use crate::client::access::Scope;
+use crate::Error;
 use crate::client::fetch::content_range;
-use crate::client::refusal::refusal;
 use crate::client::registry::Registry;
 use crate::client::transfer::{TransferEvent, TransferSink, TransferState};
 use crate::client::transport::Response;
 use crate::error::Stage;
 use crate::hash::Hasher;
-use crate::{Error, Url};
 
 /// Bytes gathered before they are written.
 const PIECE: usize = 1 << 20;
@@ -35,8 +33,6 @@ const TELL: Duration = Duration::from_millis(100);
 const WORTH_IT: u64 = 1 << 20;
 /// A server that sends less in the time in which it must send something is taken for one that hangs (S-509).
 const LEAST: u64 = 8 << 10;
-/// Addresses of one layer that are tried.
-const ELSEWHERE: usize = 4;
 
 /// One layer to bring here.
 pub(super) struct Job<'a> {
@@ -229,44 +225,6 @@ impl Job<'_> {
             tokio::time::sleep(pause).await;
             retry += 1;
         }
-    }
-
-    /// Asks for the bytes from `from` on.
-    async fn ask(&self, from: u64) -> Result<Response, Error> {
-        let mut headers = HeaderMap::new();
-        if from > 0 {
-            let range = HeaderValue::try_from(format!("bytes={from}-")).map_err(|error| Error::Internal { what: error.to_string() })?;
-            headers.insert(RANGE, range);
-        }
-        let path = format!("{}/blobs/{}", self.repository, self.descriptor.digest);
-        let response = self.registry.get(&path, &Scope::pull(self.repository), &headers).await?;
-        match response.status {
-            StatusCode::OK => Ok(response),
-            StatusCode::PARTIAL_CONTENT if from > 0 => Ok(response),
-            StatusCode::NOT_FOUND if !self.descriptor.urls.is_empty() => self.ask_elsewhere(from, &headers).await,
-            _ => Err(refusal(response).await),
-        }
-    }
-
-    /// Asks where the manifest says the layer is, when the administrator wants that. What comes must have the digest all the same.
-    async fn ask_elsewhere(&self, from: u64, headers: &HeaderMap) -> Result<Response, Error> {
-        let urls: Vec<Url> = self.descriptor.urls.iter().take(ELSEWHERE).filter_map(|text| Url::parse(text).ok()).collect();
-        let mut last = None;
-        for url in urls {
-            if !self.registry.fetches_foreign_layers() {
-                let (digest, host) = (self.descriptor.digest.to_string(), url.host().to_string());
-                return Err(Error::ForeignLayer { digest, host });
-            }
-            tracing::info!(layer = %self.descriptor.digest, host = %url.host(), "a layer is fetched from where its manifest says");
-            match self.registry.elsewhere(&url, headers).await {
-                Ok(response) if response.status == StatusCode::OK => return Ok(response),
-                Ok(response) if response.status == StatusCode::PARTIAL_CONTENT && from > 0 => return Ok(response),
-                Ok(response) => last = Some(refusal(response).await),
-                Err(error) => last = Some(error),
-            }
-        }
-        let reason = "its manifest names no address that can be used".to_owned();
-        Err(last.unwrap_or_else(|| Error::Content { what: format!("the layer {}", self.descriptor.digest), reason }))
     }
 
     /// Takes what comes until the body ends.
