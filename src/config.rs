@@ -114,6 +114,12 @@ struct Flags {
     /// Token server (host or host:port) that may see credentials of registries in other domains; may be given several times
     #[arg(long = "trusted-token-server", value_name = "HOST")]
     trusted_token_servers: Vec<String>,
+    /// Registry (host, host:port or network) that also gets layers whose type says that they are not to be distributed; may be given several times
+    #[arg(long, value_name = "REGISTRY")]
+    allow_nondistributable_artifacts: Vec<String>,
+    /// Fetch layers that a registry does not have from the addresses in their manifest, without credentials
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", require_equals = true, value_name = "BOOL")]
+    fetch_foreign_layers: Option<bool>,
     /// Layers downloaded at the same time
     #[arg(long, value_name = "COUNT")]
     max_concurrent_downloads: Option<usize>,
@@ -168,6 +174,8 @@ struct File {
     registry_mirrors: Vec<String>,
     registry_dirs: Vec<PathBuf>,
     trusted_token_servers: Vec<String>,
+    allow_nondistributable_artifacts: Vec<String>,
+    fetch_foreign_layers: Option<bool>,
     max_concurrent_downloads: Option<usize>,
     max_concurrent_uploads: Option<usize>,
     insecure_tcp: bool,
@@ -303,6 +311,10 @@ fn merge(flags: Flags, file: File) -> Result<DaemonConfig, String> {
     engine.registries.insecure_registries = either(flags.insecure_registries, file.insecure_registries);
     engine.registries.registry_mirrors = either(flags.registry_mirrors, file.registry_mirrors);
     engine.registries.trusted_token_servers = either(flags.trusted_token_servers, file.trusted_token_servers);
+    let allowed = either(flags.allow_nondistributable_artifacts, file.allow_nondistributable_artifacts);
+    engine.registries.nondistributable_artifacts = allowed;
+    engine.registries.fetch_foreign_layers =
+        one("fetch-foreign-layers", flags.fetch_foreign_layers, file.fetch_foreign_layers)?.unwrap_or_default();
     let folders = if flags.registry_dirs.is_empty() { file.registry_dirs } else { flags.registry_dirs };
     if !folders.is_empty() {
         engine.registries.hosts_folders.clone_from(&folders);

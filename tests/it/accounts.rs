@@ -118,6 +118,32 @@ fn a_registry_is_searched_where_it_can_be() {
     assert!(both(&daemon.shipway(&["search", "--limit", "101", "x"])).2.contains("limit 101 is outside the range of [1, 100]"));
 }
 
+/// docker's own command, where it is installed, makes the same list of the same images, byte by byte, and shows it the same way.
+fn lists_as_docker_does(daemon: &Daemon, [list, one, other]: [&str; 3], ours: &str, digest: &str) {
+    let folder = tempfile::tempdir().unwrap();
+    let docker = |arguments: &[&str]| daemon.docker(&[&["--config", folder.path().to_str().unwrap(), "manifest"], arguments].concat());
+    let Some(created) = docker(&["create", "--insecure", list, one, other]) else { return };
+    assert_eq!(fine(&created), format!("Created manifest list {list}\n"));
+    fine(&docker(&["annotate", list, other, "--arch", "arm64", "--variant", "v8"]).unwrap());
+    let pushed = fine(&docker(&["push", "--insecure", "--purge", list]).unwrap());
+    assert_eq!(pushed.lines().last(), Some(digest.trim()), "{pushed}");
+    let shown = |output: Output| -> (String, Value) {
+        let text = fine(&output);
+        let value = serde_json::from_str(&text).unwrap();
+        (text, value)
+    };
+    assert_eq!(shown(docker(&["inspect", "--insecure", "-v", one]).unwrap()), (ours.to_owned(), serde_json::from_str(ours).unwrap()));
+    let theirs = fine(&docker(&["inspect", "--insecure", list]).unwrap());
+    assert_eq!(fine(&daemon.shipway(&["manifest", "inspect", list])), theirs);
+    for missing in [["inspect", "--insecure"].as_slice(), &["rm"]] {
+        let name = list.replace("app:1", "none:1");
+        let arguments = [missing, &[name.as_str()]].concat();
+        let theirs = both(&docker(&arguments).unwrap()).2;
+        let ours = both(&daemon.shipway(&[&["manifest"], arguments.as_slice()].concat())).2;
+        assert!(ours.contains(theirs.lines().next().unwrap()), "{ours} {theirs}");
+    }
+}
+
 #[test]
 fn a_manifest_list_is_put_together_and_pushed() {
     let (daemon, registry) = (no_bridge(), DebianRegistry::start());
@@ -137,7 +163,9 @@ fn a_manifest_list_is_put_together_and_pushed() {
     fine(&run(&["annotate", &list, &other, "--arch", "arm64", "--variant", "v8"]));
     let shown: Value = serde_json::from_str(&fine(&run(&["inspect", &list]))).unwrap();
     assert_eq!(shown["manifests"][1]["platform"]["architecture"], "arm64", "{shown}");
+    let whole = fine(&run(&["inspect", "-v", &one]));
     let digest = fine(&run(&["push", "--purge", &list]));
+    lists_as_docker_does(&daemon, [&list, &one, &other], &whole, &digest);
     assert!(Path::new(config).join("manifests").read_dir().unwrap().next().is_none());
     // What was pushed is what is there, by its digest too, with the manifest of the other repository beside it.
     let pushed: Value = serde_json::from_str(&fine(&run(&["inspect", &name(&format!("app@{}", digest.trim()))]))).unwrap();

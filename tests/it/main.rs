@@ -5,18 +5,24 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod accounts;
+mod bombs;
 mod breakouts;
 mod crash;
 mod distributed;
 mod files;
+mod interrupted_pulls;
+mod interrupted_pushes;
+mod interrupted_registry;
 mod lessons;
 mod logging;
 mod mistakes;
 mod names;
 mod networks;
+mod odd_layers;
 mod parity;
 mod posture;
 mod powercut;
+mod private_bases;
 mod recovery;
 mod registry;
 mod sharing;

@@ -2,50 +2,28 @@
 //!
 //! `scripts/setup test` installs skopeo and podman. Docker's daemon and client are asked where they are installed, as in `parity`.
 
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use shipway_testkit::{Setup, busybox_tar};
+use shipway_testkit::{OwnRegistry, Setup, busybox_tar};
 
 use crate::BINARY;
 
-/// A registry that runs until it is dropped.
-struct Served {
-    child: Child,
-    /// `127.0.0.1:PORT`.
-    address: String,
-    home: tempfile::TempDir,
-}
+/// A registry of ours, and what other people's clients make of it.
+struct Served(OwnRegistry);
 
 impl Served {
     fn start(options: &[&str]) -> Self {
-        let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").unwrap();
-        let mut child = Command::new(BINARY)
-            .args(["registry", "serve", "--addr", "127.0.0.1:0", "--log-level", "warn", "--storage"])
-            .arg(home.path().join("registry"))
-            .args(options)
-            .env_clear()
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let ready = lines.map(Result::unwrap).find(|line| line.starts_with("registry at ")).expect("it says where it is");
-        let address = ready.split("://").nth(1).unwrap().split(',').next().unwrap().to_owned();
-        Self { child, address, home }
+        Self(OwnRegistry::start(BINARY, options))
     }
 
-    /// A folder that goes with the fixture.
     fn folder(&self, name: &str) -> std::path::PathBuf {
-        let path = self.home.path().join(name);
-        std::fs::create_dir_all(&path).unwrap();
-        path
+        self.0.folder(name)
     }
 
     /// The digest that skopeo finds behind a name.
     fn digest(&self, name: &str) -> String {
-        let image = format!("docker://{}/{name}", self.address);
+        let image = format!("docker://{}/{name}", self.0.host());
         said(Command::new("skopeo").args(["inspect", "--tls-verify=false", "--no-tags", "--format", "{{.Digest}}", &image]).output())
     }
 
@@ -56,14 +34,6 @@ impl Served {
         let image = layout.join("image.tar");
         archive_of(&layout.join("rootfs.tar"), &image);
         (image, "busybox:test".to_owned())
-    }
-}
-
-impl Drop for Served {
-    fn drop(&mut self) {
-        // It may have left by itself, which the test has seen.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -94,7 +64,7 @@ fn said(output: std::io::Result<Output>) -> String {
 fn skopeo_copies_to_and_from_our_registry() {
     let served = Served::start(&[]);
     let (image, name) = served.archive();
-    let ours = format!("docker://{}/lib/busybox:1", served.address);
+    let ours = format!("docker://{}/lib/busybox:1", served.0.host());
     let from = format!("docker-archive:{}:{name}", image.display());
     said(Command::new("skopeo").args(["copy", "--dest-tls-verify=false", "--format", "oci", &from, &ours]).output());
     let digest = served.digest("lib/busybox:1");
@@ -103,7 +73,7 @@ fn skopeo_copies_to_and_from_our_registry() {
     let manifest = std::fs::read(served.folder("back").join("manifest.json")).unwrap();
     assert_eq!(shipway_model::Digest::sha256_of(&manifest).to_string(), digest);
     let tags = said(
-        Command::new("skopeo").args(["list-tags", "--tls-verify=false", &format!("docker://{}/lib/busybox", served.address)]).output(),
+        Command::new("skopeo").args(["list-tags", "--tls-verify=false", &format!("docker://{}/lib/busybox", served.0.host())]).output(),
     );
     assert!(tags.contains("\"1\""), "{tags}");
     said(Command::new("skopeo").args(["delete", "--tls-verify=false", &ours]).output());
@@ -115,7 +85,7 @@ fn skopeo_copies_to_and_from_our_registry() {
 fn podman_pulls_from_our_registry() {
     let served = Served::start(&[]);
     let (image, name) = served.archive();
-    let ours = format!("{}/lib/busybox:1", served.address);
+    let ours = format!("{}/lib/busybox:1", served.0.host());
     let from = format!("docker-archive:{}:{name}", image.display());
     said(Command::new("skopeo").args(["copy", "--dest-tls-verify=false", &from, &format!("docker://{ours}")]).output());
     let (root, run) = (served.folder("podman"), served.folder("podman-run"));
@@ -145,7 +115,7 @@ fn docker_pushes_to_and_pulls_from_our_registry() {
             said(Command::new(client).args(arguments).env_clear().env("HOME", &home).env("DOCKER_HOST", &address).output())
         };
         docker(&["load", "--input", image.to_str().unwrap()]);
-        let target = format!("{}/lib/app{number}:v1", served.address);
+        let target = format!("{}/lib/app{number}:v1", served.0.host());
         docker(&["tag", &name, &target]);
         let pushed = docker(&["push", &target]);
         let digest = served.digest(&format!("lib/app{number}:v1"));
@@ -156,7 +126,7 @@ fn docker_pushes_to_and_pulls_from_our_registry() {
         docker(&["rmi", &target]);
     }
     // The second client's layers were mounted or found: one copy of each blob is stored.
-    let blobs = std::fs::read_dir(served.home.path().join("registry/blobs/sha256")).unwrap().count();
+    let blobs = std::fs::read_dir(served.0.storage().join("blobs/sha256")).unwrap().count();
     assert!(blobs <= 4, "{blobs} blobs");
 }
 

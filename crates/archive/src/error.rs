@@ -40,6 +40,14 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// A hard link to a file that is neither in the archive nor below it, as far as is known what is below.
+    #[error("entry \"{path}\" is refused: its hard link target \"{target}\" is not there")]
+    NoLinkTarget {
+        /// The name in the archive.
+        path: String,
+        /// What it links to.
+        target: String,
+    },
     /// A folder stands where a file is to come, or the other way round, and the caller wants neither replaced.
     #[error("{problem}")]
     OtherKind {
@@ -122,7 +130,7 @@ impl Classified for Error {
             }
             Error::Corrupt { .. } => ErrorKind::Corrupt,
             Error::Changed { .. } => ErrorKind::Conflict,
-            Error::OtherKind { .. } => ErrorKind::Invalid,
+            Error::OtherKind { .. } | Error::NoLinkTarget { .. } => ErrorKind::Invalid,
             Error::Unsupported { .. } => ErrorKind::Unsupported,
             Error::NotFound { .. } => ErrorKind::NotFound,
         }

@@ -104,6 +104,12 @@ pub enum Error {
     /// A token server, or who names one, answers what no token can be made of.
     #[error("no token can be had from \"{realm}\": {reason}")]
     Token { realm: String, reason: String },
+    /// A layer that its registry does not have, and whose manifest says where it is.
+    #[error("the registry does not have the layer {digest}: its manifest sends everybody to \"{host}\"")]
+    ForeignLayer { digest: String, host: String },
+    /// A layer whose type says that it may not be passed on.
+    #[error("the layer {digest} is not to be distributed, and \"{registry}\" does not have it")]
+    Nondistributable { digest: String, registry: String },
     #[error("the file is larger than {limit} bytes")]
     TooLarge { limit: u64 },
     #[error("cannot write \"{}\": {source}", path.display())]
@@ -167,6 +173,7 @@ impl Classified for Error {
                 _ => ErrorKind::Unavailable,
             },
             Self::Certificate { .. } | Self::NoAuthorities | Self::InsecureRedirect { .. } | Self::Realm { .. } => ErrorKind::Forbidden,
+            Self::ForeignLayer { .. } | Self::Nondistributable { .. } => ErrorKind::Forbidden,
             Self::TooLarge { .. } => ErrorKind::Exhausted,
             Self::File { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 ErrorKind::Exhausted
@@ -207,6 +214,12 @@ impl Classified for Error {
             {
                 return Some(format!(
                     "nothing listens there; a registry of your own: shipway registry serve --addr {authority} --storage FOLDER"
+                ));
+            }
+            Self::ForeignLayer { .. } => "if that address may be trusted, start the daemon with --fetch-foreign-layers",
+            Self::Nondistributable { registry, .. } => {
+                return Some(format!(
+                    "if its licence allows that registry to have it, start the daemon with --allow-nondistributable-artifacts {registry}"
                 ));
             }
             Self::Tls { .. } => "check that the address and port belong to an https server",

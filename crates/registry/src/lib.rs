@@ -5,6 +5,7 @@ pub mod client;
 mod clock;
 pub mod codes;
 mod error;
+mod hash;
 pub mod server;
 mod url;
 

@@ -33,6 +33,27 @@ pub struct Download {
     path: PathBuf,
     file: Arc<File>,
     arrival: Arc<Arrival>,
+    /// Let go last, when the file has been dealt with.
+    _claim: Claim,
+}
+
+/// The right to write to the file of one blob.
+struct Claim {
+    shared: Arc<Shared>,
+    digest: Digest,
+}
+
+impl Claim {
+    fn on(shared: &Arc<Shared>, digest: &Digest) -> Self {
+        shared.downloading.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest);
+        Self { shared: Arc::clone(shared), digest: *digest }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shared.downloading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+    }
 }
 
 /// Reads a download while it arrives; waits where nothing has come yet.
@@ -62,12 +83,10 @@ impl Store {
     /// Begins, or goes on with, the download of the blob `digest` of `size` bytes. One at a time: who calls it must know that nobody else does.
     ///
     /// # Errors
-    /// `Unsupported` for another algorithm than SHA-256; `NoSpace`.
+    /// `NoSpace`.
     pub fn download(&self, digest: &Digest, size: u64) -> Result<Download> {
-        if digest.algorithm() != Algorithm::Sha256 {
-            return Err(Error::Unsupported { what: format!("storing blobs under {}", digest.algorithm()) });
-        }
         let path = self.shared().layout.partial(digest);
+        let claim = Claim::on(self.shared(), digest);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.doing(|| format!("open {path:?}"))?;
         let mut received = file.metadata().doing(|| format!("stat {path:?}"))?.len();
@@ -77,7 +96,27 @@ impl Store {
         }
         let state = State { received, ended: received == size, read: 0 };
         let arrival = Arc::new(Arrival { state: Mutex::new(state), changed: Condvar::new(), size });
-        Ok(Download { shared: Arc::clone(self.shared()), digest: *digest, size, path, file: Arc::new(file), arrival })
+        Ok(Download { shared: Arc::clone(self.shared()), digest: *digest, size, path, file: Arc::new(file), arrival, _claim: claim })
+    }
+
+    /// Throws away what broken downloads left and nobody is going on with; the bytes that come back.
+    ///
+    /// # Errors
+    /// When the folder cannot be read; what was thrown away until then is gone.
+    pub fn forget_broken_downloads(&self) -> Result<u64> {
+        let shared = self.shared();
+        // Held all the while: nobody may begin to go on with what is being thrown away.
+        let downloading = shared.downloading.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut freed = 0;
+        for name in names_in(&shared.layout.partials())? {
+            if named(&name).is_some_and(|digest| downloading.contains(&digest)) {
+                continue;
+            }
+            let path = shared.layout.partials().join(&name);
+            freed += std::fs::metadata(&path).map_or(0, |found| found.len());
+            shared.trash.take(&path)?;
+        }
+        Ok(freed)
     }
 }
 
@@ -123,28 +162,33 @@ impl Download {
         self.arrival.changed.notify_all();
     }
 
-    /// Makes the finished, checked bytes a blob kept by `lease`; visible at once, pending until the next publish.
+    /// Makes the finished, checked bytes a blob kept by `lease`; visible at once, pending until the next publish. Blobs go by SHA-256, `stored`, whatever
+    /// digest they were asked for by.
     ///
     /// # Errors
-    /// `Invalid` when bytes are missing. That their digest is right is the caller's word, who has just hashed them.
-    pub fn commit(&self, lease: &Lease) -> Result<()> {
+    /// `Invalid` when bytes are missing; `Unsupported` when `stored` is of another algorithm. That the digest is right is the caller's word, who has
+    /// just hashed the bytes.
+    pub fn commit(&self, lease: &Lease, stored: &Digest) -> Result<()> {
+        if stored.algorithm() != Algorithm::Sha256 {
+            return Err(Error::Unsupported { what: format!("storing blobs under {}", stored.algorithm()) });
+        }
         if self.received() != self.size {
             return Err(Error::invalid(format!("blob {}", self.digest), "it has not come whole"));
         }
         fault::point("store.download.complete");
-        let target = self.shared.layout.blob(&self.digest);
+        let target = self.shared.layout.blob(stored);
         // The name and the memory of it change under one lock: the collector moves files away under the same one.
         let mut memory = self.shared.write();
-        if let Entry::Vacant(place) = memory.blobs.entry(self.digest) {
+        if let Entry::Vacant(place) = memory.blobs.entry(*stored) {
             rustix::fs::rename(&self.path, &target).doing(|| format!("rename blob {}", self.digest))?;
             fault::point("store.download.renamed");
             self.shared.mark_dirty();
             place.insert(self.size);
-            memory.pending.push(PendingItem::Blob(self.digest, self.size));
+            memory.pending.push(PendingItem::Blob(*stored, self.size));
         } else {
             self.shared.trash.take_or_log(&self.path);
         }
-        memory.leases.entry(lease.number()).or_default().blobs.insert(self.digest);
+        memory.leases.entry(lease.number()).or_default().blobs.insert(*stored);
         Ok(())
     }
 
@@ -202,11 +246,31 @@ impl std::fmt::Debug for Download {
     }
 }
 
+/// The digest that a file of ours is called by; the algorithm shows in its length.
+fn named(name: &str) -> Option<Digest> {
+    [Algorithm::Sha256, Algorithm::Sha512].iter().find_map(|algorithm| format!("{}:{name}", algorithm.name()).parse().ok())
+}
+
+/// Makes downloads again of the blobs that are not `known`: they came whole and were not published before their process died. Whether their bytes are
+/// right after a power cut is found out when they are used.
+pub(crate) fn take_back(layout: &Layout, known: impl Fn(&str) -> bool) -> Result<()> {
+    for name in names_in(&layout.blobs())? {
+        let Ok(digest) = format!("sha256:{name}").parse::<Digest>() else { continue };
+        let path = layout.blob(&digest);
+        // A folder by that name is nobody's blob.
+        if known(&name) || !path.symlink_metadata().is_ok_and(|metadata| metadata.is_file()) {
+            continue;
+        }
+        rustix::fs::rename(&path, layout.partial(&digest)).doing(|| format!("rename blob {digest}"))?;
+    }
+    Ok(())
+}
+
 /// Moves beginnings of blobs to the trash that nobody came back for, and what is none.
 pub(crate) fn sweep(layout: &Layout, trash: &Trash, now: Timestamp) -> Result<()> {
     for name in names_in(&layout.partials())? {
         let path = layout.partials().join(&name);
-        let is_one = format!("sha256:{name}").parse::<Digest>().is_ok();
+        let is_one = named(&name).is_some();
         // A time that cannot be told counts as old: what is there can always be fetched again.
         let age = std::fs::metadata(&path).and_then(|metadata| metadata.modified()).map(|then| now.since(Timestamp::from_system(then)));
         if !is_one || age.map_or(true, |age| age > KEPT) {

@@ -46,7 +46,8 @@ pub enum TarSource {
     Written,
     /// The tar came from elsewhere; the recipe beside the folder has the bytes between the files.
     Recipe,
-    /// The tar came from elsewhere and holds something a recipe cannot point at (two bodies for one path).
+    /// The tar came from elsewhere and holds something a recipe cannot point at (two bodies for one path), or more beside its
+    /// files than is kept.
     Lost,
 }
 

@@ -17,10 +17,11 @@
 //!   builds/<id>/                the engine's: event logs of builds
 //!   trash/<n>                   renamed here, deleted in the background
 //!   tmp/<n>                     unfinished ingests; swept at start
-//!   partial/<hex>               the beginning of a blob whose download broke off; swept when a week old
+//!   partial/<hex>               a blob whose download broke off, or was not published; swept when a week old
 //! ```
 //!
-//! A folder in `layers/` or a file in `blobs/` without a row is unpublished work of a process that died; the next start moves it to the trash.
+//! A folder in `layers/` or a file in `blobs/` without a row is unpublished work of a process that died; the next start moves a layer to the trash and a
+//! blob to `partial/`, where the next pull finds it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     memory: RwLock<Memory>,
     /// How often folders and memory began to differ for a moment, and agreed again.
     moves: (AtomicU64, AtomicU64),
+    /// Blobs on their way; nobody else touches their files.
+    pub(crate) downloading: std::sync::Mutex<HashSet<Digest>>,
     /// Raised after every write of files that a later row will speak of.
     dirty: AtomicU64,
     /// The value of `dirty` up to which everything is known to be on disk.
@@ -108,6 +110,7 @@ impl Shared {
             indexes,
             memory: RwLock::new(memory),
             moves: <_>::default(),
+            downloading: std::sync::Mutex::default(),
             dirty: AtomicU64::new(0),
             synced: AtomicU64::new(0),
         }

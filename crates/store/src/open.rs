@@ -1,6 +1,7 @@
 //! Opening a data root: taking the lock, reading the rows, sweeping what a dead process left.
 //!
-//! What is on disk without a row was never acknowledged and goes to the trash; what has a row but no bytes is remembered as damaged, reported by fsck,
+//! What is on disk without a row was never acknowledged and goes to the trash, except for blobs, which a pull may have fetched with patience: they wait
+//! among the downloads for the next one. What has a row but no bytes is remembered as damaged, reported by fsck,
 //! and refused where it would be used. The database is the only thing trusted.
 
 use std::collections::HashSet;
@@ -322,11 +323,12 @@ fn damage_of(layout: &Layout, layer: &Layer, present: &HashSet<String>) -> Optio
     }
 }
 
-/// Moves to the trash what has no row: unpublished layers and blobs, snapshots of builds, unfinished ingests, half-made volumes.
+/// Takes away what has no row: unpublished layers and blobs, snapshots of builds, unfinished ingests, half-made volumes.
 fn sweep(layout: &Layout, memory: &Memory, trash: &Trash) -> Result<()> {
     let known_layer = |name: &str| name.parse().is_ok_and(|id: LayerId| memory.layers.contains_key(&id));
     let known_blob = |name: &str| format!("sha256:{name}").parse().is_ok_and(|digest| memory.blobs.contains_key(&digest));
     sweep_folder(&layout.layers(), trash, known_layer)?;
+    crate::downloads::take_back(layout, known_blob)?;
     sweep_folder(&layout.blobs(), trash, known_blob)?;
     sweep_folder(&layout.actives(), trash, |name| memory.kept.contains_key(name))?;
     sweep_folder(&layout.tmp(), trash, |_| false)?;

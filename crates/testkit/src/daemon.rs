@@ -162,18 +162,7 @@ impl Daemon {
 
     /// Waits until it has died by itself, for instance at a fault point.
     pub fn wait_for_death(&mut self, seconds: u64) -> ExitStatus {
-        let mut child = self.child.take().expect("it runs");
-        let until = Instant::now() + Duration::from_secs(seconds);
-        loop {
-            if let Some(status) = child.try_wait().expect("wait") {
-                return status;
-            }
-            if Instant::now() > until {
-                self.child = Some(child);
-                panic!("the daemon lives although it should have died");
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        crate::death_of(&mut self.child, "daemon", seconds)
     }
 
     /// True while it has not died.

@@ -15,6 +15,7 @@ mod server;
 pub(crate) use server::Server;
 
 use super::exit::{Failure, Outcome};
+use super::output;
 use super::session::Session;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -24,6 +25,9 @@ use serde_json::{Map, Value, json};
 use shipway_model::Secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+
+/// The header in which a build tells all of it.
+pub(crate) const BUILD_HEADER: &str = "x-registry-config";
 
 /// What somebody has to show to one registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,23 +129,25 @@ impl Keeper {
         Ok(self.file.forget(server)? || found)
     }
 
-    /// Everything there is, by registry; what one helper cannot say does not hide the others.
-    pub(crate) async fn all(&self) -> Outcome<BTreeMap<String, Login>> {
+    /// Everything there is, by registry. What one helper cannot say is noted and does not hide the others: most builds need none of it.
+    pub(crate) async fn all(&self) -> BTreeMap<String, Login> {
         let mut all = self.file.all();
+        let mut asked: Vec<(String, Helper)> = Vec::new();
         if let Some(store) = self.file.store() {
-            for server in Helper::new(store).list().await? {
-                if let Some(login) = Helper::new(store).get(&server).await? {
-                    all.insert(server, login);
-                }
+            match Helper::new(store).list().await {
+                Ok(servers) => asked.extend(servers.into_iter().map(|server| (server, Helper::new(store)))),
+                Err(failure) => complain(&failure),
             }
         }
-        for (server, name) in self.file.helpers() {
-            if let Some(login) = Helper::new(name).get(server).await? {
-                all.insert(server.to_owned(), login);
+        asked.extend(self.file.helpers().map(|(server, name)| (server.to_owned(), Helper::new(name))));
+        for (server, helper) in asked {
+            match helper.get(&server).await {
+                Ok(login) => drop(login.and_then(|login| all.insert(server, login))),
+                Err(failure) => complain(&failure),
             }
         }
         all.retain(|_, login| !login.is_empty());
-        Ok(all)
+        all
     }
 
     fn helper(&self, server: &Server) -> Option<Helper> {
@@ -160,9 +166,13 @@ pub(crate) async fn header_for(session: &Session, domain: &str) -> Outcome<Strin
 
 /// `X-Registry-Config`, what builds send: everything there is. None when there is nothing.
 pub(crate) async fn header_for_all(session: &Session) -> Outcome<Option<String>> {
-    let all = Keeper::open(session)?.all().await?;
+    let all = Keeper::open(session)?.all().await;
     let document: Map<String, Value> = all.iter().map(|(name, login)| (name.clone(), login.document(&Server::parse(name)))).collect();
     Ok((!document.is_empty()).then(|| encode(&Value::Object(document))))
+}
+
+fn complain(failure: &Failure) {
+    output::note(format!("WARNING: building without the credentials of a helper: {failure}"));
 }
 
 fn encode(document: &Value) -> String {

@@ -59,7 +59,7 @@ impl Placing<'_> {
     }
 
     fn copy_up(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: &[u8]) -> Result<(), Error> {
-        let missing = || Error::refused(&entry.path, format!("its hard link target \"{}\" is not there", crate::error::show(&entry.link)));
+        let missing = || Error::NoLinkTarget { path: crate::error::show(&entry.path), target: crate::error::show(&entry.link) };
         // A whiteout of this very layer means that the file is gone for everybody.
         if folder.dir.stat_if_there(name)?.is_some() {
             return Err(missing());

@@ -37,7 +37,8 @@ impl Engine {
                 recorder.dockerfile(&prepared.dockerfile);
                 let request =
                     BuildRequest { id, dockerfile: prepared.dockerfile, ignore: prepared.ignore, context: prepared.context, options };
-                let outcome = shipway_build::build(request, self.inner.store.clone(), self.build_ports(), sink, cancel).await;
+                let outcome =
+                    shipway_build::build(request, self.inner.store.clone(), self.build_ports(spec.credentials), sink, cancel).await;
                 match outcome {
                     Ok(outcome) => self.name_image(&outcome, &tags).await.map(|changed| (outcome, changed)),
                     Err(shipway_build::BuildError::Cancelled) => Err(Error::Cancelled),

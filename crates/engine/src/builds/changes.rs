@@ -1,5 +1,6 @@
 //! `--change` of import and commit: Dockerfile instructions that only change settings, applied to an image's defaults.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shipway_build::{BuildContext, BuildOptions, BuildRequest};
@@ -42,8 +43,14 @@ impl Engine {
             context: BuildContext::None,
             options: BuildOptions::default(),
         };
-        let outcome =
-            shipway_build::build(request, self.inner.store.clone(), self.build_ports(), Arc::new(|_| {}), CancellationToken::new()).await?;
+        let outcome = shipway_build::build(
+            request,
+            self.inner.store.clone(),
+            self.build_ports(BTreeMap::new()),
+            Arc::new(|_| {}),
+            CancellationToken::new(),
+        )
+        .await?;
         let config = ImageConfig::parse(&outcome.config_bytes).map_err(|error| Error::internal(error.to_string()))?;
         let mut defaults = config.config;
         defaults.env.retain(|entry| !env.contains(entry));

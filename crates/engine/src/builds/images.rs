@@ -1,22 +1,26 @@
 //! Base images for builds: those that are here, and those that a registry has.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 
 use futures_util::future::BoxFuture;
 use shipway_build::ports::{ImageError, ImageSource, ResolvedImage};
 use shipway_model::{Classified as _, ErrorKind, Platform, Reference};
+use shipway_registry::Credentials;
 
 use crate::images::PullSpec;
 use crate::{Engine, Inner};
 
-/// The images of this engine's store, and of registries. Holds the engine weakly: the engine owns it.
+/// The images of this engine's store, and of registries for one build. Holds the engine weakly: the engine owns what made it.
 pub(super) struct LocalImages {
     engine: Weak<Inner>,
+    /// By the registry's domain.
+    credentials: BTreeMap<String, Credentials>,
 }
 
 impl LocalImages {
-    pub(super) fn new(engine: &Engine) -> Self {
-        Self { engine: Arc::downgrade(&engine.inner) }
+    pub(super) fn new(engine: &Engine, credentials: BTreeMap<String, Credentials>) -> Self {
+        Self { engine: Arc::downgrade(&engine.inner), credentials }
     }
 
     fn engine(&self) -> Result<Engine, ImageError> {
@@ -53,7 +57,8 @@ impl LocalImages {
             Err(error) => Some(error),
         };
         let wanted = (*platform != Platform::host()).then(|| platform.clone());
-        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials: None };
+        let credentials = self.credentials.get(reference.domain()).cloned();
+        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials };
         match engine.pull_image(spec, Arc::new(|_| {})).await {
             Ok(_) => Self::find(&engine, &reference, platform),
             Err(error) => Err(match missing {

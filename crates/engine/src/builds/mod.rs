@@ -11,11 +11,13 @@ mod history;
 mod images;
 mod prune;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use shipway_build::{BuildOptions, Ports};
 use shipway_model::{BuildId, ImageId, Reference};
+use shipway_registry::Credentials;
 
 pub use context_indexes::ContextIndexUsage;
 pub use history::{BuildRecord, BuildStatus};
@@ -31,6 +33,8 @@ pub struct BuildSpec {
     pub options: BuildOptions,
     /// The names the image gets.
     pub tags: Vec<Reference>,
+    /// Who the asker is to the registries of base images, by their domains; each is shown to its own registry only, and kept nowhere.
+    pub credentials: BTreeMap<String, Credentials>,
 }
 
 /// Where the files to build from are.
@@ -72,13 +76,14 @@ pub(crate) struct Builds {
 }
 
 impl Engine {
-    /// The hands that every build uses; one value, so that equal steps of concurrent builds run once.
-    fn build_ports(&self) -> Ports {
+    /// The hands of a build. All builds share them, so that equal steps of concurrent builds run once; only what fetches images is somebody's own.
+    fn build_ports(&self, credentials: BTreeMap<String, Credentials>) -> Ports {
         let make = || {
             let executor = Arc::new(executor::StepExecutor::new(self));
-            let images = Arc::new(images::LocalImages::new(self));
+            let images = Arc::new(images::LocalImages::new(self, BTreeMap::new()));
             Ports::new(executor, images, Arc::new(fetch::UrlFetcher::new(&self.inner.config)))
         };
-        self.inner.builds.ports.get_or_init(make).clone()
+        let shared = self.inner.builds.ports.get_or_init(make).clone();
+        Ports { images: Arc::new(images::LocalImages::new(self, credentials)), ..shared }
     }
 }

@@ -5,7 +5,7 @@ use super::list::parse_until;
 use crate::{Engine, Filters, Result, blocking};
 
 impl Engine {
-    /// Removes unused images and tells what went and how many bytes came back.
+    /// Removes unused images, and the beginnings that broken pulls left; tells what went and how many bytes came back.
     pub async fn prune_images(&self, filters: &Filters) -> Result<(Vec<ImageRemoved>, u64)> {
         filters.check_known(&["dangling", "label", "label!", "until"])?;
         let only_dangling = filters.flag("dangling")?.unwrap_or(true);
@@ -25,7 +25,7 @@ impl Engine {
             removed.extend(self.apply(image.id, names, true).await?);
         }
         let store = self.inner.store.clone();
-        let bytes = blocking::files(move || Ok(store.collect()?.bytes)).await?;
+        let bytes = blocking::files(move || Ok(store.collect()?.bytes + store.forget_broken_downloads()?)).await?;
         self.inner.events.publish_prune(crate::Subject::Image, bytes);
         Ok((removed, bytes))
     }

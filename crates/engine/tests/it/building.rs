@@ -21,6 +21,7 @@ async fn build(engine: &Engine, dockerfile: &str, tags: &[&str]) -> (Result<Buil
         dockerfile: DockerfileSource::Inline { name: "Dockerfile".to_owned(), text: dockerfile.to_owned(), ignore: None },
         options: BuildOptions { flavour: Flavour::Classic, ..BuildOptions::default() },
         tags: tags.iter().map(|tag| Reference::parse(tag).unwrap()).collect(),
+        credentials: std::collections::BTreeMap::new(),
     };
     let progress = Arc::new(move |event| {
         if let ProgressEvent::StepImage { cached, .. } = event {
@@ -106,6 +107,7 @@ async fn build_folder(engine: &Engine, folder: &std::path::Path, no_cache: bool)
         dockerfile: DockerfileSource::Path("Dockerfile".to_owned()),
         options: BuildOptions { explain: true, no_cache, ..BuildOptions::default() },
         tags: Vec::new(),
+        credentials: std::collections::BTreeMap::new(),
     };
     let told = Arc::new(Mutex::new(std::collections::BTreeMap::new()));
     let seen = Arc::clone(&told);

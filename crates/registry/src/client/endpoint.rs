@@ -3,7 +3,6 @@
 //! What must stay true: plain http only to registries the administrator listed and to this machine itself; credentials only to the registry they name.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -11,6 +10,7 @@ use http::HeaderMap;
 
 use super::hosts::file::{self, Listed};
 use super::hosts::{HostTrust, TrustSource, certs};
+use super::named_hosts::NamedHosts;
 use crate::{Error, Host, Origin, Url};
 
 /// The registry that names without a host mean, and where it is really reached.
@@ -54,17 +54,22 @@ pub struct HostSettings {
     pub certs_folders: Vec<PathBuf>,
     /// Token servers, as `host` or `host:port`, that may see credentials although they are outside the registry's domain.
     pub trusted_token_servers: Vec<String>,
+    /// Whether layers that a registry does not have are fetched from where their manifest says.
+    pub fetch_foreign_layers: bool,
+    /// Registries, as in `insecure_registries`, that get layers whose type says that they are not to be distributed.
+    pub nondistributable_artifacts: Vec<String>,
 }
 
 /// Registries by name.
 #[derive(Debug, Clone, Default)]
 pub struct Hosts {
-    insecure: Vec<String>,
-    networks: Vec<(IpAddr, u8)>,
+    insecure: NamedHosts,
     mirrors: Vec<Url>,
     hosts_folders: Vec<PathBuf>,
     certs_folders: Vec<PathBuf>,
     trusted_token_servers: Vec<String>,
+    fetch_foreign_layers: bool,
+    nondistributable: NamedHosts,
     /// What `hosts.toml` said about the TLS of the hosts it names.
     named: Arc<Mutex<HashMap<Origin, HostTrust>>>,
 }
@@ -135,20 +140,14 @@ impl Hosts {
     /// `Settings` for an address that is none.
     pub fn new(settings: &HostSettings) -> Result<Self, Error> {
         let mut hosts = Self {
+            insecure: NamedHosts::new("insecure registry", &settings.insecure_registries)?,
+            fetch_foreign_layers: settings.fetch_foreign_layers,
+            nondistributable: NamedHosts::new("registry of nondistributable artifacts", &settings.nondistributable_artifacts)?,
             hosts_folders: settings.hosts_folders.clone(),
             certs_folders: settings.certs_folders.clone(),
             trusted_token_servers: settings.trusted_token_servers.clone(),
             ..Self::default()
         };
-        for entry in &settings.insecure_registries {
-            match network(entry) {
-                Some(network) => hosts.networks.push(network),
-                None if entry.contains('/') => {
-                    return Err(Error::Settings { reason: format!("insecure registry \"{entry}\" is neither host:port nor a network") });
-                }
-                None => hosts.insecure.push(entry.to_ascii_lowercase()),
-            }
-        }
         for mirror in &settings.registry_mirrors {
             let url = Url::parse(mirror).map_err(|error| Error::Settings { reason: format!("a registry mirror: {error}") })?;
             hosts.mirrors.push(url);
@@ -195,6 +194,16 @@ impl Hosts {
         self.trusted_token_servers.clone()
     }
 
+    /// Whether a layer may be fetched from an address in a manifest.
+    pub(super) fn fetches_foreign_layers(&self) -> bool {
+        self.fetch_foreign_layers
+    }
+
+    /// Whether the registry called `domain` gets layers that are not to be distributed.
+    pub(super) fn takes_nondistributable(&self, domain: &str) -> bool {
+        Url::parse(&format!("https://{domain}/")).is_ok_and(|base| self.nondistributable.holds(&base.origin()))
+    }
+
     fn note(&self, listed: &Listed) {
         self.named.lock().unwrap_or_else(PoisonError::into_inner).insert(listed.base.origin(), listed.trust.clone());
     }
@@ -205,16 +214,11 @@ impl Hosts {
     }
 
     fn is_insecure_origin(&self, origin: &Origin) -> bool {
-        let listed = |name: &str| self.insecure.iter().any(|entry| entry == name);
-        if listed(&origin.host.to_string()) || listed(&origin.authority()) {
-            return true;
-        }
-        match origin.host.clone() {
+        let is_here = match &origin.host {
             Host::Name(name) => name == "localhost",
-            Host::Address(address) => {
-                address.is_loopback() || self.networks.iter().any(|(network, bits)| contains(*network, *bits, address))
-            }
-        }
+            Host::Address(address) => address.is_loopback(),
+        };
+        is_here || self.insecure.holds(origin)
     }
 }
 
@@ -224,27 +228,6 @@ impl TrustSource for Hosts {
         let mut trust = certs::find(&self.certs_folders, origin)?.and(named);
         trust.unchecked |= self.is_insecure_origin(origin);
         Ok(trust)
-    }
-}
-
-/// A network in CIDR form.
-fn network(text: &str) -> Option<(IpAddr, u8)> {
-    let (address, bits) = text.split_once('/')?;
-    let (address, bits): (IpAddr, u8) = (address.parse().ok()?, bits.parse().ok()?);
-    let most = if address.is_ipv4() { 32 } else { 128 };
-    (bits <= most).then_some((address, bits))
-}
-
-fn contains(network: IpAddr, bits: u8, address: IpAddr) -> bool {
-    let bits = u32::from(bits);
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (u32::from(network) ^ u32::from(address)).checked_shr(32 - bits).unwrap_or_default() == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            (u128::from(network) ^ u128::from(address)).checked_shr(128 - bits).unwrap_or_default() == 0
-        }
-        _ => false,
     }
 }
 

@@ -221,6 +221,12 @@ pub fn choose<'a>(index: &'a Index, wanted: Option<&Platform>) -> Result<&'a Des
     Err(Error::NoPlatform { wanted: wanted.unwrap_or(&host).to_string(), available })
 }
 
+/// Layers of the types that say that they are not to be passed on (image-spec 1.1, "Non-Distributable Layers"; Docker's "foreign" ones).
+pub(super) fn is_foreign(media_type: &MediaType) -> bool {
+    let text = media_type.as_str();
+    text.contains(".foreign.") || text.starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar")
+}
+
 #[cfg(test)]
 mod tests {
     use http::{HeaderMap, HeaderValue};

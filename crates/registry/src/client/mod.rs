@@ -11,6 +11,7 @@ mod hosts;
 mod lists;
 mod login;
 mod manifests;
+mod named_hosts;
 mod names;
 mod pool;
 mod proxy;

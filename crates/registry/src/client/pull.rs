@@ -3,17 +3,18 @@
 //! What must stay true: nothing is named here, and nothing is visible under a name, before everything is verified: what comes out is for the caller to
 //! publish in one step. A layer that is here is not fetched; what broke off is gone on with.
 
+mod ask;
 mod layer;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use shipway_model::{Descriptor, DiffId, Digest, ImageConfig, Manifest, ManifestDocument, Platform};
+use shipway_model::{Descriptor, DiffId, Digest, ImageConfig, LayerId, Manifest, ManifestDocument, Platform};
 use shipway_store::{Lease, NewImage, Representation, Store};
 use tokio::sync::Semaphore;
 
-use super::manifests::{FetchedManifest, Wanted, choose};
+use super::manifests::{FetchedManifest, Wanted, choose, is_foreign};
 use super::registry::Registry;
 use super::transfer::{TransferEvent, TransferSink, TransferState, Turns};
 use crate::Error;
@@ -142,36 +143,47 @@ impl Puller {
             tell(descriptor, TransferState::Announced);
         }
         let origin = format!("{}/{}", registry.domain(), request.repository);
-        let layers = chosen.manifest.layers.iter().zip(&diff_ids).map(|(descriptor, diff_id)| {
-            let job = layer::Job {
-                puller: self,
-                registry,
-                repository: &request.repository,
-                descriptor,
-                diff_id: *diff_id,
-                lease: &lease,
-                events,
-            };
-            job.run()
-        });
-        let layers = try_join_all(layers).await?;
+        let job = |at: usize, lower: Vec<LayerId>| layer::Job {
+            puller: self,
+            registry,
+            repository: &request.repository,
+            descriptor: &chosen.manifest.layers[at],
+            diff_id: diff_ids[at],
+            lease: &lease,
+            events,
+            lower,
+        };
+        let found = try_join_all((0..diff_ids.len()).map(|at| job(at, Vec::new()).run())).await?;
+        // Few layers need to know what is below them; those come last, from what was fetched already.
+        let mut layers: Vec<layer::Here> = Vec::with_capacity(found.len());
+        for (at, found) in found.into_iter().enumerate() {
+            layers.push(match found {
+                layer::Found::Here(here) => here,
+                layer::Found::NeedsLower(error) if at == 0 => return Err(error),
+                layer::Found::NeedsLower(_) => match job(at, layers.iter().map(|layer| layer.id).collect()).run().await? {
+                    layer::Found::Here(here) => here,
+                    layer::Found::NeedsLower(error) => return Err(error),
+                },
+            });
+        }
         let forms = chosen
             .manifest
             .layers
             .iter()
             .zip(&diff_ids)
-            // What was not fetched is a form of this layer by the manifest's word only, unless we knew before.
-            .filter(|(descriptor, diff_id)| {
-                self.is_form(descriptor, diff_id) || layers.iter().any(|layer| layer.fetched == Some(descriptor.digest))
-            })
-            .map(|(descriptor, diff_id)| {
+            .filter_map(|(descriptor, diff_id)| {
+                let same = |(layer, other): &(&layer::Here, &Descriptor)| layer.fetched.is_some() && other.digest == descriptor.digest;
+                let fetched = layers.iter().zip(&chosen.manifest.layers).find(same);
+                // What was not fetched is a form of this layer by the manifest's word only, unless we knew before.
+                let known = || self.is_form(descriptor, diff_id).then_some(descriptor.digest);
+                let digest = fetched.and_then(|(layer, _)| layer.fetched).or_else(known)?;
                 let form = Representation {
                     media_type: descriptor.media_type.clone(),
-                    digest: descriptor.digest,
+                    digest,
                     size: descriptor.size,
                     origins: vec![origin.clone()],
                 };
-                (*diff_id, form)
+                Some((*diff_id, form))
             })
             .collect();
         let (digest, mut manifest) = (chosen.digest(), chosen.own().descriptor.clone());
@@ -247,6 +259,5 @@ fn check_entry(entry: &Descriptor, found: &FetchedManifest) -> Result<(), Error>
 
 /// Layers by their type, and those of a type of old that says where else they are.
 fn is_layer(descriptor: &Descriptor) -> bool {
-    descriptor.media_type.is_layer()
-        || descriptor.media_type.as_str().starts_with("application/vnd.oci.image.layer.nondistributable.v1.tar")
+    descriptor.media_type.is_layer() || is_foreign(&descriptor.media_type)
 }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH};
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 
 use super::access::{Access, Scope};
 use super::endpoint::{Endpoint, Hosts};
@@ -31,6 +32,8 @@ struct Parts {
     transport: Transport,
     domain: String,
     doors: Vec<Door>,
+    fetches_foreign_layers: bool,
+    takes_nondistributable: bool,
 }
 
 /// An endpoint and what we know of it.
@@ -41,6 +44,15 @@ struct Door {
     plain: AtomicBool,
     /// A mirror that could not be reached: this operation goes on without it.
     lost: AtomicBool,
+}
+
+/// A request without its body, before it is known through which door it goes.
+#[derive(Clone, Copy)]
+struct Question<'a> {
+    method: &'a Method,
+    target: Target<'a>,
+    scopes: &'a [Scope],
+    headers: &'a HeaderMap,
 }
 
 /// Where a request goes.
@@ -70,12 +82,38 @@ impl Registry {
                 })
             })
             .collect::<Result<_, Error>>()?;
-        Ok(Self(Arc::new(Parts { transport, domain: domain.to_owned(), doors })))
+        Ok(Self(Arc::new(Parts {
+            transport,
+            domain: domain.to_owned(),
+            doors,
+            fetches_foreign_layers: hosts.fetches_foreign_layers(),
+            takes_nondistributable: hosts.takes_nondistributable(domain),
+        })))
     }
 
     /// The name it goes by in references.
     pub fn domain(&self) -> &str {
         &self.0.domain
+    }
+
+    /// How long it may be silent in the middle of an answer.
+    pub(super) fn patience(&self) -> Duration {
+        self.0.transport.timeouts().idle
+    }
+
+    /// Whether layers that it does not have may be fetched from elsewhere.
+    pub(super) fn fetches_foreign_layers(&self) -> bool {
+        self.0.fetches_foreign_layers
+    }
+
+    /// Whether it gets layers that are not to be distributed.
+    pub(super) fn takes_nondistributable(&self) -> bool {
+        self.0.takes_nondistributable
+    }
+
+    /// GET of what lies anywhere else: without a word about who we are (S-506).
+    pub(super) async fn elsewhere(&self, url: &Url, headers: &HeaderMap) -> Result<Response, Error> {
+        self.0.transport.follow(&Method::GET, url, headers).await
     }
 
     /// How often and when to ask again; for transfers that go on where they broke.
@@ -104,7 +142,8 @@ impl Registry {
         let doors: Vec<&Door> = self.0.doors.iter().filter(|door| door.serves(path)).collect();
         for (number, door) in doors.iter().enumerate() {
             let is_last = number + 1 == doors.len();
-            match self.insist(door, method, path, scope, headers).await {
+            let question = Question { method, target: Target::Path(path), scopes: std::slice::from_ref(scope), headers };
+            match self.insist(door, question, path).await {
                 Ok(response) if is_last || response.status.is_success() => return Ok(response),
                 Ok(response) => {
                     tracing::debug!(mirror = %door.endpoint.base, status = %response.status, "a mirror is passed over");
@@ -124,10 +163,10 @@ impl Registry {
     }
 
     /// Asks again where that may help. A mirror gets one chance: the registry itself is there too.
-    async fn insist(&self, door: &Door, method: &Method, path: &str, scope: &Scope, headers: &HeaderMap) -> Result<Response, Error> {
+    async fn insist(&self, door: &Door, question: Question<'_>, path: &str) -> Result<Response, Error> {
         let mut retry = 0;
         loop {
-            let answer = self.ask(door, method, Target::Path(path), std::slice::from_ref(scope), headers, Upload::Empty).await;
+            let answer = self.ask(door, question, Upload::Empty).await;
             let pause = |error: &Error| if door.endpoint.is_mirror { None } else { self.0.transport.retries().pause(retry, error) };
             let pause = match answer {
                 Ok(response) if !is_passing(response.status) => return Ok(response),
@@ -161,33 +200,26 @@ impl Registry {
     ) -> Result<Response, Error> {
         let door = self.0.doors.iter().find(|door| door.endpoint.may_push);
         let door = door.ok_or_else(|| Error::Internal { what: format!("nothing of \"{}\" may be written to", self.0.domain) })?;
-        self.ask(door, method, target, scopes, headers, upload).await
+        self.ask(door, Question { method, target, scopes, headers }, upload).await
     }
 
     /// One question, with the answers to "who are you?".
-    async fn ask(
-        &self,
-        door: &Door,
-        method: &Method,
-        target: Target<'_>,
-        scopes: &[Scope],
-        headers: &HeaderMap,
-        upload: Upload,
-    ) -> Result<Response, Error> {
+    async fn ask(&self, door: &Door, question: Question<'_>, upload: Upload) -> Result<Response, Error> {
         let mut upload = Some(upload);
         let mut round = 0;
         loop {
             round += 1;
             let again = upload.as_ref().and_then(Upload::again);
             let current = upload.take().unwrap_or_default();
-            let (response, sent) = self.exchange(door, method, target, scopes, headers, current).await?;
+            let (response, sent) = self.exchange(door, question, current).await?;
             let base = self.base(door)?;
             // What stands behind a redirect has no business asking who we are.
             if response.status != StatusCode::UNAUTHORIZED || response.url.origin() != base.origin() || round == ROUNDS {
                 return Ok(response);
             }
             let Some(again) = again else { return Ok(response) };
-            let answered = door.access.challenged(&self.0.transport, &base.origin(), scopes, &response.headers, sent.as_ref()).await?;
+            let (transport, origin) = (&self.0.transport, base.origin());
+            let answered = door.access.challenged(transport, &origin, question.scopes, &response.headers, sent.as_ref()).await?;
             if !answered {
                 return Ok(response);
             }
@@ -199,24 +231,16 @@ impl Registry {
     }
 
     /// One request to wherever the endpoint is reached, and what it was authorized by.
-    async fn exchange(
-        &self,
-        door: &Door,
-        method: &Method,
-        target: Target<'_>,
-        scopes: &[Scope],
-        headers: &HeaderMap,
-        upload: Upload,
-    ) -> Result<(Response, Option<http::HeaderValue>), Error> {
+    async fn exchange(&self, door: &Door, question: Question<'_>, upload: Upload) -> Result<(Response, Option<HeaderValue>), Error> {
         let again = upload.again();
         // Read before asking: another clone may find out while we ask.
         let was_plain = door.plain.load(Ordering::Relaxed);
-        match self.exchange_at(door, method, target, scopes, headers, upload).await {
+        match self.exchange_at(door, question, upload).await {
             Err(error) if !was_plain && door.falls_to_http(&error) => {
                 tracing::debug!(registry = self.0.domain, %error, "https is not spoken there: plain http is used");
                 door.plain.store(true, Ordering::Relaxed);
                 let Some(again) = again else { return Err(error) };
-                self.exchange_at(door, method, target, scopes, headers, again).await.map_err(|plain| {
+                self.exchange_at(door, question, again).await.map_err(|plain| {
                     // When neither works, the first trouble is the one to tell unless nobody listened at all.
                     door.plain.store(false, Ordering::Relaxed);
                     if matches!(plain, Error::Connect { .. }) { error } else { plain }
@@ -226,15 +250,8 @@ impl Registry {
         }
     }
 
-    async fn exchange_at(
-        &self,
-        door: &Door,
-        method: &Method,
-        target: Target<'_>,
-        scopes: &[Scope],
-        headers: &HeaderMap,
-        upload: Upload,
-    ) -> Result<(Response, Option<http::HeaderValue>), Error> {
+    async fn exchange_at(&self, door: &Door, question: Question<'_>, upload: Upload) -> Result<(Response, Option<HeaderValue>), Error> {
+        let Question { method, target, scopes, headers } = question;
         let base = self.base(door)?;
         let url = match target {
             Target::Path(path) => door.endpoint.address(&base, path)?,

@@ -52,6 +52,8 @@ pub enum TransferState {
     Pushed,
     /// The other end has it.
     ExistsThere,
+    /// Its type says that the other end does not get it; its manifest says where it is.
+    Skipped,
     /// The other end took it from another repository of its own.
     Mounted {
         from: String,

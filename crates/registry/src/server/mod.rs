@@ -10,7 +10,6 @@ mod blocking;
 mod clock;
 mod connection;
 mod folder;
-mod hash;
 mod listen;
 mod lists;
 mod manifests;

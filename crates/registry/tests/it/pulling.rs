@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use shipway_archive::compress::{GzipBlocks, zstd_encoder};
-use shipway_archive::tar::{Entry, EntryKind, TarWriter};
+use shipway_archive::compress::zstd_encoder;
 use shipway_model::{DiffId, Digest, ImageId, Platform};
 use shipway_registry::{
     Access, Error, HostSettings, Hosts, PullRequest, Puller, Registry, TransferEvent, TransferState, Transport, Wanted,
 };
 use shipway_store::{FsckOptions, Store, StoreConfig};
+use shipway_testkit::{Tar, gzip, noise};
 
 use crate::server::{Reply, Server, Then, header, raw, reply, settings};
 
@@ -60,26 +60,7 @@ impl Served {
 
 /// The tar of one file whose content hardly compresses.
 fn tar(name: &str, size: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_u32 ^ u32::try_from(name.len()).unwrap();
-    let content: Vec<u8> = (0..size)
-        .map(|_| {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            (state >> 24) as u8
-        })
-        .collect();
-    let mut writer = TarWriter::new(Vec::new());
-    let mut entry = Entry::new(name, EntryKind::Regular);
-    entry.size = size as u64;
-    entry.mode = 0o644;
-    writer.append(&entry, &content).unwrap();
-    writer.finish().unwrap().0
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut out = GzipBlocks::new(Vec::new(), 6, 1);
-    out.write_all(bytes).unwrap();
-    out.finish().unwrap()
+    Tar::new().file(name, noise(u32::try_from(name.len()).unwrap(), size)).finish()
 }
 
 fn zstd(bytes: &[u8]) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! The two forms of a build request, `POST /build` and `POST /shipway/build`, into the engine's `BuildSpec`.
 
+use std::collections::BTreeMap;
+
 use shipway_engine::builds::{BuildSource, BuildSpec, DockerfileSource};
 use shipway_engine::values::{BuildOptions, ExtraHost, ExtraHostAddress, Flavour, RunNetwork};
 use shipway_model::{Limits, Reference};
@@ -63,7 +65,13 @@ pub(crate) fn classic(query: &BuildQuery, source: BuildSource) -> Result<BuildSp
         flavour: Flavour::Classic,
         ..BuildOptions::default()
     };
-    Ok(BuildSpec { source, dockerfile: DockerfileSource::Path(dockerfile.to_owned()), options, tags: tags(&query.tags)? })
+    Ok(BuildSpec {
+        source,
+        dockerfile: DockerfileSource::Path(dockerfile.to_owned()),
+        options,
+        tags: tags(&query.tags)?,
+        credentials: BTreeMap::new(),
+    })
 }
 
 /// What a build in place asks for.

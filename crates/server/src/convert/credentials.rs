@@ -2,6 +2,8 @@
 //!
 //! What must stay true: nothing here prints or logs what the header holds.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
@@ -38,10 +40,44 @@ pub(crate) fn from_header(header: &str) -> Result<Option<Credentials>, ApiError>
     if header.is_empty() {
         return Ok(None);
     }
-    let wrong = || ApiError::invalid("invalid X-Registry-Auth header");
-    let text = LENIENT.decode(header).or_else(|_| STANDARD.decode(header)).map_err(|_| wrong())?;
-    let config: AuthConfig = serde_json::from_slice(&text).map_err(|_| wrong())?;
+    let config: AuthConfig = document(header, "X-Registry-Auth")?;
     Ok(credentials(config))
+}
+
+/// What a build may show to registries, by their domains in references: the value of `X-Registry-Config`.
+///
+/// # Errors
+/// 400 for a header that cannot be read.
+pub(crate) fn from_config_header(header: &str) -> Result<BTreeMap<String, Credentials>, ApiError> {
+    if header.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let configs: BTreeMap<String, AuthConfig> = document(header, "X-Registry-Config")?;
+    let mut found = BTreeMap::new();
+    // The plain name of a registry counts more than an address of it, which older tools wrote: it goes in last.
+    let (addresses, plain): (Vec<_>, Vec<_>) = configs.into_iter().partition(|(key, _)| key.contains("://"));
+    for (key, config) in addresses.into_iter().chain(plain) {
+        if let Some(credentials) = credentials(config) {
+            found.insert(domain_of(&key), credentials);
+        }
+    }
+    Ok(found)
+}
+
+/// The domain that a key of `config.json` means; Docker Hub has several.
+fn domain_of(key: &str) -> String {
+    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
+    match bare.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str() {
+        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
+        host => host.to_owned(),
+    }
+}
+
+fn document<T: serde::de::DeserializeOwned>(header: &str, name: &str) -> Result<T, ApiError> {
+    // The parser's words could quote what was sent.
+    let wrong = || ApiError::invalid(format!("invalid {name} header"));
+    let text = LENIENT.decode(header).or_else(|_| STANDARD.decode(header)).map_err(|_| wrong())?;
+    serde_json::from_slice(&text).map_err(|_| wrong())
 }
 
 /// Who wants to be known by which registry, as `POST /auth` says it. None when nothing is said.
@@ -97,5 +133,18 @@ mod tests {
         for bad in ["%%%", "bm8ganNvbg=="] {
             assert!(from_header(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_build_brings_who_it_is_to_each_registry() {
+        let header = |json: &str| base64::engine::general_purpose::URL_SAFE.encode(json);
+        let text = r#"{"https://index.docker.io/v1/":{"username":"hub","password":"p"},
+            "https://R.test:5000/v1/":{"username":"old","password":"p"}, "r.test:5000":{"auth":"dTpwOnE="}, "nobody.test":{}}"#;
+        let found = from_config_header(&header(text)).unwrap();
+        let shown: Vec<_> = found.iter().map(|(domain, found)| (domain.as_str(), found.username.as_str())).collect();
+        assert_eq!(shown, [("docker.io", "hub"), ("r.test:5000", "u")]);
+        assert!(from_config_header("").unwrap().is_empty() && from_config_header(&header("{}")).unwrap().is_empty());
+        let refused = from_config_header(&header(r#"{"r.test":"T0KEN"}"#)).unwrap_err();
+        assert!(refused.status == 400 && !refused.message.contains("T0KEN"), "{}", refused.message);
     }
 }

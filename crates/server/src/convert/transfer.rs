@@ -57,6 +57,7 @@ fn layer(event: &TransferEvent) -> Message {
         TransferState::Preparing => "Preparing".to_owned(),
         TransferState::Pushed => "Pushed".to_owned(),
         TransferState::ExistsThere => "Layer already exists".to_owned(),
+        TransferState::Skipped => "Skipped foreign layer".to_owned(),
         TransferState::Mounted { from } => format!("Mounted from {from}"),
     };
     plain(text)

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::answer::{self, AnswerBody, JSON};
 use crate::convert::build as convert;
 use crate::convert::classic::Narrator;
-use crate::convert::filters_of;
 use crate::convert::solve::Reporter;
+use crate::convert::{credentials, filters_of};
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
 use crate::router::Api;
@@ -31,16 +31,21 @@ use crate::upload;
 /// Output of steps that waits for a slow client at most; what is beyond is in the log on disk.
 const WAITING_OUTPUT: usize = 32 << 20;
 
+/// Who the client is to the registries of base images.
+const CREDENTIALS: &str = "x-registry-config";
+
 pub(crate) async fn classic(api: &Api, request: &mut Request) -> ApiResult {
     let query = BuildQuery::from_pairs(request.query.pairs())
         .map_err(|error| ApiError::invalid(format!("error reading {}: {}", error.name, error.reason)))?;
-    let spec = convert::classic(&query, BuildSource::Stream(upload::reader(request)))?;
+    let credentials = credentials::from_config_header(request.header(CREDENTIALS))?;
+    let spec = BuildSpec { credentials, ..convert::classic(&query, BuildSource::Stream(upload::reader(request)))? };
     run(api, request, spec, Classic { narrator: Narrator::new(query.quiet, query.remove), build: None }).await
 }
 
 pub(crate) async fn local(api: &Api, request: &mut Request) -> ApiResult {
+    let credentials = credentials::from_config_header(request.header(CREDENTIALS))?;
     let body: LocalBuildRequest = request.read_json().await?;
-    run(api, request, convert::local(body)?, Local::default()).await
+    run(api, request, BuildSpec { credentials, ..convert::local(body)? }, Local::default()).await
 }
 
 pub(crate) async fn prune(api: &Api, request: &Request) -> ApiResult {

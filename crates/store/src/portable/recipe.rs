@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Numbers are little-endian. Bodies of sparse files are noted as they stand. When one path has two bodies the first is gone after unpacking, unless
-//! another file has the same content; then the layer has no recipe.
+//! another file has the same content; then the layer has no recipe. Nor has a layer that is mostly not files (see [`MOST`]): notes are kept in memory,
+//! compressed, and a hostile archive could be nothing but notes.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -36,12 +37,21 @@ const FILE: u8 = 1;
 const EXTENSION_LIMIT: u64 = 1 << 20;
 /// Headers are mostly zeros and repetitions; a higher level gains nothing.
 const LEVEL: i32 = 3;
+/// Notes are compressed for the time of unpacking in pieces of this size.
+const CHUNK: usize = 256 << 10;
+/// By the quickest way there is.
+const QUICK: i32 = 1;
+/// Compressed bytes of notes that are kept. Half a million headers take some 20 MiB.
+const MOST: usize = 24 << 20;
 
 /// A reader that passes everything on and notes what a recipe needs.
 pub(crate) struct RecipeTap<R> {
     inner: R,
     pieces: Vec<Piece>,
+    /// What was noted last, and how much of it has its piece.
     raw: Vec<u8>,
+    told: usize,
+    notes: Notes,
     state: State,
     extension: Extension,
 }
@@ -66,35 +76,122 @@ struct Extension {
 }
 
 enum Piece {
-    Raw(Vec<u8>),
-    File { path: Vec<u8>, size: u64, content: [u8; 32] },
+    /// So many bytes of the notes.
+    Raw(u64),
+    File {
+        path: Vec<u8>,
+        size: u64,
+        content: [u8; 32],
+    },
+}
+
+/// Bytes noted as they stand, compressed.
+#[derive(Default)]
+struct Notes {
+    chunks: Vec<Vec<u8>>,
+    packed: usize,
+    /// They became too many, or could not be compressed.
+    lost: bool,
 }
 
 /// What a tap noted, not yet checked against the unpacked files.
 pub(crate) struct Draft {
     pieces: Vec<Piece>,
+    notes: Notes,
 }
 
 /// A recipe whose files are all there.
 pub(crate) struct Recipe {
     pieces: Vec<Piece>,
+    notes: Notes,
+}
+
+impl Notes {
+    fn add(&mut self, bytes: &[u8]) {
+        if self.lost {
+            return;
+        }
+        let packed = compress::zstd_encoder(Vec::new(), QUICK).map_err(std::io::Error::other).and_then(|mut encoder| {
+            encoder.write_all(bytes)?;
+            encoder.finish()
+        });
+        match packed {
+            Ok(packed) if self.packed + packed.len() <= MOST => {
+                self.packed += packed.len();
+                self.chunks.push(packed);
+            }
+            _ => *self = Self { lost: true, ..Self::default() },
+        }
+    }
+
+    /// All of them, in order.
+    fn read(&self) -> impl Read + '_ {
+        Unpacked { chunks: self.chunks.iter(), current: std::io::Cursor::new(Vec::new()) }
+    }
+}
+
+/// The notes, chunk by chunk.
+struct Unpacked<'a> {
+    chunks: std::slice::Iter<'a, Vec<u8>>,
+    current: std::io::Cursor<Vec<u8>>,
+}
+
+impl Read for Unpacked<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            let count = self.current.read(buffer)?;
+            if count > 0 || buffer.is_empty() {
+                return Ok(count);
+            }
+            let Some(chunk) = self.chunks.next() else { return Ok(0) };
+            let mut plain = Vec::with_capacity(CHUNK);
+            compress::decoder(chunk.as_slice(), &Limits::default()).map_err(std::io::Error::other)?.1.read_to_end(&mut plain)?;
+            self.current = std::io::Cursor::new(plain);
+        }
+    }
 }
 
 impl<R: Read> RecipeTap<R> {
     pub(crate) fn new(inner: R) -> Self {
-        Self { inner, pieces: Vec::new(), raw: Vec::new(), state: State::Header(0), extension: Extension::default() }
+        Self {
+            inner,
+            pieces: Vec::new(),
+            raw: Vec::new(),
+            told: 0,
+            notes: Notes::default(),
+            state: State::Header(0),
+            extension: Extension::default(),
+        }
     }
 
     /// Ends the taking of notes.
     pub(crate) fn finish(mut self) -> Draft {
         // A body that broke off has been reported by the unpacker; the draft is then thrown away.
-        self.flush_raw();
-        Draft { pieces: self.pieces }
+        self.pack();
+        Draft { pieces: self.pieces, notes: self.notes }
     }
 
+    /// Says that what was noted since the last piece comes here.
     fn flush_raw(&mut self) {
+        let noted = (self.raw.len() - self.told) as u64;
+        self.told = self.raw.len();
+        match self.pieces.last_mut() {
+            _ if noted == 0 => {}
+            Some(Piece::Raw(length)) => *length += noted,
+            _ => self.pieces.push(Piece::Raw(noted)),
+        }
+    }
+
+    /// Compresses what was noted last. Never between the beginning of an extended header and its end, which are looked at as they stand.
+    fn pack(&mut self) {
+        self.flush_raw();
         if !self.raw.is_empty() {
-            self.pieces.push(Piece::Raw(std::mem::take(&mut self.raw)));
+            self.notes.add(&self.raw);
+            self.raw.clear();
+            self.told = 0;
+        }
+        if self.notes.lost {
+            self.pieces = Vec::new();
         }
     }
 
@@ -104,6 +201,10 @@ impl<R: Read> RecipeTap<R> {
             let (state, used) = self.step(state, bytes);
             self.state = state;
             bytes = &bytes[used..];
+            let may_pack = matches!(self.state, State::Header(0) | State::Plain { keep: None, .. } | State::Body { .. } | State::Lost);
+            if self.raw.len() >= CHUNK && may_pack {
+                self.pack();
+            }
         }
     }
 
@@ -139,7 +240,9 @@ impl<R: Read> RecipeTap<R> {
                     return (State::Body { left, padding, path, size, hasher }, used);
                 }
                 self.flush_raw();
-                self.pieces.push(Piece::File { path, size, content: *hasher.finalize().as_bytes() });
+                if !self.notes.lost {
+                    self.pieces.push(Piece::File { path, size, content: *hasher.finalize().as_bytes() });
+                }
                 let next = if padding > 0 { State::Plain { left: padding, keep: None, start: 0 } } else { State::Header(0) };
                 (next, used)
             }
@@ -226,6 +329,9 @@ impl<R: Read> Read for RecipeTap<R> {
 impl Draft {
     /// Checks every body against the index of what was unpacked; `None` when one of them is nowhere any more.
     pub(crate) fn resolve(self, index: &LayerIndex) -> Option<Recipe> {
+        if self.notes.lost {
+            return None;
+        }
         let mut by_content: HashMap<[u8; 32], Vec<u8>> = HashMap::new();
         for entry in index.iter() {
             if let Node::File { content, .. } = entry.node {
@@ -245,33 +351,39 @@ impl Draft {
                 raw => raw,
             });
         }
-        Some(Recipe { pieces })
+        Some(Recipe { pieces, notes: self.notes })
     }
 }
 
 impl Recipe {
     /// The recipe as it stands on disk.
     pub(crate) fn encode(&self) -> Result<Vec<u8>> {
-        let mut plain = Vec::new();
+        let encoder = compress::zstd_encoder(MAGIC.to_vec(), LEVEL)?;
+        // Many pieces are some bytes long: the encoder is asked for larger ones.
+        let mut out = std::io::BufWriter::with_capacity(CHUNK, encoder);
+        self.write(&mut out).doing(|| "compress recipe".to_owned())?;
+        let encoder = out.into_inner().map_err(std::io::IntoInnerError::into_error).doing(|| "compress recipe".to_owned())?;
+        encoder.finish().doing(|| "compress recipe".to_owned())
+    }
+
+    fn write(&self, out: &mut impl Write) -> std::io::Result<()> {
+        let mut notes = self.notes.read();
         for piece in &self.pieces {
             match piece {
-                Piece::Raw(bytes) => {
-                    plain.push(RAW);
-                    plain.extend((bytes.len() as u64).to_le_bytes());
-                    plain.extend(bytes);
+                Piece::Raw(length) => {
+                    out.write_all(&[RAW])?;
+                    out.write_all(&length.to_le_bytes())?;
+                    std::io::copy(&mut (&mut notes).take(*length), out)?;
                 }
                 Piece::File { path, size, .. } => {
-                    plain.push(FILE);
-                    plain.extend((path.len() as u64).to_le_bytes());
-                    plain.extend(path);
-                    plain.extend(size.to_le_bytes());
+                    out.write_all(&[FILE])?;
+                    out.write_all(&(path.len() as u64).to_le_bytes())?;
+                    out.write_all(path)?;
+                    out.write_all(&size.to_le_bytes())?;
                 }
             }
         }
-        let bytes = MAGIC.to_vec();
-        let mut encoder = compress::zstd_encoder(bytes, LEVEL)?;
-        encoder.write_all(&plain).doing(|| "compress recipe".to_owned())?;
-        encoder.finish().doing(|| "compress recipe".to_owned())
+        Ok(())
     }
 }
 

@@ -111,7 +111,7 @@ impl Store {
             }
             TarSource::Lost => {
                 return Err(Error::Unsupported {
-                    what: format!("writing layer {} again, whose archive had two bodies for one path,", layer.diff_id),
+                    what: format!("writing layer {} again, whose archive cannot be told from its files,", layer.diff_id),
                 });
             }
         }

@@ -84,7 +84,7 @@ fn download(store: &Store, layer: LayerId) {
     let mut came = Vec::new();
     download.reader().read_to_end(&mut came).unwrap();
     assert_eq!(came, form);
-    download.commit(&lease).unwrap();
+    download.commit(&lease, &digest).unwrap();
     let (worker, diff_id) = (store.clone(), store.layer(&layer).unwrap().diff_id);
     let form =
         Representation { media_type: MediaType::OciLayerTarGzip, digest, size: form.len() as u64, origins: vec!["r.test/x".to_owned()] };

@@ -46,6 +46,29 @@ fn leftovers_are_swept_and_what_has_a_row_stays() {
 }
 
 #[test]
+fn a_blob_that_came_whole_waits_for_the_next_pull() {
+    let made = made();
+    let root = made.path().to_owned();
+    let folder = made.folder;
+    drop(made.store);
+    let digest = shipway_model::Digest::sha256_of(b"fetched with patience");
+    std::fs::write(root.join("blobs/sha256").join(digest.hex()), "fetched with patience").unwrap();
+    let store = open(&root);
+    assert!(!store.blobs().has(&digest), "nobody was told of it");
+    let download = store.download(&digest, 21).unwrap();
+    assert_eq!(download.received(), 21);
+    // A prune throws away what nobody is going on with, and only that.
+    let other = shipway_model::Digest::sha256_of(b"nobody came back");
+    std::fs::write(root.join("partial").join(other.hex()), "nobody").unwrap();
+    assert_eq!(store.forget_broken_downloads().unwrap(), 6);
+    assert!(!root.join("partial").join(other.hex()).exists());
+    download.commit(&store.lease(), &digest).unwrap();
+    assert!(store.blobs().has(&digest));
+    assert_sound(&store);
+    drop(folder);
+}
+
+#[test]
 fn a_layer_without_its_folder_is_refused_where_it_is_used_and_its_image_is_still_listed() {
     let made = made();
     let base = layer(&made.store, &[], &[("a", "1")]);

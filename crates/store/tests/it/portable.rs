@@ -224,6 +224,38 @@ fn tars_of_other_programs_come_back_byte_for_byte() {
     }
 }
 
+#[test]
+fn many_headers_come_back_byte_for_byte_and_too_much_that_is_no_file_is_not_kept() {
+    // More notes than are kept uncompressed, with long names wherever a piece of them may end.
+    let mut tar = TarWriter::new(Vec::new());
+    for number in 0..900_u32 {
+        let name = format!("folder-{}/{}-{number}", number % 7, "long".repeat(number as usize % 60));
+        let mut entry = Entry::new(name.as_bytes(), EntryKind::Regular);
+        let body = vec![b'b'; number as usize % 700];
+        entry.size = body.len() as u64;
+        tar.append(&entry, body.as_slice()).unwrap();
+    }
+    let bytes = tar.finish().unwrap().0;
+    let to = made();
+    let write = |id: &ImageId| {
+        let mut again = Vec::new();
+        let layer = to.store.images().get(id).unwrap().layers[0];
+        to.store.write_layer(&layer, &mut again).map(|()| again)
+    };
+    let id = to.store.import(Cursor::new(bytes.clone()), import_options()).unwrap();
+    assert!(write(&id).unwrap() == bytes);
+    // Behind its end an archive may have anything; 30 MiB of noise are a layer that can be used, but not written again.
+    let mut state = 1_u32;
+    let noise = (0..30 << 20).map(|_| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    });
+    let padded: Vec<u8> = bytes.into_iter().chain(noise).collect();
+    let id = to.store.import(Cursor::new(padded), import_options()).unwrap();
+    assert!(matches!(write(&id), Err(Error::Unsupported { .. })));
+    assert_sound(&to.store);
+}
+
 fn import_options() -> ImportOptions {
     ImportOptions {
         config: ContainerDefaults::default(),

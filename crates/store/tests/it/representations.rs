@@ -21,7 +21,7 @@ fn with_blob(store: &Store, bytes: &'static [u8]) -> (LayerId, DiffId, Digest) {
     let digest = Digest::sha256_of(bytes);
     let download = store.download(&digest, bytes.len() as u64).unwrap();
     download.append(bytes).unwrap();
-    download.commit(&lease).unwrap();
+    download.commit(&lease, &digest).unwrap();
     let (worker, diff_id) = (store.clone(), layer.diff_id);
     store.publish(move |txn| worker.remember_representation(txn, diff_id, form(bytes, "r.test/x"))).unwrap();
     (layer.id, diff_id, digest)

@@ -7,6 +7,7 @@ mod plan;
 mod tests;
 
 use crate::cli::catalog::{Verb, Words};
+use crate::cli::credentials;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::human;
 use crate::cli::output;
@@ -155,9 +156,11 @@ impl Verb for Build {
         let request = self.request(session)?;
         let mode = self.mode(session)?;
         let plan = Plan::of(&self.path, self.file.as_deref())?;
-        let built = match local::build(session, &self, &plan, &request, mode).await? {
+        // Which registries the Dockerfile names is known to the daemon only, so it hears of all of them.
+        let credentials = credentials::header_for_all(session).await?;
+        let built = match local::build(session, &self, &plan, &request, mode, credentials.as_deref()).await? {
             local::Attempt::Built(image) => image,
-            local::Attempt::NotHere => classic::build(session, &self, plan, &request).await?,
+            local::Attempt::NotHere => classic::build(session, &self, plan, &request, credentials.as_deref()).await?,
         };
         if let (Some(file), Some(image)) = (&self.iidfile, &built) {
             std::fs::write(file, image).map_err(|error| Failure::new(format!("cannot write \"{file}\": {error}")))?;

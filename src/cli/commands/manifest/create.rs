@@ -73,7 +73,7 @@ impl Verb for Create {
 }
 
 /// What a registry says about one manifest and its platform.
-async fn entry(session: &Session, reference: &Reference) -> Outcome<Entry> {
+pub(super) async fn entry(session: &Session, reference: &Reference) -> Outcome<Entry> {
     let (mut descriptor, _) = fetch(session, reference).await?;
     if descriptor.media_type.is_index() {
         return Err(Failure::new(format!("{} is a manifest list", reference.familiar()))
@@ -99,7 +99,8 @@ impl Verb for Annotate {
     async fn run(self, session: &Session) -> Outcome {
         let name = named(&self.list)?;
         let Some(mut list) = store::read(session, &name)? else {
-            return Err(Failure::new(format!("No such manifest: {}", name.clone().with_default_tag().familiar())));
+            let reason = format!("manifest for image {} does not exist in {}", self.manifest, self.list);
+            return Err(Failure::new(reason).hint("put the list together first: shipway manifest create"));
         };
         let manifest = named(&self.manifest)?;
         let missing = || Failure::new(format!("manifest for image {} does not exist in {}", self.manifest, self.list));

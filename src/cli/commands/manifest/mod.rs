@@ -29,7 +29,8 @@ async fn fetch(session: &Session, reference: &Reference) -> Outcome<(Descriptor,
     let name = reference.clone().with_default_tag().canonical();
     let call = Call::get(format!("/shipway/manifests/{}", path_escape(&name))).header("x-registry-auth", header);
     let found: RawManifest = session.client()?.json(call).await.map_err(|failure| {
-        if failure.is_not_found() { failure.hint("the manifest is looked for at its registry: push the image first") } else { failure }
+        let hint = "the manifest is looked for at its registry: push the image first";
+        if failure.is_not_found() { Failure::new(format!("no such manifest: {name}")).hint(hint) } else { failure }
     })?;
     let digest: Digest = found.descriptor.digest.parse().map_err(|_| Failure::new("the daemon answers a digest that is none"))?;
     Ok((Descriptor::new(MediaType::parse(&found.descriptor.media_type), digest, found.descriptor.size), found.raw))

@@ -10,6 +10,7 @@
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::session::Session;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use shipway_model::{Descriptor, MediaType, Reference};
 use std::io;
 use std::path::PathBuf;
@@ -34,13 +35,14 @@ pub(super) struct Entry {
 }
 
 impl List {
-    /// The document that is pushed: Docker's form, unless one of the manifests is OCI's.
+    /// The document that is pushed: Docker's type, unless one of the manifests is OCI's. The bytes are docker's own, so that its digest is, too.
     pub(super) fn document(&self) -> Outcome<String> {
         let is_oci = self.entries.iter().any(|entry| entry.descriptor.media_type == MediaType::OciManifest);
         let media_type = if is_oci { MediaType::OciIndex } else { MediaType::DockerManifestList };
-        let manifests: Vec<&Descriptor> = self.entries.iter().map(|entry| &entry.descriptor).collect();
-        let document = serde_json::json!({ "schemaVersion": 2, "mediaType": media_type.as_str(), "manifests": manifests });
-        serde_json::to_string_pretty(&document).map_err(|error| Failure::new(error.to_string()))
+        let manifests: Vec<Value> =
+            self.entries.iter().map(|entry| described(&entry.descriptor, &["mediaType", "size", "digest"])).collect();
+        let document = json!({ "schemaVersion": 2, "mediaType": media_type.as_str(), "manifests": manifests });
+        indented(&document, b"   ")
     }
 
     /// Where the entry is that the person calls `name`.
@@ -48,6 +50,43 @@ impl List {
         let (tagged, named) = (name.clone().with_default_tag().canonical(), name.canonical());
         self.entries.iter().position(|entry| entry.reference == named || entry.shown == tagged || entry.shown == named)
     }
+}
+
+/// A descriptor with its keys in this order, then its platform with docker's.
+pub(super) fn described(descriptor: &Descriptor, order: &[&str]) -> Value {
+    let mut keys = serde_json::Map::new();
+    for name in order {
+        let value = match *name {
+            "mediaType" => json!(descriptor.media_type.as_str()),
+            "size" => json!(descriptor.size),
+            _ => json!(descriptor.digest.to_string()),
+        };
+        keys.insert((*name).to_owned(), value);
+    }
+    if let Some(platform) = &descriptor.platform {
+        let mut inner = serde_json::Map::new();
+        inner.insert("architecture".to_owned(), json!(platform.architecture));
+        inner.insert("os".to_owned(), json!(platform.os));
+        if let Some(version) = &platform.os_version {
+            inner.insert("os.version".to_owned(), json!(version));
+        }
+        if !platform.os_features.is_empty() {
+            inner.insert("os.features".to_owned(), json!(platform.os_features));
+        }
+        if let Some(variant) = &platform.variant {
+            inner.insert("variant".to_owned(), json!(variant));
+        }
+        keys.insert("platform".to_owned(), Value::Object(inner));
+    }
+    Value::Object(keys)
+}
+
+/// A document as text, with `indent` for each level.
+pub(super) fn indented(document: &Value, indent: &[u8]) -> Outcome<String> {
+    let mut text = Vec::new();
+    let mut pretty = serde_json::Serializer::with_formatter(&mut text, serde_json::ser::PrettyFormatter::with_indent(indent));
+    document.serialize(&mut pretty).map_err(|error| Failure::new(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&text).into_owned())
 }
 
 /// Reads the list called `name`.

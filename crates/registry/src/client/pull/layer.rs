@@ -6,24 +6,24 @@
 //! # Source
 //! RFC 9110, section 14 (ranges). OCI distribution-spec 1.1, "Pulling blobs".
 
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, RANGE};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE};
+use http::{HeaderValue, StatusCode};
 use shipway_model::{Classified as _, Descriptor, DiffId, Digest, ErrorKind, LayerId};
 use shipway_store::{Download, LayerOrigin, Lease, UnpackRequest};
 use tokio::time::Instant;
 
 use super::Puller;
 use crate::Error;
-use crate::client::access::Scope;
 use crate::client::fetch::content_range;
-use crate::client::refusal::refusal;
 use crate::client::registry::Registry;
 use crate::client::transfer::{TransferEvent, TransferSink, TransferState};
 use crate::client::transport::Response;
 use crate::error::Stage;
+use crate::hash::Hasher;
 
 /// Bytes gathered before they are written.
 const PIECE: usize = 1 << 20;
@@ -31,8 +31,7 @@ const PIECE: usize = 1 << 20;
 const TELL: Duration = Duration::from_millis(100);
 /// An attempt that brought so much was worth it: the next failure counts as the first again.
 const WORTH_IT: u64 = 1 << 20;
-/// A server slower than `LEAST` bytes in `WINDOW` is taken for one that hangs (S-509).
-const WINDOW: Duration = Duration::from_secs(30);
+/// A server that sends less in the time in which it must send something is taken for one that hangs (S-509).
 const LEAST: u64 = 8 << 10;
 
 /// One layer to bring here.
@@ -44,27 +43,38 @@ pub(super) struct Job<'a> {
     pub(super) diff_id: DiffId,
     pub(super) lease: &'a Lease,
     pub(super) events: &'a TransferSink,
+    /// The layers below, bottom first; none while they are on their way themselves.
+    pub(super) lower: Vec<LayerId>,
+}
+
+/// What came of a layer.
+pub(super) enum Found {
+    Here(Here),
+    /// It links to files of the layers below: it is to be unpacked again, on top of them. The error is for when that is no help.
+    NeedsLower(Error),
 }
 
 /// A layer that is here.
 pub(super) struct Here {
     pub(super) id: LayerId,
-    /// The stored bytes that were fetched and found to be it.
+    /// The blob that was fetched and found to be it.
     pub(super) fetched: Option<Digest>,
 }
 
 /// How an attempt to unpack what comes ended.
 enum Outcome {
-    Done(LayerId),
+    Done(Here),
     /// What an earlier pull left was not the beginning of it.
     StaleBeginning,
+    /// It links to what is not in it.
+    LinksDown(Error),
 }
 
 impl Job<'_> {
-    pub(super) async fn run(self) -> Result<Here, Error> {
+    pub(super) async fn run(self) -> Result<Found, Error> {
         if let Some(id) = self.here() {
             self.tell(TransferState::Exists);
-            return Ok(Here { id, fetched: None });
+            return Ok(Found::Here(Here { id, fetched: None }));
         }
         let closed = |_| Error::Internal { what: "the puller was closed".to_owned() };
         // The turn first: who waits for somebody else's download must not keep a place from others.
@@ -78,17 +88,20 @@ impl Job<'_> {
         };
         if let Some(id) = self.here() {
             self.tell(TransferState::Exists);
-            return Ok(Here { id, fetched: None });
+            return Ok(Found::Here(Here { id, fetched: None }));
         }
-        let id = match self.attempt().await? {
-            Outcome::Done(id) => id,
-            Outcome::StaleBeginning => match self.attempt().await? {
-                Outcome::Done(id) => id,
-                Outcome::StaleBeginning => return Err(Error::Internal { what: "a download began with what was thrown away".to_owned() }),
-            },
-        };
-        self.tell(TransferState::Pulled);
-        Ok(Here { id, fetched: Some(self.descriptor.digest) })
+        let mut outcome = self.attempt().await?;
+        if matches!(outcome, Outcome::StaleBeginning) {
+            outcome = self.attempt().await?;
+        }
+        match outcome {
+            Outcome::Done(here) => {
+                self.tell(TransferState::Pulled);
+                Ok(Found::Here(here))
+            }
+            Outcome::LinksDown(error) => Ok(Found::NeedsLower(error)),
+            Outcome::StaleBeginning => Err(Error::Internal { what: "a download began with what was thrown away".to_owned() }),
+        }
     }
 
     /// The layer, if it is here already; the lease keeps it then.
@@ -102,7 +115,9 @@ impl Job<'_> {
         let began_with = download.received();
         let result = self.receive(&download).await;
         let store_error = match result {
-            Ok(id) => return Ok(Outcome::Done(id)),
+            Ok(here) => return Ok(Outcome::Done(here)),
+            // What came stays, for the attempt that knows the layers below.
+            Err(error) if self.lower.is_empty() && links_down(&error) => return Ok(Outcome::LinksDown(error)),
             // The network is no reason to throw away what came.
             Err(error @ (Error::Store(_) | Error::Content { .. })) => error,
             Err(error) => return Err(error),
@@ -117,12 +132,12 @@ impl Job<'_> {
     }
 
     /// Fetches and unpacks side by side.
-    async fn receive(&self, download: &Arc<Download>) -> Result<LayerId, Error> {
+    async fn receive(&self, download: &Arc<Download>) -> Result<Here, Error> {
         let request = UnpackRequest {
             expected: Some(self.diff_id),
             origin: LayerOrigin::Pulled,
             created: crate::clock::now(),
-            lower: Vec::new(),
+            lower: self.lower.clone(),
             lease: Some(self.lease.clone()),
         };
         let (store, reader) = (self.puller.store.clone(), download.reader());
@@ -156,14 +171,36 @@ impl Job<'_> {
                 }
             }
         };
-        if unpacked.stored != self.descriptor.digest || unpacked.stored_size != self.descriptor.size {
-            let reason = format!("its {} bytes have the digest {}", unpacked.stored_size, unpacked.stored);
+        let found = self.digest_of(download, unpacked.stored).await?;
+        if found != self.descriptor.digest || unpacked.stored_size != self.descriptor.size {
+            let reason = format!("its {} bytes have the digest {found}", unpacked.stored_size);
             return Err(Error::Content { what: format!("the layer {}", self.descriptor.digest), reason });
         }
-        let (download, lease, id) = (Arc::clone(download), self.lease.clone(), unpacked.layer.id);
+        let (download, lease, id, stored) = (Arc::clone(download), self.lease.clone(), unpacked.layer.id, unpacked.stored);
         crate::client::blocking(move || {
-            download.commit(&lease)?;
-            Ok(id)
+            download.commit(&lease, &stored)?;
+            Ok(Here { id, fetched: Some(stored) })
+        })
+        .await
+    }
+
+    /// The digest of what came, by the algorithm it was asked for by; `stored` is that by SHA-256. For another one, which hardly anybody uses, the bytes
+    /// are read again.
+    async fn digest_of(&self, download: &Arc<Download>, stored: Digest) -> Result<Digest, Error> {
+        let algorithm = self.descriptor.digest.algorithm();
+        if algorithm == stored.algorithm() {
+            return Ok(stored);
+        }
+        let mut reader = download.reader();
+        crate::client::blocking(move || {
+            let (mut hasher, mut piece) = (Hasher::new(algorithm), vec![0; PIECE]);
+            loop {
+                let path = std::path::PathBuf::from("a download");
+                match reader.read(&mut piece).map_err(|source| Error::File { path, source })? {
+                    0 => return Ok(hasher.finish()),
+                    count => hasher.update(&piece[..count]),
+                }
+            }
         })
         .await
     }
@@ -190,22 +227,6 @@ impl Job<'_> {
         }
     }
 
-    /// Asks for the bytes from `from` on.
-    async fn ask(&self, from: u64) -> Result<Response, Error> {
-        let mut headers = HeaderMap::new();
-        if from > 0 {
-            let range = HeaderValue::try_from(format!("bytes={from}-")).map_err(|error| Error::Internal { what: error.to_string() })?;
-            headers.insert(RANGE, range);
-        }
-        let path = format!("{}/blobs/{}", self.repository, self.descriptor.digest);
-        let response = self.registry.get(&path, &Scope::pull(self.repository), &headers).await?;
-        match response.status {
-            StatusCode::OK => Ok(response),
-            StatusCode::PARTIAL_CONTENT if from > 0 => Ok(response),
-            _ => Err(refusal(response).await),
-        }
-    }
-
     /// Takes what comes until the body ends.
     async fn take(&self, mut response: Response, download: &Arc<Download>, from: u64) -> Result<(), Error> {
         let broken = |reason: &str| Error::Broken { host: response.url.host().to_string(), reason: reason.to_owned() };
@@ -227,9 +248,14 @@ impl Job<'_> {
             }
         }
         let mut gathered = Vec::with_capacity(PIECE);
-        let (mut told, mut window) = (Instant::now(), (Instant::now(), from));
+        let patience = self.registry.patience();
+        // Time spent waiting for the server, not for our own disk, and where the download was when that began.
+        let (mut told, mut waited, mut was_at) = (Instant::now(), Duration::ZERO, from);
         loop {
-            let piece = match response.body.next().await {
+            let asked = Instant::now();
+            let next = response.body.next().await;
+            waited += asked.elapsed();
+            let piece = match next {
                 Some(Ok(piece)) => piece,
                 other => {
                     self.write(download, &mut gathered).await?;
@@ -250,12 +276,12 @@ impl Job<'_> {
             }
             gathered.extend_from_slice(came);
             let current = download.received() + gathered.len() as u64;
-            if window.0.elapsed() >= WINDOW {
-                if skip == 0 && current < window.1 + LEAST {
+            if waited >= patience {
+                if skip == 0 && current < (was_at + LEAST).min(self.descriptor.size) {
                     self.write(download, &mut gathered).await?;
-                    return Err(Error::TimedOut { stage: Stage::Body, host: response.url.host().to_string(), limit: WINDOW });
+                    return Err(Error::TimedOut { stage: Stage::Body, host: response.url.host().to_string(), limit: patience });
                 }
-                window = (Instant::now(), current);
+                (waited, was_at) = (Duration::ZERO, current);
             }
             if told.elapsed() >= TELL {
                 told = Instant::now();
@@ -279,4 +305,9 @@ impl Job<'_> {
     fn tell(&self, state: TransferState) {
         (self.events)(TransferEvent { layer: self.descriptor.digest, state });
     }
+}
+
+/// Whether a layer could not be unpacked because it links to a file that is not in it.
+fn links_down(error: &Error) -> bool {
+    matches!(error, Error::Store(source) if matches!(&**source, shipway_store::Error::Archive(shipway_archive::Error::NoLinkTarget { .. })))
 }

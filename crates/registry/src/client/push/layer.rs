@@ -10,13 +10,14 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use shipway_archive::compress::{GzipBlocks, zstd_encoder};
 use shipway_model::{Compression, Descriptor, DiffId, Digest, LayerId, MediaType};
-use shipway_store::Ingest;
+use shipway_store::{Ingest, Representation};
 use tokio::sync::mpsc;
 
 use super::{LayerCompression, Push};
 use crate::Error;
 use crate::Url;
 use crate::client::access::Scope;
+use crate::client::manifests::is_foreign;
 use crate::client::refusal::refusal;
 use crate::client::registry::Target;
 use crate::client::transfer::{TransferEvent, TransferState};
@@ -47,6 +48,10 @@ impl Push<'_> {
         self.tell(diff_id, TransferState::Preparing);
         let forms = self.pusher.store.representations(&diff_id);
         let ours = |digest: &Digest| forms.iter().any(|form| form.digest == *digest);
+        if let Some(named) = named.as_ref().filter(|named| !named.urls.is_empty() && is_foreign(&named.media_type) && !self.may_pass_on()) {
+            self.tell(diff_id, TransferState::Skipped);
+            return Ok(There { diff_id, is_ours: ours(&named.digest), descriptor: named.clone() });
+        }
         let mut candidates: Vec<Descriptor> = named.into_iter().collect();
         for form in &forms {
             if self.fits(&form.media_type) && candidates.iter().all(|known| known.digest != form.digest) {
@@ -59,6 +64,11 @@ impl Push<'_> {
                 self.tell(diff_id, TransferState::ExistsThere);
                 return Ok(there(candidate.clone()));
             }
+        }
+        // Compressing it anew would only hide what it is.
+        if let Some(form) = forms.iter().find(|form| is_foreign(&form.media_type)).filter(|_| !self.may_pass_on()) {
+            let registry = self.registry.domain().to_owned();
+            return Err(Error::Nondistributable { digest: form.digest.to_string(), registry });
         }
         let closed = |_| Error::Internal { what: "the pusher was closed".to_owned() };
         let _place = match self.pusher.places.try_acquire() {
@@ -85,6 +95,10 @@ impl Push<'_> {
         let descriptor = self.compress(id, diff_id, layer.tar_size).await?;
         self.tell(diff_id, TransferState::Pushed);
         Ok(There { diff_id, descriptor, is_ours: true })
+    }
+
+    fn may_pass_on(&self) -> bool {
+        self.registry.takes_nondistributable()
     }
 
     fn fits(&self, media_type: &MediaType) -> bool {
@@ -149,16 +163,32 @@ impl Push<'_> {
         let session = self.begin().await?;
         let (sent, compressed) = tokio::join!(self.patch(&session, receiver), compressing);
         let (digest, size) = compressed?;
-        let finished = match sent {
-            Ok(session) => self.finish(&session, &digest).await,
-            Err(error) => Err(error),
+        let media_type = if zstd { MediaType::OciLayerTarZstd } else { MediaType::OciLayerTarGzip };
+        // A push that breaks later, or dies, finds by this that the layer is there, or has it to send without compressing it again.
+        let noting = self.note(diff_id, Representation { media_type: media_type.clone(), digest, size, origins: Vec::new() });
+        let finishing = async {
+            match sent {
+                Ok(session) => self.finish(&session, &digest).await,
+                Err(error) => Err(error),
+            }
         };
+        let (noted, finished) = tokio::join!(noting, finishing);
+        noted?;
         if let Err(error) = finished {
             tracing::info!(layer = %diff_id, %error, "a layer is sent again, from what was compressed");
             self.send_blob(diff_id, &digest, size).await?;
         }
-        let media_type = if zstd { MediaType::OciLayerTarZstd } else { MediaType::OciLayerTarGzip };
         Ok(Descriptor::new(media_type, digest, size))
+    }
+
+    /// Makes a form of a layer, and the blob that it is, durable.
+    async fn note(&self, diff_id: DiffId, form: Representation) -> Result<(), Error> {
+        let store = self.pusher.store.clone();
+        crate::client::blocking(move || {
+            let inside = store.clone();
+            Ok(store.publish(move |txn| inside.remember_representation(txn, diff_id, form))?)
+        })
+        .await
     }
 
     pub(super) fn tell(&self, diff_id: DiffId, state: TransferState) {

@@ -1,8 +1,8 @@
 //! Giving disk back while everybody goes on writing.
 //!
 //! Two steps. A blob leaves a repository when no manifest there needs it and nobody asked for it within the grace: whoever relies on a blob (an upload
-//! that ends, a HEAD, a mount, a manifest that is pushed) touches the file first, and the last look at that time is taken under the repository's lock,
-//! which a push of a manifest holds, too. A blob's bytes are deleted when the file has one name left, the one among all blobs: the kernel counts.
+//! that ends, a HEAD, a mount, a manifest that is pushed) touches the file first, and the last look at that time and at new manifests is taken under the
+//! repository's lock, which a push of a manifest holds, too. A blob's bytes are deleted when the file has one name left, the one among all blobs: the kernel counts.
 //! A mount or upload that links it in that very moment keeps the bytes by its link, and only stops sharing them.
 
 use std::collections::HashSet;
@@ -37,31 +37,65 @@ pub(super) fn run(storage: &FolderStorage, grace: Duration, idle: Duration) -> R
 
 /// Takes blobs out of a repository that no manifest there needs.
 fn unlink_unneeded(storage: &FolderStorage, repository: &RepositoryName, grace: Duration) -> Result<u64, StorageError> {
-    let layout = &storage.layout;
-    let folder = layout.repository(repository).join("_blobs");
-    let old: Vec<Digest> = digests_in(&folder)?.into_iter().filter(|digest| is_old(&layout.link(repository, digest), grace)).collect();
-    if old.is_empty() {
-        return Ok(0);
+    match Look::at(storage, repository, grace)? {
+        Some(look) => look.unlink(storage, repository, grace),
+        None => Ok(0),
     }
-    let mut needed = HashSet::new();
-    for digest in manifests::all(layout, repository)? {
-        let Some(manifest) = manifests::read(layout, repository, &digest)? else { continue };
-        let Some(needs) = manifests::needs(&manifest) else {
-            tracing::warn!(%repository, %digest, "a manifest cannot be read: nothing of its repository is collected");
-            return Ok(0);
-        };
-        needed.extend(needs);
+}
+
+/// What a repository looked like while others went on writing to it.
+struct Look {
+    /// Blobs that nobody relied on lately.
+    old: Vec<Digest>,
+    /// Manifests that were read.
+    read: HashSet<Digest>,
+    /// What they need.
+    needed: HashSet<Digest>,
+}
+
+impl Look {
+    /// None when there is nothing to take away, or nobody can tell what is needed.
+    fn at(storage: &FolderStorage, repository: &RepositoryName, grace: Duration) -> Result<Option<Self>, StorageError> {
+        let layout = &storage.layout;
+        let folder = layout.repository(repository).join("_blobs");
+        let old: Vec<Digest> = digests_in(&folder)?.into_iter().filter(|digest| is_old(&layout.link(repository, digest), grace)).collect();
+        let mut look = Self { old, read: HashSet::new(), needed: HashSet::new() };
+        Ok((!look.old.is_empty() && look.read_new(layout, repository)?).then_some(look))
     }
-    let mut unlinked = 0;
-    for digest in old.iter().filter(|digest| !needed.contains(digest)) {
-        let path = layout.link(repository, digest);
-        let _alone = storage.lock(repository);
-        // A manifest pushed since we read them has touched what it needs.
-        if is_old(&path, grace) && absent_is_none(fs::remove_file(&path)).map_err(|error| failed("remove", &path, error))?.is_some() {
-            unlinked += 1;
+
+    /// Reads the manifests that came since; false when one cannot be read.
+    fn read_new(&mut self, layout: &Layout, repository: &RepositoryName) -> Result<bool, StorageError> {
+        for digest in manifests::all(layout, repository)? {
+            if !self.read.insert(digest) {
+                continue;
+            }
+            let Some(manifest) = manifests::read(layout, repository, &digest)? else { continue };
+            let Some(needs) = manifests::needs(&manifest) else {
+                tracing::warn!(%repository, %digest, "a manifest cannot be read: nothing of its repository is collected");
+                return Ok(false);
+            };
+            self.needed.extend(needs);
         }
+        Ok(true)
     }
-    Ok(unlinked)
+
+    /// Takes away what is not needed, as long as nobody can push a manifest.
+    fn unlink(mut self, storage: &FolderStorage, repository: &RepositoryName, grace: Duration) -> Result<u64, StorageError> {
+        let layout = &storage.layout;
+        let _alone = storage.lock(repository);
+        // A manifest that came since the look has touched what it needs, but that says nothing where the grace is short.
+        if !self.read_new(layout, repository)? {
+            return Ok(0);
+        }
+        let mut unlinked = 0;
+        for digest in self.old.iter().filter(|digest| !self.needed.contains(digest)) {
+            let path = layout.link(repository, digest);
+            if is_old(&path, grace) && absent_is_none(fs::remove_file(&path)).map_err(|error| failed("remove", &path, error))?.is_some() {
+                unlinked += 1;
+            }
+        }
+        Ok(unlinked)
+    }
 }
 
 fn is_old(path: &Path, grace: Duration) -> bool {
@@ -147,4 +181,37 @@ fn sweep_halves(layout: &Layout) -> Result<(), StorageError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use shipway_model::MediaType;
+
+    use super::*;
+    use crate::server::storage::{Kept, NewManifest, Storage as _, StoredManifest};
+
+    /// The order of a day under load: look, push, take away.
+    #[test]
+    fn a_manifest_that_comes_between_look_and_unlink_keeps_its_blobs() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let storage = FolderStorage::open(folder.path()).unwrap();
+        let repository = RepositoryName::parse("a").unwrap();
+        let put = |bytes: &'static [u8], id: &str| {
+            let digest = Digest::sha256_of(bytes);
+            let mut upload = storage.begin_upload(&repository, id).unwrap();
+            upload.append(0, &[bytes::Bytes::from_static(bytes)]).unwrap();
+            upload.commit(&digest).unwrap();
+            digest
+        };
+        let (config, loose) = (put(b"config", "1"), put(b"loose", "2"));
+        let look = Look::at(&storage, &repository, Duration::ZERO).unwrap().expect("two blobs without a manifest");
+        let text = format!(r#"{{"schemaVersion":2,"config":{{"mediaType":"x/y","digest":"{config}","size":6}},"layers":[]}}"#);
+        let manifest =
+            StoredManifest { digest: Digest::sha256_of(text.as_bytes()), media_type: MediaType::OciManifest, bytes: text.into() };
+        let new = NewManifest { manifest, tag: None, blobs: vec![config], children: Vec::new(), refers_to: None };
+        assert!(matches!(storage.keep_manifest(&repository, &new).unwrap(), Kept::Done));
+        assert_eq!(look.unlink(&storage, &repository, Duration::ZERO).unwrap(), 1);
+        assert!(storage.blob(&repository, &config).unwrap().is_some());
+        assert!(storage.blob(&repository, &loose).unwrap().is_none());
+    }
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use shipway_model::{Algorithm, Digest};
 
 use super::layout::{Layout, absent_is_none, create_folder, failed, link_file, names_in, sync_parent, touch};
-use crate::server::hash::Hasher;
+use crate::hash::Hasher;
 use crate::server::names::RepositoryName;
 use crate::server::storage::{Committed, StorageError, Upload};
 

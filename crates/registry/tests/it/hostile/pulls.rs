@@ -4,12 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shipway_archive::compress::GzipBlocks;
-use shipway_archive::tar::{Entry, EntryKind, TarWriter};
 use shipway_model::{Classified as _, Digest, ErrorKind, ImageId};
 use shipway_registry::{Access, Error, PullRequest, Puller, Wanted};
 use shipway_store::{FsckOptions, Store, StoreConfig};
-use shipway_testkit::{Asked, BadRegistry, Delivery, Reply};
+use shipway_testkit::{Asked, BadRegistry, Delivery, Reply, Tar, gzip, noise};
 
 use super::{leaked, registry, somebody};
 
@@ -35,7 +33,7 @@ struct Image {
 
 impl Image {
     fn honest() -> Self {
-        let tar = tar(150_000);
+        let tar = Tar::new().file("file", noise(7, 150_000)).finish();
         let config = format!(
             r#"{{"architecture":"amd64","os":"linux","config":{{}},"rootfs":{{"type":"layers","diff_ids":["{}"]}}}}"#,
             Digest::sha256_of(&tar)
@@ -97,29 +95,6 @@ fn descriptor(media_type: &str, bytes: &[u8]) -> String {
 
 fn text(media_type: &str, digest: &str, size: &str) -> String {
     format!(r#"{{"mediaType":"{media_type}","digest":"{digest}","size":{size}}}"#)
-}
-
-fn tar(size: usize) -> Vec<u8> {
-    // What hardly compresses, so that there is something to break off in.
-    let mut state = 7_u32;
-    let mut random = || {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    };
-    let content: Vec<u8> = (0..size).map(|_| random()).collect();
-    let mut writer = TarWriter::new(Vec::new());
-    let mut entry = Entry::new("file", EntryKind::Regular);
-    entry.size = size as u64;
-    entry.mode = 0o644;
-    writer.append(&entry, &content).unwrap();
-    writer.finish().unwrap().0
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    use std::io::Write as _;
-    let mut out = GzipBlocks::new(Vec::new(), 1, 1);
-    out.write_all(bytes).unwrap();
-    out.finish().unwrap()
 }
 
 async fn pull(store: &Store, server: &BadRegistry) -> Result<ImageId, Error> {
@@ -335,6 +310,13 @@ async fn layers_that_are_refused() {
             "silent in the middle",
             Image::honest(),
             layer(|reply| reply.by(Delivery::Hanging(1000))),
+            ErrorKind::Unavailable,
+            "within 700 ms",
+        ),
+        (
+            "a trickle",
+            Image::honest(),
+            layer(|reply| reply.by(Delivery::Dripping(40, Duration::from_millis(20)))),
             ErrorKind::Unavailable,
             "within 700 ms",
         ),

@@ -21,11 +21,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Builds the classic way; answers the image's id when the daemon named it.
-pub(super) async fn build(session: &Session, flags: &Build, plan: Plan, request: &LocalBuildRequest) -> Outcome<Option<String>> {
+pub(super) async fn build(
+    session: &Session,
+    flags: &Build,
+    plan: Plan,
+    request: &LocalBuildRequest,
+    credentials: Option<&str>,
+) -> Outcome<Option<String>> {
     let client = session.client()?;
     let (mut call, chunks) = prepare(flags, plan, request)?;
-    if let Some(all) = credentials::header_for_all(session).await? {
-        call = call.header("x-registry-config", all);
+    if let Some(credentials) = credentials {
+        call = call.header(credentials::BUILD_HEADER, credentials);
     }
     let sent = Arc::new(AtomicU64::new(0));
     let announce = chunks.is_some().then(|| Arc::clone(&sent));

@@ -5,6 +5,7 @@
 use super::{Build, Context, Dockerfile, Plan};
 use crate::cli::client::{Answer, Call};
 use crate::cli::connect::Host;
+use crate::cli::credentials;
 use crate::cli::exit::{Failure, Outcome, Reason};
 use crate::cli::json_stream::Objects;
 use crate::cli::output;
@@ -26,7 +27,14 @@ pub(super) enum Attempt {
 }
 
 /// Builds in place.
-pub(super) async fn build(session: &Session, flags: &Build, plan: &Plan, request: &LocalBuildRequest, mode: Mode) -> Outcome<Attempt> {
+pub(super) async fn build(
+    session: &Session,
+    flags: &Build,
+    plan: &Plan,
+    request: &LocalBuildRequest,
+    mode: Mode,
+    credentials: Option<&str>,
+) -> Outcome<Attempt> {
     let client = session.client()?;
     if !matches!(client.host(), Host::Unix(_)) {
         return Ok(Attempt::NotHere);
@@ -49,7 +57,11 @@ pub(super) async fn build(session: &Session, flags: &Build, plan: &Plan, request
     };
     let whole = LocalBuildRequest { context, dockerfile, ..request.clone() };
     let body = serde_json::to_value(&whole).map_err(|error| Failure::new(error.to_string()))?;
-    let answer = match client.send(Call::post("/shipway/build").json(body)).await {
+    let mut call = Call::post("/shipway/build").json(body);
+    if let Some(credentials) = credentials {
+        call = call.header(credentials::BUILD_HEADER, credentials);
+    }
+    let answer = match client.send(call).await {
         Ok(answer) => answer,
         // 404: a foreign daemon; 409: it lives in another mount namespace and sees another folder.
         Err(Failure { reason: Reason::Daemon { status: 404 | 405 | 409, .. }, .. }) => return Ok(Attempt::NotHere),
