@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use shipway_testkit::{OwnRegistry, Setup, busybox_tar};
+use shipway_testkit::{OwnRegistry, Setup, busybox_tar, eventually};
 
 use crate::BINARY;
 
@@ -128,6 +128,39 @@ fn docker_pushes_to_and_pulls_from_our_registry() {
     // The second client's layers were mounted or found: one copy of each blob is stored.
     let blobs = std::fs::read_dir(served.0.storage().join("blobs/sha256")).unwrap().count();
     assert!(blobs <= 4, "{blobs} blobs");
+}
+
+/// `examples/registry/Dockerfile`, as its head says, in a container of our own daemon.
+#[test]
+fn an_image_runs_the_registry_and_its_volume_keeps_what_was_pushed() {
+    let daemon = Setup::new(BINARY).with_networks().start();
+    let fine = |arguments: &[&str]| said(Ok(daemon.shipway(arguments)));
+    let (context, recipe) = (daemon.scratch().join("context"), Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/registry/Dockerfile"));
+    std::fs::create_dir(&context).unwrap();
+    std::fs::copy(BINARY, context.join("shipway")).unwrap();
+    fine(&["build", "-q", "-t", "registry", "-f", recipe.to_str().unwrap(), context.to_str().unwrap()]);
+    fine(&["run", "-d", "--name", "registry", "-p", "127.0.0.1:5000:5000", "-v", "registry:/registry", "registry"]);
+    let network = daemon.netns();
+    let ready = || eventually("the registry in the container", 20, || network.fetch("http://127.0.0.1:5000/v2/").ok());
+    ready();
+    daemon.import_busybox("127.0.0.1:5000/lib/busybox:1");
+    let pushed = fine(&["push", "127.0.0.1:5000/lib/busybox:1"]);
+    let by_skopeo = || {
+        let mut skopeo = network.command("skopeo");
+        skopeo.args(["inspect", "--tls-verify=false", "--no-tags", "--format", "{{.Digest}}", "docker://127.0.0.1:5000/lib/busybox:1"]);
+        said(skopeo.output())
+    };
+    let digest = by_skopeo();
+    assert!(pushed.contains(&digest), "{pushed}");
+    // Another container, the same volume.
+    fine(&["rm", "-f", "registry"]);
+    fine(&["run", "-d", "--name", "registry", "-p", "127.0.0.1:5000:5000", "-v", "registry:/registry", "registry"]);
+    ready();
+    assert_eq!(by_skopeo(), digest);
+    fine(&["rmi", "127.0.0.1:5000/lib/busybox:1"]);
+    let pulled = fine(&["pull", "127.0.0.1:5000/lib/busybox:1"]);
+    assert!(pulled.contains(&digest), "{pulled}");
+    fine(&["rm", "-f", "registry"]);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! What must stay true: every step of every path is taken by handle with `O_NOFOLLOW`, symlinks are resolved by us inside the root, whatever is in
 //! the archive or changes meanwhile; what is there is removed, never written through; devices 0:0 and overlay attributes from outside are refused.
 
+mod filler;
 mod link;
 mod metadata;
 mod place;

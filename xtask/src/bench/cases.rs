@@ -1,6 +1,7 @@
 //! The cases: what is timed, in words for the report and as actions for the measuring.
 
 use super::options::{Options, is_chosen};
+use super::shipments::Shipment;
 use super::traffic::Traffic;
 use super::workloads::{Inputs, Workload};
 use super::yardsticks::Yardstick;
@@ -26,6 +27,8 @@ pub(super) enum Action {
     Exec,
     /// Something about networks.
     Network(Traffic),
+    /// A pull or a push.
+    Ship(Shipment),
 }
 
 /// What is built.
@@ -55,7 +58,7 @@ impl Case {
     pub(super) fn subject(&self) -> Option<Subject> {
         match self.action {
             Action::Build(subject, _) => Some(subject),
-            Action::Run | Action::Exec | Action::Network(_) => None,
+            Action::Run | Action::Exec | Action::Network(_) | Action::Ship(_) => None,
         }
     }
 }
@@ -81,7 +84,7 @@ impl Subject {
     }
 }
 
-const CASES: [Case; 18] = [
+const CASES: [Case; 22] = [
     case(
         "multi-stage-cold",
         "build of four stages (two independent; 3 RUN, 5 COPY, WORKDIR), --no-cache",
@@ -123,6 +126,25 @@ const CASES: [Case; 18] = [
     case("net-download", "256 MiB by HTTP through a published port, at an address of the host", Action::Network(Traffic::Download)),
     case("net-download-loopback", "the same at 127.0.0.1", Action::Network(Traffic::DownloadByLoopback)),
     case("net-requests", "500 small HTTP requests through a published port, a connection each", Action::Network(Traffic::Requests(500))),
+    heavy(
+        "ship-pull",
+        "pull of an image of 20 layers, 500 MiB of files in them; skopeo copies the layers as they are",
+        Action::Ship(Shipment::PullLarge),
+        &[Yardstick::Inflate, Yardstick::WriteLarge],
+    ),
+    heavy(
+        "ship-pull-small-files",
+        "pull of an image whose one layer has 50,000 files of 0.2-2 KB",
+        Action::Ship(Shipment::PullSmallFiles),
+        &[],
+    ),
+    case("ship-push-unchanged", "push of the image of 20 layers, all of which is there", Action::Ship(Shipment::PushUnchanged)),
+    heavy(
+        "ship-push-first",
+        "push of an image whose one layer has 500 MiB of files nobody has seen",
+        Action::Ship(Shipment::PushFirst),
+        &[],
+    ),
 ];
 
 const fn case(name: &'static str, title: &'static str, action: Action) -> Case {

@@ -4,6 +4,7 @@ mod buildah;
 mod docker;
 mod podman;
 mod shipway;
+mod skopeo;
 
 use std::path::Path;
 
@@ -26,6 +27,15 @@ pub(super) struct BuildRequest<'a> {
     pub(super) no_cache: bool,
 }
 
+/// What an engine is measured for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    Everything,
+    Builds,
+    /// Pulls and pushes.
+    Shipping,
+}
+
 /// One column of the table: an engine that is running, asked through its own command line.
 ///
 /// `None` means that the engine has no such command. Containers and build steps have no network but in the cases about networks, because not every
@@ -41,12 +51,12 @@ pub(super) trait Engine {
     fn daemon(&self) -> Option<u32>;
     /// Makes an image from the tar of a root file system.
     fn import(&self, tar: &Path, image: &str) -> Vec<Invocation>;
-    fn build(&self, request: BuildRequest<'_>) -> Invocation;
+    fn build(&self, request: BuildRequest<'_>) -> Option<Invocation>;
     /// Prints the id of an image.
-    fn image_id(&self, image: &str) -> Invocation;
-    /// Cases about containers leave this column empty.
-    fn is_measured_for_builds_only(&self) -> bool {
-        false
+    fn image_id(&self, image: &str) -> Option<Invocation>;
+    /// Cases about anything else leave this column empty.
+    fn scope(&self) -> Scope {
+        Scope::Everything
     }
     /// Runs a command in a new container of an image and removes the container.
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation>;
@@ -55,6 +65,17 @@ pub(super) trait Engine {
     fn remove_container(&self, container: &str) -> Option<Invocation>;
     /// The engine's command line, where it has bridges and published ports here.
     fn networked_client(&self) -> Option<Invocation> {
+        None
+    }
+    /// Pulls an image from a registry without TLS.
+    fn pull(&self, _image: &str) -> Option<Invocation> {
+        None
+    }
+    /// Pushes it to one.
+    fn push(&self, _image: &str) -> Option<Invocation> {
+        None
+    }
+    fn tag(&self, _image: &str, _name: &str) -> Option<Invocation> {
         None
     }
     /// Removes an image and everything a builder keeps for later, so that the disk is as before.
@@ -91,6 +112,9 @@ impl Roster {
         if is_chosen(&options.engines, buildah::NAME) {
             roster.admit(stage, buildah::NAME, |stage| buildah::start(stage).map(|engine| vec![Box::new(engine) as Box<dyn Engine>]));
         }
+        if is_chosen(&options.engines, skopeo::NAME) {
+            roster.admit(stage, skopeo::NAME, |stage| skopeo::start(stage).map(|engine| vec![Box::new(engine) as Box<dyn Engine>]));
+        }
         roster
     }
 
@@ -98,6 +122,9 @@ impl Roster {
     pub(super) fn import(&mut self, inputs: &Inputs, stage: &Stage) {
         let absent = &mut self.absent;
         self.present.retain(|engine| {
+            if engine.scope() == Scope::Shipping {
+                return true;
+            }
             let mut calls = inputs.bases.iter().flat_map(|(image, tar)| engine.import(tar, image));
             match calls.try_for_each(|call| call.timed(&stage.log()).map(drop)) {
                 Ok(()) => true,

@@ -7,9 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::cases::{Action, Case, Subject, Warmth};
-use super::engines::{BuildRequest, Engine, Roster};
+use super::engines::{BuildRequest, Engine, Roster, Scope};
+use super::harbour::Harbour;
 use super::invocation::Invocation;
 use super::options::Options;
+use super::shipments::{Shipment, Voyage};
 use super::stage::Stage;
 use super::syscalls::{self, Counts};
 use super::traffic::Traffic;
@@ -22,6 +24,8 @@ pub(super) struct Bench<'a> {
     pub(super) stage: &'a Stage,
     pub(super) inputs: &'a Inputs,
     pub(super) roster: &'a Roster,
+    /// There where a case ships.
+    pub(super) harbour: Option<&'a Harbour>,
 }
 
 /// A row of the table, with all that was seen.
@@ -40,6 +44,8 @@ pub(super) struct Cell {
     pub(super) failure: Option<String>,
     /// Only for fully cached builds.
     pub(super) residue: Option<Residue>,
+    /// Only for first pushes: bytes in the registry after each round.
+    pub(super) stored: Vec<u64>,
     /// Only for our own engine.
     pub(super) counts: Option<Result<Counts, String>>,
 }
@@ -57,6 +63,8 @@ struct Seat<'a> {
     engine: &'a dyn Engine,
     image: String,
     container: String,
+    /// The engine's name as a part of other names.
+    place: String,
     cell: Cell,
 }
 
@@ -66,7 +74,11 @@ impl Bench<'_> {
         println!("{}: {}", case.name, case.title);
         let mut seats: Vec<Seat<'_>> = self.roster.present.iter().map(|engine| Seat::new(&**engine, case)).collect();
         for seat in &mut seats {
-            seat.cell.is_unable = !matches!(case.action, Action::Build(..)) && seat.engine.is_measured_for_builds_only();
+            seat.cell.is_unable = match case.action {
+                Action::Build(..) => seat.engine.scope() == Scope::Shipping,
+                Action::Ship(shipment) => seat.engine.scope() == Scope::Builds || !shipment.is_possible(seat.engine),
+                _ => seat.engine.scope() != Scope::Everything,
+            };
             seat.attempt(|seat| self.prepare(seat, case));
         }
         let rounds = if case.is_heavy { self.options.heavy_rounds } else { self.options.rounds };
@@ -80,7 +92,7 @@ impl Bench<'_> {
                 seat.attempt(|seat| self.round(seat, case));
             }
             for (yardstick, samples) in &mut yardsticks {
-                samples.push(yardstick.measure(self.options, self.stage, self.inputs)?);
+                samples.push(yardstick.measure(self)?);
             }
         }
         for seat in &mut seats {
@@ -90,8 +102,8 @@ impl Bench<'_> {
         self.edit(case, rounds)?;
         for seat in &mut seats {
             seat.attempt(|seat| self.count(seat, case));
-            let leaves_containers = matches!(case.action, Action::Network(_));
-            if leaves_containers || next.is_none_or(|next| next.subject() != case.subject()) {
+            let leaves_something = matches!(case.action, Action::Network(_) | Action::Ship(_));
+            if leaves_something || next.is_none_or(|next| next.subject() != case.subject()) {
                 self.clean_up(seat, case);
             }
         }
@@ -121,6 +133,7 @@ impl Bench<'_> {
                 let Some(client) = seat.engine.networked_client() else { return seat.is_unable() };
                 traffic.prepare(seat.engine, &client, self.stage)?;
             }
+            Action::Ship(shipment) => seat.voyage(self)?.prepare(shipment)?,
             Action::Exec => {
                 let start = seat.engine.start_container(BASE, &seat.container, &["sleep", "1000000"]);
                 let Some(start) = start else { return seat.is_unable() };
@@ -133,6 +146,9 @@ impl Bench<'_> {
 
     /// Changes the one file; every round with other bytes, so that no engine has seen them.
     fn edit(&self, case: Case, round: usize) -> Result<(), String> {
+        if let (Action::Ship(Shipment::PushFirst), Some(harbour)) = (case.action, self.harbour) {
+            return harbour.remark(self.stage, &marker(round));
+        }
         if !matches!(case.action, Action::Build(_, Warmth::Edited)) {
             return Ok(());
         }
@@ -148,6 +164,9 @@ impl Bench<'_> {
         if matches!(case.action, Action::Build(_, Warmth::ColdAndAlone)) {
             seat.forget(self);
         }
+        if let Action::Ship(shipment) = case.action {
+            seat.voyage(self)?.begin_round(shipment)?;
+        }
         self.stage.settle(root)?;
         let is_cached = matches!(case.action, Action::Build(_, Warmth::Cached));
         let before = if is_cached { Some((self.usage(root)?, seat.image_id(self)?)) } else { None };
@@ -157,6 +176,10 @@ impl Bench<'_> {
         }
         self.stage.settle(root)?;
         seat.cell.samples.extend(took);
+        if let Action::Ship(shipment) = case.action {
+            let stored = seat.voyage(self)?.stored(shipment)?;
+            seat.cell.stored.extend(stored);
+        }
         if let Some(((inodes, bytes), image)) = before {
             let (inodes_after, bytes_after) = self.usage(root)?;
             let has_new_image = image != seat.image_id(self)?;
@@ -170,6 +193,9 @@ impl Bench<'_> {
 
     /// Runs a command in the finished image and compares what it prints.
     fn prove(&self, seat: &mut Seat<'_>, case: Case) -> Result<(), String> {
+        if let Action::Ship(shipment) = case.action {
+            return seat.voyage(self)?.prove(shipment);
+        }
         let Action::Build(subject, warmth) = case.action else { return Ok(()) };
         let workload = subject.workload(self.inputs);
         let proof: Vec<&str> = workload.proof.iter().map(String::as_str).collect();
@@ -192,6 +218,9 @@ impl Bench<'_> {
         if matches!(case.action, Action::Build(_, Warmth::ColdAndAlone)) {
             seat.forget(self);
         }
+        if let Action::Ship(shipment) = case.action {
+            seat.voyage(self)?.begin_round(shipment)?;
+        }
         seat.cell.counts = Some(syscalls::count(self.stage, daemon, || seat.act(self, case).map(drop)));
         Ok(())
     }
@@ -201,6 +230,11 @@ impl Bench<'_> {
         match case.action {
             Action::Build(..) => seat.forget(self),
             Action::Run => {}
+            Action::Ship(shipment) => {
+                if let Ok(voyage) = seat.voyage(self) {
+                    voyage.forget(shipment);
+                }
+            }
             Action::Network(_) => {
                 if let Some(client) = seat.engine.networked_client() {
                     Traffic::clean_up(&client, self.stage);
@@ -230,8 +264,17 @@ impl<'a> Seat<'a> {
     fn new(engine: &'a dyn Engine, case: Case) -> Self {
         let place = engine.name().to_lowercase().replace(' ', "-");
         let subject = case.subject().map_or(case.name, Subject::name);
-        let cell = Cell { engine: engine.name(), samples: Vec::new(), is_unable: false, failure: None, residue: None, counts: None };
-        Self { engine, image: format!("localhost/bench-{subject}-{place}:latest"), container: format!("bench-{place}"), cell }
+        let cell = Cell {
+            engine: engine.name(),
+            samples: Vec::new(),
+            is_unable: false,
+            failure: None,
+            residue: None,
+            stored: Vec::new(),
+            counts: None,
+        };
+        let (image, container) = (format!("localhost/bench-{subject}-{place}:latest"), format!("bench-{place}"));
+        Self { engine, image, container, place, cell }
     }
 
     /// Does a step unless an earlier one failed.
@@ -262,6 +305,7 @@ impl<'a> Seat<'a> {
                 let Some(client) = self.engine.networked_client() else { return self.is_unable().map(|()| None) };
                 return traffic.act(self.engine, &client, bench.stage).map(Some);
             }
+            Action::Ship(shipment) => return self.voyage(bench)?.act(shipment).map(Some),
         };
         let Some(call) = call else { return self.is_unable().map(|()| None) };
         call.timed(&bench.stage.log()).map(Some)
@@ -269,11 +313,17 @@ impl<'a> Seat<'a> {
 
     fn build(&self, bench: &Bench<'_>, subject: Subject, no_cache: bool) -> Result<Duration, String> {
         let context = &subject.workload(bench.inputs).context;
-        self.engine.build(BuildRequest { context, image: &self.image, no_cache }).timed(&bench.stage.log())
+        let call = self.engine.build(BuildRequest { context, image: &self.image, no_cache });
+        call.ok_or("it does not build")?.timed(&bench.stage.log())
     }
 
     fn image_id(&self, bench: &Bench<'_>) -> Result<String, String> {
-        self.engine.image_id(&self.image).output(&bench.stage.log())
+        self.engine.image_id(&self.image).ok_or("it has no images")?.output(&bench.stage.log())
+    }
+
+    fn voyage<'b>(&'b self, bench: &'b Bench<'_>) -> Result<Voyage<'b>, String> {
+        let harbour = bench.harbour.ok_or("no registry was set up")?;
+        Ok(Voyage { engine: self.engine, harbour, stage: bench.stage, place: &self.place })
     }
 
     /// Removes image and caches; removing what is not there fails, which is what we want anyway.

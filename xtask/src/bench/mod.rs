@@ -8,11 +8,13 @@
 mod cases;
 mod engines;
 mod guard;
+mod harbour;
 mod invocation;
 mod measure;
 mod options;
 mod registries;
 mod report;
+mod shipments;
 mod stage;
 mod statistics;
 mod syscalls;
@@ -24,7 +26,9 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
+use self::cases::Action;
 use self::engines::Roster;
+use self::harbour::Harbour;
 use self::measure::Bench;
 use self::options::Options;
 use self::stage::Stage;
@@ -55,8 +59,10 @@ pub(crate) fn run(root: &Path, arguments: &[String]) -> Result<(), String> {
     let inputs = workloads::make(&mut stage, &options)?;
     let mut roster = Roster::gather(&options, &mut stage);
     roster.import(&inputs, &stage);
-    let bench = Bench { options: &options, stage: &stage, inputs: &inputs, roster: &roster };
     let cases = cases::chosen(&options);
+    let ships = cases.iter().any(|case| matches!(case.action, Action::Ship(_)));
+    let harbour = if ships { Some(Harbour::set_up(&mut stage, &options, &roster)?) } else { None };
+    let bench = Bench { options: &options, stage: &stage, inputs: &inputs, roster: &roster, harbour: harbour.as_ref() };
     let nexts = cases.iter().skip(1).copied().map(Some).chain([None]);
     let mut outcomes = Vec::new();
     let mut text = String::new();

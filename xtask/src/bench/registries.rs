@@ -1,7 +1,8 @@
 //! `cargo xtask bench registry`: our registry beside Debian's `docker-registry`, in turns, under parallel pulls.
 //!
 //! What must stay true: both serve the same blob from the same kind of file system over plain HTTP on loopback; every byte of every answer is counted;
-//! a round of one is followed by a round of the other, so that the machine's moods hit both. The client reads and forgets, which costs both the same.
+//! a round of one is followed by a round of the other, so that the machine's moods hit both. The clients count bytes and
+//! let the kernel throw them away (`MSG_TRUNC`, tcp(7)): on one machine they would otherwise take from the server the time they are to measure.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -10,12 +11,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::net::RecvFlags;
+
 use super::workloads::Noise;
 
 const USAGE: &str = "usage: cargo xtask bench registry [--clients N] [--blob-mib N] [--rounds N] [--folder FOLDER] [--shipway BINARY]
   our registry beside docker-registry (apt-get install docker-registry): parallel pulls of one blob, wall time, processor time, memory";
-/// Bytes a client reads at once.
+/// Bytes a client takes at once, and of the answer's beginning.
 const READ: usize = 256 * 1024;
+const HEAD: usize = 4096;
 const MIB: usize = 1 << 20;
 /// Clock ticks a second in /proc/PID/stat; 100 on every Linux of ours.
 const TICKS: f64 = 100.0;
@@ -199,17 +203,21 @@ impl Server {
         stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut buffer = vec![0; READ];
         let (mut head, mut body) = (Vec::new(), None);
-        loop {
-            let count = stream.read(&mut buffer).map_err(failed)?;
+        while body.is_none() {
+            let count = stream.read(&mut buffer[..HEAD]).map_err(failed)?;
             if count == 0 {
                 break;
             }
-            match &mut body {
-                Some(received) => *received += count,
-                None => {
-                    head.extend_from_slice(&buffer[..count]);
-                    body = head.windows(4).position(|four| four == b"\r\n\r\n").map(|end| head.len() - end - 4);
+            head.extend_from_slice(&buffer[..count]);
+            body = head.windows(4).position(|four| four == b"\r\n\r\n").map(|end| head.len() - end - 4);
+        }
+        if let Some(received) = &mut body {
+            loop {
+                let (_, count) = rustix::net::recv(&stream, &mut buffer[..], RecvFlags::TRUNC).map_err(|errno| failed(errno.into()))?;
+                if count == 0 {
+                    break;
                 }
+                *received += count;
             }
         }
         if head.starts_with(b"HTTP/1.1 200") && body == Some(size) {
@@ -252,7 +260,7 @@ fn header(head: &str, name: &str) -> Option<String> {
     })
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(super) fn digest(bytes: &[u8]) -> String {
     let hash = ring::digest::digest(&ring::digest::SHA256, bytes);
     let hex: String = hash.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     format!("sha256:{hex}")

@@ -101,6 +101,7 @@ fn markdown(environment: &Environment, roster: &Roster, outcomes: &[Outcome]) ->
     yardsticks(&mut text, outcomes);
     counts(&mut text, outcomes);
     residues(&mut text, outcomes);
+    stored(&mut text, outcomes);
     failures(&mut text, roster, outcomes);
     text.push_str("\n## Machine\n\n");
     let versions = roster.versions.iter().map(|(name, version)| (*name, version.lines().collect::<Vec<_>>().join(", ")));
@@ -181,6 +182,19 @@ fn residues(text: &mut String, outcomes: &[Outcome]) {
     }
 }
 
+fn stored(text: &mut String, outcomes: &[Outcome]) {
+    let mut rows = String::new();
+    for (outcome, cell) in outcomes.iter().flat_map(|outcome| outcome.cells.iter().map(move |cell| (outcome, cell))) {
+        if let Some(bytes) = cell.stored.iter().max() {
+            line(&mut rows, format_args!("| {} | {} | {:.1} |", outcome.case.name, cell.engine, *bytes as f64 / 1e6));
+        }
+    }
+    if !rows.is_empty() {
+        text.push_str("\n## What first pushes stored\n\n| case | engine | MB, compressed |\n|---|---|---|\n");
+        text.push_str(&rows);
+    }
+}
+
 fn failures(text: &mut String, roster: &Roster, outcomes: &[Outcome]) {
     let absent = roster.absent.iter().map(|(name, reason)| format!("- {name}: not in the table: {reason}"));
     let failed = outcomes.iter().flat_map(|outcome| {
@@ -201,6 +215,7 @@ fn values(environment: &Environment, roster: &Roster, outcomes: &[Outcome]) -> V
             "median": Summary::of(&cell.samples).map(|summary| time(summary.median)),
             "unable": cell.is_unable,
             "failure": cell.failure,
+            "stored": cell.stored,
             "residue": cell.residue.map(|residue| json!({"inodes": residue.inodes, "bytes": residue.bytes, "new_image": residue.has_new_image})),
             "kernel_calls": cell.counts.as_ref().map(|counts| match counts {
                 Ok(counts) => json!(counts.0),

@@ -24,6 +24,7 @@ impl Placing<'_> {
         let Some((target_parent, target_name)) = clean(&entry.link) else {
             return Err(Error::refused(&entry.path, "a hard link to the root"));
         };
+        self.settle_files()?;
         let target_folder = self.folder(&target_parent)?;
         let target_path = join(&target_folder.path, &target_name);
         if target_path == path {

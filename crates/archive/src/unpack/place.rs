@@ -13,6 +13,7 @@ use rustix::io::Errno;
 use shipway_sys::path::{FileKind, Root, Time, set_mode, set_owner, set_times};
 use shipway_sys::xattr;
 
+use super::filler::{Filled, Filler, Job};
 use super::metadata::{Xattrs, check_xattrs, umask};
 use super::walk::{Folder, Folders};
 use super::{Lower, OtherKind, Ownership, UnpackSummary, Whiteouts};
@@ -45,6 +46,7 @@ pub(super) struct Placing<'a> {
     pub(super) groups: u64,
     /// Set at the end, because making things in a folder changes its time.
     folder_times: BTreeMap<Vec<u8>, Time>,
+    filler: Filler,
     buffer: Vec<u8>,
     pub(super) bytes: u64,
     entries: u64,
@@ -92,6 +94,7 @@ impl<'a> Placing<'a> {
             links: HashMap::new(),
             groups: 0,
             folder_times: BTreeMap::new(),
+            filler: Filler::default(),
             buffer: vec![0; BUFFER],
             bytes: 0,
             entries: 0,
@@ -135,6 +138,7 @@ impl<'a> Placing<'a> {
 
     /// Times of folders and names of hard links are settled last.
     pub(super) fn finish(mut self) -> Result<UnpackSummary, Error> {
+        self.settle_files()?;
         self.folders.forget();
         if let Top::AtTheEnd(Some(entry)) = std::mem::replace(&mut self.top, Top::Never) {
             self.dress_root(&entry)?;
@@ -297,11 +301,55 @@ impl<'a> Placing<'a> {
                 folder.dir.create_file(name, entry.mode & 0o777)?
             }
         };
+        if self.filler.takes(entry) {
+            return self.hand_over(entry, file, folder, path, tar);
+        }
         let content = self.fill(&mut file, tar, folder, name)?;
         self.bytes += entry.size;
         let xattrs = self.set_metadata(file.as_fd(), entry, folder, entry.mode & 0o777)?;
         self.note(path, Node::File { size: entry.size, content, hardlink: None }, entry, xattrs);
         Ok(())
+    }
+
+    /// Has a small file filled by the other thread; its digest comes later.
+    fn hand_over<R: Read>(
+        &mut self,
+        entry: &Entry,
+        file: File,
+        folder: &Folder,
+        path: Vec<u8>,
+        tar: &mut TarReader<R>,
+    ) -> Result<(), Error> {
+        let mut content = Vec::with_capacity(usize::try_from(entry.size).unwrap_or_default());
+        loop {
+            match tar.next_chunk(&mut self.buffer)? {
+                Chunk::End => break,
+                Chunk::Data(count) => content.extend_from_slice(&self.buffer[..count]),
+                Chunk::Hole(length) => content.resize(content.len() + usize::try_from(length).unwrap_or_default(), 0),
+            }
+        }
+        self.bytes += entry.size;
+        let owner = Some(self.owner(entry)).filter(|owner| *owner != (self.euid, folder.gid));
+        let mode = (entry.mode != entry.mode & 0o777 & !self.umask).then_some(entry.mode);
+        self.note(path.clone(), Node::File { size: entry.size, content: [0; 32], hardlink: None }, entry, Xattrs::new());
+        let filled = self.filler.fill(Job { path, file, content, owner, mode, mtime: entry.mtime })?;
+        self.note_filled(filled);
+        Ok(())
+    }
+
+    /// Waits for the files that the other thread has; before anything is done to what was placed.
+    pub(super) fn settle_files(&mut self) -> Result<(), Error> {
+        let filled = self.filler.settle()?;
+        self.note_filled(filled);
+        Ok(())
+    }
+
+    fn note_filled(&mut self, filled: Vec<Filled>) {
+        for (path, digest) in filled {
+            if let Some(IndexEntry { node: Node::File { content, .. }, .. }) = self.index.get_mut(&path) {
+                *content = digest;
+            }
+        }
     }
 
     /// Writes the body and hashes it on the way; holes stay holes.
@@ -403,6 +451,7 @@ impl<'a> Placing<'a> {
                 _ => {}
             }
         }
+        self.settle_files()?;
         folder.dir.remove_tree(name)?;
         self.folders.forget();
         let below = [path, b"/"].concat();

@@ -1,6 +1,6 @@
 //! Layers made here, told as tar and index, and unpacked again.
 
-use crate::build::{Archive, Ground, read_all};
+use crate::build::{Archive, Ground, Raw, read_all};
 use shipway_archive::diff::{ScanOptions, commit_scan, commit_scan_showing, write_layer_tar};
 use shipway_archive::index::{LayerIndex, Node};
 use shipway_sys::path::{FileKind, Time, set_mode, set_owner, set_times};
@@ -234,4 +234,29 @@ fn an_overlay_mount_of_unpacked_layers_shows_the_tree_of_their_indexes() {
     assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
     let shown: Vec<String> = String::from_utf8_lossy(&shown.stdout).lines().map(|line| line[2..].to_owned()).collect();
     assert_eq!(shown, expected);
+}
+
+/// From the 64th small file on another thread fills them; names that come again and links to what is not filled yet must not notice.
+#[test]
+fn many_small_files_come_out_as_they_are_described() {
+    let mut archive = Archive::default();
+    for number in 0..400_u32 {
+        let body = vec![number as u8; number as usize * 7];
+        let mut raw = Raw::new(format!("file-{number}").as_bytes(), b'0');
+        raw.size(body.len() as u64).set(108, format!("{:07o}\0", number % 3).as_bytes());
+        raw.set(100, if number % 5 == 0 { b"0004755\0" } else { b"0000640\0" }).set(136, format!("{number:011o}\0").as_bytes());
+        archive = archive.raw(&raw).body(&body);
+        if number % 50 == 49 {
+            // Linked before, and replaced after, it can be filled.
+            archive = archive.raw(Raw::new(format!("link-{number}").as_bytes(), b'1').link(format!("file-{number}").as_bytes()));
+            archive = archive.raw(Raw::new(format!("file-{}", number - 1).as_bytes(), b'0').size(3)).body(b"new");
+        }
+    }
+    let ground = Ground::new();
+    let summary = ground.layer(&archive.end()).expect("unpack");
+    let scanned = commit_scan(std::slice::from_ref(&ground.root), &ScanOptions::default()).expect("scan");
+    assert_eq!(summary.index, scanned.index);
+    let text = |name: &str| std::fs::read(ground.path(name)).expect("read");
+    assert_eq!((text("file-98"), text("link-99"), text("file-399")), (b"new".to_vec(), vec![99; 693], vec![399_u32 as u8; 2793]));
+    assert_eq!(summary.bytes, (0..400).map(|number| number * 7).sum::<u64>() + 8 * 3);
 }

@@ -136,6 +136,7 @@ impl Puller {
         events: &TransferSink,
     ) -> Result<Pulled, Error> {
         let lease = self.store.lease();
+        let _early = self.store.write_early();
         let config_bytes = registry.small_blob(&request.repository, &chosen.manifest.config, CONFIG_LIMIT).await?;
         let diff_ids = self.check(&chosen, &config_bytes, request)?;
         let tell = |descriptor: &Descriptor, state| events(TransferEvent { layer: descriptor.digest, state });

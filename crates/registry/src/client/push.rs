@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use futures_util::future::{BoxFuture, try_join, try_join_all};
+use futures_util::future::{BoxFuture, try_join_all};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use shipway_model::{Compression, Descriptor, DiffId, Digest, ImageId, Manifest, ManifestDocument, MediaType};
@@ -107,7 +107,8 @@ impl Pusher {
             let named = announced.as_ref().and_then(|layers| layers.get(at)).cloned();
             push.layer(*layer, named)
         }));
-        let (layers, config) = try_join(layers, push.config(&image)).await?;
+        let (layers, config, there) = tokio::join!(layers, push.config(&image), push.tagged());
+        let (layers, config) = (layers?, config?);
         let (manifest, bytes) = match former {
             Some((manifest, bytes)) if manifest.layers == layers.iter().map(|layer| layer.descriptor.clone()).collect::<Vec<_>>() => {
                 let media_type = manifest.media_type.clone().unwrap_or(MediaType::OciManifest);
@@ -116,7 +117,9 @@ impl Pusher {
             _ => (MediaType::OciManifest, compose(config, &layers)?),
         };
         let manifest = Descriptor::new(manifest, Digest::sha256_of(&bytes), bytes.len() as u64);
-        push.manifest(&manifest, &bytes).await?;
+        if there != Some(manifest.digest) {
+            push.manifest(&manifest, &bytes).await?;
+        }
         let (store, kept) = (self.store.clone(), lease.clone());
         super::blocking(move || {
             use std::io::Write as _;
@@ -172,14 +175,15 @@ impl Push<'_> {
         Ok(descriptor)
     }
 
-    /// Puts the manifest under the tag, unless the tag stands for it already.
+    /// What the tag stands for already. Some registries answer HEAD badly; then the manifest is put, which is right in any case.
+    async fn tagged(&self) -> Option<Digest> {
+        let wanted = Wanted::Tag(self.request.tag.clone());
+        self.registry.manifest_digest(&self.request.repository, &wanted, &self.scope()).await.unwrap_or_default()
+    }
+
+    /// Puts the manifest under the tag.
     async fn manifest(&self, descriptor: &Descriptor, bytes: &Bytes) -> Result<(), Error> {
         let (repository, tag) = (&self.request.repository, &self.request.tag);
-        // Some registries answer HEAD badly; then it is put, which is right in any case.
-        let there = self.registry.manifest_digest(repository, &Wanted::Tag(tag.clone()), &self.scope()).await.unwrap_or_default();
-        if there == Some(descriptor.digest) {
-            return Ok(());
-        }
         let media_type =
             HeaderValue::from_str(descriptor.media_type.as_str()).map_err(|error| Error::Internal { what: error.to_string() })?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::podman::{Containers, LIMITS};
-use super::{BuildRequest, Engine};
+use super::{BuildRequest, Engine, Scope};
 use crate::bench::invocation::Invocation;
 use crate::bench::stage::Stage;
 
@@ -49,19 +49,19 @@ impl Engine for Buildah {
         ]
     }
 
-    fn build(&self, request: BuildRequest<'_>) -> Invocation {
+    fn build(&self, request: BuildRequest<'_>) -> Option<Invocation> {
         let call = self.client().args(["bud", "--layers", "--runtime", "runc", "--network", "none"]);
         let call = call.args(["--cgroup-parent", &self.0.build_group]).args(LIMITS).args(["--tag", request.image]);
         let call = if request.no_cache { call.arg("--no-cache") } else { call };
-        call.path(request.context)
+        Some(call.path(request.context))
     }
 
-    fn image_id(&self, image: &str) -> Invocation {
-        self.client().args(["inspect", "--type", "image", "--format", "{{.FromImageID}}", image])
+    fn image_id(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["inspect", "--type", "image", "--format", "{{.FromImageID}}", image]))
     }
 
-    fn is_measured_for_builds_only(&self) -> bool {
-        true
+    fn scope(&self) -> Scope {
+        Scope::Builds
     }
 
     fn run(&self, _image: &str, _command: &[&str]) -> Option<Invocation> {

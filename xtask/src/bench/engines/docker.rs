@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BuildRequest, Engine, installed, wait_until_answered};
+use super::{BuildRequest, Engine, Scope, installed, wait_until_answered};
 use crate::bench::invocation::Invocation;
 use crate::bench::options::Options;
 use crate::bench::stage::Stage;
@@ -101,20 +101,20 @@ impl Engine for Docker {
         vec![self.client().arg("import").path(tar).arg(image)]
     }
 
-    fn build(&self, request: BuildRequest<'_>) -> Invocation {
+    fn build(&self, request: BuildRequest<'_>) -> Option<Invocation> {
         let call = self.client().args(["build", "--network", "none", "--tag", request.image]);
         let call = if self.builder == Builder::BuildKit { call.arg("--progress=plain") } else { call };
         let call = if request.no_cache { call.arg("--no-cache") } else { call };
-        call.path(request.context)
+        Some(call.path(request.context))
     }
 
-    fn image_id(&self, image: &str) -> Invocation {
-        self.client().args(["image", "inspect", "--format", "{{.Id}}", image])
+    fn image_id(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["image", "inspect", "--format", "{{.Id}}", image]))
     }
 
-    /// Containers are the daemon's, whichever builder made their image: once is enough.
-    fn is_measured_for_builds_only(&self) -> bool {
-        self.builder == Builder::BuildKit
+    /// Containers and registries are the daemon's, whichever builder made their image: once is enough.
+    fn scope(&self) -> Scope {
+        if self.builder == Builder::BuildKit { Scope::Builds } else { Scope::Everything }
     }
 
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation> {
@@ -135,6 +135,18 @@ impl Engine for Docker {
 
     fn networked_client(&self) -> Option<Invocation> {
         (self.builder == Builder::Classic).then(|| self.client())
+    }
+
+    fn pull(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["pull", image]))
+    }
+
+    fn push(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["push", image]))
+    }
+
+    fn tag(&self, image: &str, name: &str) -> Option<Invocation> {
+        Some(self.client().args(["tag", image, name]))
     }
 
     fn forget(&self, image: &str) -> Vec<Invocation> {

@@ -100,15 +100,15 @@ impl Engine for Podman {
         vec![self.client().arg("import").path(tar).arg(image)]
     }
 
-    fn build(&self, request: BuildRequest<'_>) -> Invocation {
+    fn build(&self, request: BuildRequest<'_>) -> Option<Invocation> {
         let call = self.client().args(["build", "--network", "none", "--cgroup-parent", &self.0.build_group]).args(LIMITS);
         let call = call.args(["--tag", request.image]);
         let call = if request.no_cache { call.arg("--no-cache") } else { call };
-        call.path(request.context)
+        Some(call.path(request.context))
     }
 
-    fn image_id(&self, image: &str) -> Invocation {
-        self.client().args(["image", "inspect", "--format", "{{.Id}}", image])
+    fn image_id(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["image", "inspect", "--format", "{{.Id}}", image]))
     }
 
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation> {
@@ -125,6 +125,18 @@ impl Engine for Podman {
 
     fn remove_container(&self, container: &str) -> Option<Invocation> {
         Some(self.client().args(["rm", "--force", "--time", "0", container]))
+    }
+
+    fn pull(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["pull", "--tls-verify=false", image]))
+    }
+
+    fn push(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["push", "--tls-verify=false", image]))
+    }
+
+    fn tag(&self, image: &str, name: &str) -> Option<Invocation> {
+        Some(self.client().args(["tag", image, name]))
     }
 
     fn forget(&self, image: &str) -> Vec<Invocation> {

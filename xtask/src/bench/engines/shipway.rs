@@ -75,14 +75,14 @@ impl Engine for Shipway {
         vec![self.client().arg("import").path(tar).arg(image)]
     }
 
-    fn build(&self, request: BuildRequest<'_>) -> Invocation {
+    fn build(&self, request: BuildRequest<'_>) -> Option<Invocation> {
         let call = self.client().args(["build", "--network", "none", "--progress=plain", "--tag", request.image]);
         let call = if request.no_cache { call.arg("--no-cache") } else { call };
-        call.path(request.context)
+        Some(call.path(request.context))
     }
 
-    fn image_id(&self, image: &str) -> Invocation {
-        self.client().args(["image", "inspect", "--format", "{{.Id}}", image])
+    fn image_id(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["image", "inspect", "--format", "{{.Id}}", image]))
     }
 
     fn run(&self, image: &str, command: &[&str]) -> Option<Invocation> {
@@ -103,6 +103,18 @@ impl Engine for Shipway {
 
     fn networked_client(&self) -> Option<Invocation> {
         Some(self.client())
+    }
+
+    fn pull(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["pull", image]))
+    }
+
+    fn push(&self, image: &str) -> Option<Invocation> {
+        Some(self.client().args(["push", image]))
+    }
+
+    fn tag(&self, image: &str, name: &str) -> Option<Invocation> {
+        Some(self.client().args(["tag", image, name]))
     }
 
     fn forget(&self, image: &str) -> Vec<Invocation> {

@@ -23,7 +23,7 @@ use crate::client::registry::Target;
 use crate::client::transfer::{TransferEvent, TransferState};
 use crate::client::upload::Upload;
 
-/// gzip's level for what we compress: the one docker's tools use by habit.
+/// gzip's level for what we compress. In blocks of libdeflate this packs programs and texts smaller than docker does (Go, its level 6); 5 does not always.
 const GZIP_LEVEL: i32 = 6;
 /// zstd's own default.
 const ZSTD_LEVEL: i32 = 3;
