@@ -82,7 +82,8 @@ pub(crate) fn failure_in(object: &Value) -> Option<Failure> {
     let code =
         object.pointer("/errorDetail/code").and_then(Value::as_u64).and_then(|code| u8::try_from(code).ok()).filter(|code| *code > 0);
     let mut failure = Failure::new(message).with_code(code.unwrap_or(super::exit::FAILED));
-    failure.hints.extend(object.pointer("/errorDetail/hint").and_then(Value::as_str).map(str::to_owned));
+    let hint = object.get("hint").or_else(|| object.pointer("/errorDetail/hint"));
+    failure.hints.extend(hint.and_then(Value::as_str).map(str::to_owned));
     Some(failure)
 }
 

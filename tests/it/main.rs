@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod accounts;
+mod between;
 mod breakouts;
 mod crash;
 mod distributed;
@@ -21,6 +22,7 @@ mod recovery;
 mod registry;
 mod sharing;
 mod shipping;
+mod signatures;
 mod supervision;
 mod volumes;
 

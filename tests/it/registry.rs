@@ -11,15 +11,15 @@ use shipway_testkit::{Setup, busybox_tar};
 use crate::BINARY;
 
 /// A registry that runs until it is dropped.
-struct Served {
+pub(crate) struct Served {
     child: Child,
     /// `127.0.0.1:PORT`.
-    address: String,
+    pub(crate) address: String,
     home: tempfile::TempDir,
 }
 
 impl Served {
-    fn start(options: &[&str]) -> Self {
+    pub(crate) fn start(options: &[&str]) -> Self {
         let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").unwrap();
         let mut child = Command::new(BINARY)
             .args(["registry", "serve", "--addr", "127.0.0.1:0", "--log-level", "warn", "--storage"])

@@ -53,7 +53,7 @@ impl LocalImages {
             Err(error) => Some(error),
         };
         let wanted = (*platform != Platform::host()).then(|| platform.clone());
-        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials: None };
+        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials: None, referrers: false };
         match engine.pull_image(spec, Arc::new(|_| {})).await {
             Ok(_) => Self::find(&engine, &reference, platform),
             Err(error) => Err(match missing {
