@@ -130,7 +130,7 @@ fn what_broke_off_is_gone_on_with() {
     let size: u64 = 12 << 20;
     build(&from, "app:1", usize::try_from(size).unwrap(), "whole");
     // The line breaks after five megabytes: nothing is visible, and the next time only the rest comes.
-    let cut = shell_to(&to, "cut", "head -c 5242880 |");
+    let cut = shell_to(&to, "cut", "stdbuf -o0 head -c 5242880 |");
     let broken = failed(&send(&from, &cut, &["app:1"]));
     assert!(broken.contains("the line to the other side broke"), "{broken}");
     assert!(to.get("/images/json?all=1").as_array().unwrap().is_empty());
@@ -221,6 +221,22 @@ fn frames(bytes: &[u8]) -> Vec<(u8, Vec<u8>)> {
     all
 }
 
+/// A whole layer, and a byte more. The layer is right and stays for a while, so it is one that no other case has.
+fn more_than_announced() -> Said {
+    let tar = Tar::new().file("more", "than").finish();
+    let diff_id = Digest::sha256_of(&tar).to_string();
+    let config =
+        json!({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": {"type": "layers", "diff_ids": [diff_id]}}).to_string();
+    let id = Digest::sha256_of(config.as_bytes()).to_string();
+    Said::hello()
+        .json(OFFER, &json!({"images": [{"id": id, "names": []}], "layers": [{"diff_id": diff_id, "size": tar.len()}]}))
+        .frame(CONFIG, &config)
+        .json(LAYER, &json!({"diff_id": diff_id, "from": 0}))
+        .frame(DATA, &tar)
+        .frame(DATA, b"x")
+        .frame(END, b"")
+}
+
 #[test]
 fn a_sender_that_lies_leaves_nothing_behind() {
     let daemon = Daemon::start(BINARY);
@@ -242,6 +258,7 @@ fn a_sender_that_lies_leaves_nothing_behind() {
         child.wait_with_output().unwrap().stdout
     };
     let claimed = |count: u32| [&count.to_be_bytes()[..], &bomb].concat();
+    let begun_wrong = begun.clone().frame(DATA, &zeros[..512]);
     let cases: Vec<(&str, Said, &str)> = vec![
         ("a stranger", Said(b"Last login: yesterday\n$ ".to_vec()), "is not shipway: it says \"Last login"),
         ("half a greeting", Said(HELLO[..5].to_vec()), "is not shipway"),
@@ -282,7 +299,7 @@ fn a_sender_that_lies_leaves_nothing_behind() {
         ("it begins in the middle", good.clone().json(LAYER, &json!({"diff_id": diff_id, "from": 1})), "begins instead of"),
         ("other bytes", begun.clone().frame(DATA, &zeros).frame(END, b""), "is damaged"),
         ("garbage", begun.clone().frame(DATA, noise(7, tar.len())).frame(END, b""), ""),
-        ("more bytes", begun.clone().frame(DATA, &tar).frame(DATA, b"x").frame(END, b""), "more than the"),
+        ("more bytes", more_than_announced(), "more than the"),
         ("fewer bytes", begun.clone().frame(DATA, &tar[..700]).frame(END, b""), "ended after 700"),
         ("the line ends", begun.clone().frame(DATA, &tar[..100]), "broke"),
         ("a frame is cut", begun.clone().raw(&[DATA, 0, 0, 2, 0, 1, 2]), "broke"),
@@ -294,7 +311,10 @@ fn a_sender_that_lies_leaves_nothing_behind() {
         ("an end with bytes", begun.clone().raw(&[END, 0, 0, 0, 1, 0]), "claims 1 bytes"),
         ("it gives up", begun.json(REFUSAL, &json!({"message": "the disk \u{1b}[31mburns"})), ""),
     ];
+    let beginning = daemon.data_root().join("partial").join(Digest::sha256_of(&tar).hex());
     for (name, said, words) in &cases {
+        // What the case before left would be gone on with.
+        let _ = std::fs::remove_file(&beginning);
         let output = receive(&daemon, said);
         assert_eq!(output.status.code(), Some(1), "{name}: {output:?}");
         let answered = frames(&output.stdout);
@@ -312,17 +332,20 @@ fn a_sender_that_lies_leaves_nothing_behind() {
         assert!(daemon.get("/images/json?all=1").as_array().unwrap().is_empty(), "{name}: something is visible");
     }
     daemon.assert_sound();
-    // The same by somebody honest, after all that. What an earlier liar left as a beginning is found out, thrown away, and not found again.
+    // The same by somebody honest, after all that. What a liar left as a beginning is found out, thrown away, and not found again.
+    let _ = std::fs::remove_file(&beginning);
+    receive(&daemon, &begun_wrong);
+    assert_eq!(std::fs::metadata(&beginning).unwrap().len(), 512);
     let whole =
         |from: usize| good.clone().json(LAYER, &json!({"diff_id": diff_id, "from": from})).frame(DATA, &tar[from..]).frame(END, b"");
     let mut output = receive(&daemon, &whole(0));
-    for _ in 0..2 {
-        let wanted = frames(&output.stdout).into_iter().find(|(kind, _)| *kind == WANT).expect("it wants the layer");
-        let wanted: Value = serde_json::from_slice(&wanted.1).unwrap();
-        let from = usize::try_from(wanted["layers"][0]["from"].as_u64().unwrap()).unwrap();
+    for _ in 0..4 {
         if output.status.success() {
             break;
         }
+        let wanted = frames(&output.stdout).into_iter().find(|(kind, _)| *kind == WANT).expect("it wants the layer");
+        let wanted: Value = serde_json::from_slice(&wanted.1).unwrap();
+        let from = usize::try_from(wanted["layers"][0]["from"].as_u64().unwrap()).unwrap();
         output = receive(&daemon, &whole(from));
     }
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -351,7 +374,7 @@ fn a_receiver_that_lies_gets_nothing_it_was_not_offered() {
         (
             "it refuses",
             Said::hello().json(REFUSAL, &json!({"message": "no \u{1b}[2Jroom", "hint": "make some"})),
-            "the other side refused: no [2Jroom",
+            "the other side refused: no  [2Jroom",
         ),
         ("a long refusal", Said::hello().raw(&[REFUSAL, 1, 0, 0, 0]), "claims 16777216 bytes"),
     ];

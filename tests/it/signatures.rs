@@ -49,7 +49,7 @@ fn http(host: &str, method: &str, path: &str, media_type: &str, body: &[u8]) -> 
     let mut stream = TcpStream::connect(host).unwrap();
     let path = path.strip_prefix(&format!("http://{host}")).unwrap_or(path);
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {media_type}\r\nAccept: */*\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {media_type}\r\nAccept: {MANIFEST}, */*\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();
