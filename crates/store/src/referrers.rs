@@ -33,7 +33,11 @@ pub struct Referrer {
 impl Images<'_> {
     /// The referrers held for an image, the latest first.
     pub fn referrers(&self, id: &ImageId) -> Result<Vec<Referrer>> {
-        Ok(self.store.db().read(|txn| txn.get(&REFERRERS, id))?.unwrap_or_default())
+        let mut held = self.store.db().read(|txn| txn.get(&REFERRERS, id))?.unwrap_or_default();
+        // A check that found a blob damaged took it away; what is not whole is not held.
+        let blobs = self.store.blobs();
+        held.retain(|referrer| blobs.has(&referrer.manifest.digest) && referrer.blobs.iter().all(|blob| blobs.has(&blob.digest)));
+        Ok(held)
     }
 
     /// Notes in `txn` referrers whose blobs are the image's. One of the same digest and subject replaces the former.

@@ -8,13 +8,13 @@
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use http::header::{ACCEPT, LINK};
+use http::header::ACCEPT;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use shipway_model::manifest::MANIFEST_LIMIT;
 use shipway_model::{Descriptor, Digest, ManifestDocument, MediaType};
 
 use super::access::Scope;
-use super::manifests::{FetchedManifest, Wanted};
+use super::manifests::{FetchedManifest, Wanted, next_page};
 use super::refusal::{read, refusal};
 use super::registry::Registry;
 use crate::Error;
@@ -187,15 +187,6 @@ fn described(manifest: &FetchedManifest) -> Descriptor {
     descriptor
 }
 
-/// The next page of the same list (RFC 8288); nothing of an address but its query is followed.
-fn next_page(headers: &HeaderMap, first: &str) -> Option<String> {
-    let link = headers.get(LINK)?.to_str().ok()?;
-    let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
-    let is_next = rest.split(';').any(|part| matches!(part.trim(), "rel=\"next\"" | "rel=next"));
-    let query = target.split_once('?').map_or("", |(_, query)| query);
-    (is_next && !query.is_empty()).then(|| format!("{first}?{query}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::is_referrer_tag;
@@ -206,7 +197,8 @@ mod tests {
         for tag in [format!("sha256-{hex}"), format!("sha256-{hex}.sig"), format!("sha256-{hex}.att"), format!("sha256-{hex}.sbom")] {
             assert!(is_referrer_tag(&tag), "{tag}");
         }
-        for tag in ["latest".to_owned(), "sha256-1".to_owned(), format!("sha256-{hex}.txt"), format!("sha256-{}", hex.to_uppercase()), hex] {
+        for tag in ["latest".to_owned(), "sha256-1".to_owned(), format!("sha256-{hex}.txt"), format!("sha256-{}", hex.to_uppercase()), hex]
+        {
             assert!(!is_referrer_tag(&tag), "{tag}");
         }
     }
