@@ -142,10 +142,19 @@ fn what_broke_off_is_gone_on_with() {
     assert_eq!(image_id(&to, "app:1"), image_id(&from, "app:1"));
     to.assert_sound();
 
-    // The other daemon dies in the middle, and again right before everything would be there.
-    for (fault, pass) in
-        [("store.download.appended", 7), ("store.unpack.unpacked", 1), ("store.publish.synced", 1), ("store.publish.committed", 1)]
-    {
+    // What is acknowledged survives.
+    to.restart();
+    assert_eq!(image_id(&to, "app:1"), image_id(&from, "app:1"));
+    to.assert_sound();
+}
+
+#[test]
+fn a_receiver_that_is_killed_shows_nothing_and_goes_on() {
+    let from = Daemon::start(BINARY);
+    let size: u64 = 12 << 20;
+    build(&from, "app:1", usize::try_from(size).unwrap(), "whole");
+    // In the middle of a layer, right before everything would be there, and right after.
+    for (fault, pass) in [("store.download.appended", 7), ("store.publish.synced", 1), ("store.publish.committed", 1)] {
         let mut other = Setup::new(BINARY).fault(fault, pass).start();
         let died = failed(&send(&from, &shell_to(&other, "shell", ""), &["app:1"]));
         assert!(!died.is_empty());
@@ -162,10 +171,6 @@ fn what_broke_off_is_gone_on_with() {
         assert_eq!(image_id(&other, "app:1"), image_id(&from, "app:1"));
         other.assert_sound();
     }
-    // What is acknowledged survives.
-    to.restart();
-    assert_eq!(image_id(&to, "app:1"), image_id(&from, "app:1"));
-    to.assert_sound();
 }
 
 /// A conversation made by hand.

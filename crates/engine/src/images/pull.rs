@@ -84,8 +84,8 @@ impl Engine {
         if let Some((image, digest)) = self.up_to_date(registry, reference, &wanted, platform).await {
             let own = self.inner.store.images().get(&image).and_then(|image| image.manifest.as_ref().map(|manifest| manifest.digest));
             let digests: Vec<Digest> = std::iter::once(digest).chain(own.filter(|own| *own != digest)).collect();
-            let speaking = self.what_speaks(registry, reference, policy.as_ref(), &digests, spec.referrers).await?;
-            self.hold(image, speaking).await?;
+            let speaking = Box::pin(self.what_speaks(registry, reference, policy.as_ref(), &digests, spec.referrers)).await?;
+            Box::pin(self.hold(image, speaking)).await?;
             messages(begun);
             messages(PullMessage::Digest(digest));
             return Ok((image, false));
@@ -93,7 +93,7 @@ impl Engine {
         let request = PullRequest { repository: reference.path().to_owned(), wanted, platform: platform.cloned() };
         let puller = &self.inner.remote.puller;
         let chosen = puller.choose(registry, &request).await.map_err(|error| self.cannot_pull(reference, &error))?;
-        let speaking = self.what_speaks(registry, reference, policy.as_ref(), &chosen.digests(), spec.referrers).await?;
+        let speaking = Box::pin(self.what_speaks(registry, reference, policy.as_ref(), &chosen.digests(), spec.referrers)).await?;
         messages(begun);
         let told = Arc::clone(messages);
         let events: TransferSink = Arc::new(move |event| told(PullMessage::Layer(event)));

@@ -51,7 +51,7 @@ impl Engine {
                 }
             }
         };
-        let found = registry.referrers(reference.path(), &subject).await.map_err(failed)?;
+        let found = Box::pin(registry.referrers(reference.path(), &subject)).await.map_err(failed)?;
         let name = reference.without_tag_and_digest().with_digest(subject);
         let here = match self.inner.store.images().tagged(&name) {
             Some(image) => self.held_referrers(&image)?,
@@ -95,16 +95,16 @@ impl Engine {
         let failed = |error: shipway_registry::Error| self.cannot_pull(reference, &error);
         let mut fetched = Vec::new();
         if let Some(policy) = policy
-            && let Some(verified) = registry.verify(policy, reference, digests).await.map_err(failed)?
+            && let Some(verified) = Box::pin(registry.verify(policy, reference, digests)).await.map_err(failed)?
         {
             tracing::info!(image = reference.familiar(), digest = %verified.referrer.subject, key = verified.key, "a signature is good");
             fetched.push(verified.referrer);
         }
         if wants_all {
             for subject in digests {
-                for found in registry.referrers(reference.path(), subject).await.map_err(failed)? {
+                for found in Box::pin(registry.referrers(reference.path(), subject)).await.map_err(failed)? {
                     if fetched.iter().all(|known: &FetchedReferrer| known.found.descriptor.digest != found.descriptor.digest) {
-                        fetched.push(registry.fetch_referrer(reference.path(), subject, &found).await.map_err(failed)?);
+                        fetched.push(Box::pin(registry.fetch_referrer(reference.path(), subject, &found)).await.map_err(failed)?);
                     }
                 }
             }

@@ -79,8 +79,8 @@ impl Registry {
     /// # Cost
     /// Four questions, at once but for the last; one more where the registry keeps no referrers.
     pub async fn referrers(&self, repository: &str, subject: &Digest) -> Result<Vec<FoundReferrer>, Error> {
-        let by_tag = try_join_all(ENDINGS.iter().map(|ending| self.by_tag(repository, cosign_tag(subject, ending))));
-        let (listed, by_tag) = futures_util::future::try_join(self.listed(repository, subject), by_tag).await?;
+        let by_tag = try_join_all(ENDINGS.iter().map(|ending| Box::pin(self.by_tag(repository, cosign_tag(subject, ending)))));
+        let (listed, by_tag) = futures_util::future::try_join(Box::pin(self.listed(repository, subject)), by_tag).await?;
         let mut found: Vec<FoundReferrer> = Vec::new();
         for referrer in listed.into_iter().chain(by_tag.into_iter().flatten()) {
             match found.iter_mut().find(|known| known.descriptor.digest == referrer.descriptor.digest) {

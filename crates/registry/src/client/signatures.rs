@@ -114,7 +114,7 @@ impl Registry {
         let Demand::Signed { keys, identity } = policy.demand(reference.path()) else { return Ok(None) };
         let mut case = Case { registry: self, reference, keys, identity, reasons: Vec::new(), tried: 0 };
         for digest in digests {
-            if let Some(verified) = case.signature_of(digest).await? {
+            if let Some(verified) = Box::pin(case.signature_of(digest)).await? {
                 return Ok(Some(verified));
             }
         }
@@ -140,7 +140,7 @@ impl Case<'_> {
         let tag = cosign_tag(subject, "sig");
         if let Some(manifest) = self.manifest(Wanted::Tag(tag.clone())).await? {
             let found = FoundReferrer { descriptor: manifest.descriptor.clone(), tag: Some(tag) };
-            if let Some(verified) = self.look_into(subject, &manifest, found).await? {
+            if let Some(verified) = Box::pin(self.look_into(subject, &manifest, found)).await? {
                 return Ok(Some(verified));
             }
         }
@@ -148,7 +148,7 @@ impl Case<'_> {
         let signatures = listed.into_iter().filter(|found| found.descriptor.artifact_type.as_deref() == Some(SIGNATURE_ARTIFACT));
         for found in signatures.take(MANIFESTS) {
             if let Some(manifest) = self.manifest(Wanted::Digest(found.descriptor.digest)).await?
-                && let Some(verified) = self.look_into(subject, &manifest, found).await?
+                && let Some(verified) = Box::pin(self.look_into(subject, &manifest, found)).await?
             {
                 return Ok(Some(verified));
             }

@@ -39,7 +39,7 @@ impl Pusher {
         for referrer in referrers {
             // One that is gone since is not sent; the image is.
             if lease.add_blob(&referrer.manifest.digest) && referrer.blobs.iter().all(|blob| lease.add_blob(&blob.digest)) {
-                sent += usize::from(push.referrer(referrer).await?);
+                sent += usize::from(Box::pin(push.referrer(referrer)).await?);
             }
         }
         Ok(sent)
