@@ -63,7 +63,7 @@ impl Engine {
         };
         let (mut pulled, mut newer) = (Vec::with_capacity(references.len()), false);
         for reference in &references {
-            let (image, is_newer) = self.pull_one(&registry, reference, &spec, &messages).await?;
+            let (image, is_newer) = Box::pin(self.pull_one(&registry, reference, &spec, &messages)).await?;
             pulled.push(image);
             newer |= is_newer;
         }

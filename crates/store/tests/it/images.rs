@@ -1,5 +1,5 @@
 //! Images, names, and finding them.
-use shipway_model::{Descriptor, Digest, MediaType};
+use shipway_model::{Descriptor, Digest, ImageId, MediaType};
 use shipway_store::{Error, Referrer, ResolveError};
 
 use crate::made::{assert_sound, image, layer, made, name, new_image, try_image};
@@ -76,8 +76,7 @@ fn an_image_whose_layers_are_not_those_of_its_config_is_refused() {
     let refused = made.store.publish(move |txn| worker.images().put(txn, new));
     assert!(matches!(refused, Err(Error::Invalid { .. })));
     let worker = made.store.clone();
-    let dangling =
-        made.store.publish(move |txn| worker.images().tag(txn, &name("x"), shipway_model::ImageId(shipway_model::Digest::sha256_of(b""))));
+    let dangling = made.store.publish(move |txn| worker.images().tag(txn, &name("x"), ImageId(Digest::sha256_of(b""))));
     assert!(matches!(dangling, Err(Error::NotFound { .. })));
     assert!(made.store.images().list().is_empty() && made.store.images().all_tags().is_empty());
 }
