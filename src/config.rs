@@ -108,7 +108,7 @@ struct Flags {
     /// Mirror of Docker Hub that is asked first; may be given several times
     #[arg(long = "registry-mirror", value_name = "URL")]
     registry_mirrors: Vec<String>,
-    /// Folder with HOST/hosts.toml (mirrors), HOST/*.crt and client certificates of registries; may be given several times
+    /// Folder with HOST/hosts.toml (mirrors), HOST/signatures.toml (who must have signed), HOST/*.crt and client certificates of registries; may be given several times
     #[arg(long = "registry-dir", value_name = "DIR")]
     registry_dirs: Vec<PathBuf>,
     /// Token server (host or host:port) that may see credentials of registries in other domains; may be given several times

@@ -19,6 +19,7 @@ mod groups;
 mod human;
 mod inspect;
 mod json_stream;
+mod line;
 mod listing;
 mod nearest;
 mod output;

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod accounts;
+mod between;
 mod bombs;
 mod breakouts;
 mod crash;
@@ -27,6 +28,7 @@ mod recovery;
 mod registry;
 mod sharing;
 mod shipping;
+mod signatures;
 mod supervision;
 mod volumes;
 

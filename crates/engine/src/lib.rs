@@ -45,7 +45,7 @@ pub mod values {
     pub use shipway_registry::{Credentials, LayerCompression, TransferEvent, TransferState};
     pub use shipway_runtime::profile::{default_masked_paths, default_readonly_paths};
     pub use shipway_runtime::{BlockUsage, StreamKind};
-    pub use shipway_store::{ChangeKind, FsckOptions, Volume};
+    pub use shipway_store::{ChangeKind, FsckOptions, Referrer, Volume};
     pub use shipway_sys::path::FileKind;
 }
 
@@ -70,6 +70,7 @@ pub(crate) struct Inner {
     pub(crate) builds: builds::Builds,
     pub(crate) volumes: volumes::Turns,
     pub(crate) remote: images::Remote,
+    pub(crate) exchange: images::Exchange,
     /// Verbs being served; an on-demand daemon stays while there are any.
     active: AtomicUsize,
     /// The daemon is taking its containers down with it: nothing is started by policy any more.
@@ -108,6 +109,7 @@ impl Engine {
                 builds: builds::Builds::default(),
                 volumes: volumes::Turns::default(),
                 remote,
+                exchange: images::Exchange::default(),
                 active: AtomicUsize::new(0),
                 stopping: AtomicBool::new(false),
                 started: clock::now(),

@@ -95,6 +95,9 @@ pub enum Error {
     NoRegistry { host: String },
     #[error("the registry {registry} cannot be searched: it does not have the interface /v1/search")]
     NoSearch { registry: String },
+    /// The administrator demands a signature that is not there.
+    #[error("\"{name}\" ({digest}) is refused by the signature policy: {reason}")]
+    Signature { name: String, digest: String, reason: String, policy: PathBuf },
     /// A manifest list needs what the registry does not mount.
     #[error("the registry does not mount the blob {digest} of \"{from}\" in \"{repository}\"")]
     NoMount { digest: Digest, from: String, repository: String },
@@ -172,8 +175,13 @@ impl Classified for Error {
                 404 | 410 => ErrorKind::NotFound,
                 _ => ErrorKind::Unavailable,
             },
-            Self::Certificate { .. } | Self::NoAuthorities | Self::InsecureRedirect { .. } | Self::Realm { .. } => ErrorKind::Forbidden,
-            Self::ForeignLayer { .. } | Self::Nondistributable { .. } => ErrorKind::Forbidden,
+            Self::Certificate { .. }
+            | Self::NoAuthorities
+            | Self::InsecureRedirect { .. }
+            | Self::Realm { .. }
+            | Self::ForeignLayer { .. }
+            | Self::Nondistributable { .. }
+            | Self::Signature { .. } => ErrorKind::Forbidden,
             Self::TooLarge { .. } => ErrorKind::Exhausted,
             Self::File { source, .. } if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 ErrorKind::Exhausted
@@ -220,6 +228,13 @@ impl Classified for Error {
             Self::Nondistributable { registry, .. } => {
                 return Some(format!(
                     "if its licence allows that registry to have it, start the daemon with --allow-nondistributable-artifacts {registry}"
+                ));
+            }
+            Self::Signature { name, digest, policy, .. } => {
+                let repository = name.split('@').next().unwrap_or(name);
+                return Some(format!(
+                    "sign it (cosign sign --key KEY {repository}@{digest}), or change what \"{}\" demands of it",
+                    policy.display()
                 ));
             }
             Self::Tls { .. } => "check that the address and port belong to an https server",

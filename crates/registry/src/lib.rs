@@ -10,10 +10,10 @@ pub mod server;
 mod url;
 
 pub use client::{
-    Access, Body, Chosen, Credentials, Endpoint, Fetched, FetchedManifest, Hit, HostSettings, Hosts, LayerCompression, ListEntry,
-    NameFiles, Proxies, PullRequest, Pulled, Puller, PushRequest, Pushed, Pusher, Registry, Response, Retries, Scope, Target, Timeouts,
-    TokenCache, TransferEvent, TransferSink, TransferState, Transport, TransportConfig, TrustSource, Upload, Wanted, choose, fetch, login,
-    search,
+    Access, Body, Chosen, Credentials, Endpoint, Fetched, FetchedManifest, FetchedReferrer, FoundReferrer, Hit, HostSettings, Hosts,
+    LayerCompression, ListEntry, NameFiles, Proxies, PullRequest, Pulled, Puller, PushRequest, Pushed, Pusher, Registry, Response, Retries,
+    Scope, SignaturePolicy, Target, Timeouts, TokenCache, TransferEvent, TransferSink, TransferState, Transport, TransportConfig,
+    TrustSource, TrustedKey, Upload, VerifiedSignature, Wanted, choose, fetch, is_referrer_tag, login, search,
 };
 pub use error::{Error, Stage};
 pub use url::{Host, Origin, Url};

@@ -18,7 +18,7 @@ use crate::connection::Application;
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
 use crate::routes::{
-    archive, attach, build, containers, doctor, events, exec, images, networks, own, portable, registries, stats, system, volumes,
+    archive, attach, build, containers, doctor, events, exchange, exec, images, networks, own, portable, registries, stats, system, volumes,
 };
 use crate::socket::Peer;
 
@@ -219,6 +219,9 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["shipway", "volumes", name, "export"] if read => volumes::export(api, request, name).await,
         ["shipway", "volumes", name, "import"] if post => volumes::import(api, request, name).await,
         ["shipway", "volumes", name, "clone"] if post => volumes::clone(api, request, name).await,
+        ["shipway", "images", "send"] if post => exchange::send(api, request).await,
+        ["shipway", "images", "receive"] if post => exchange::receive(api, request).await,
+        ["shipway", "referrers", name @ ..] if read && !name.is_empty() => registries::referrers(api, request, &name.join("/")).await,
         ["shipway", "networks", "doctor"] if read => doctor::diagnose(api).await,
         ["shipway", "manifests", name @ ..] if read && !name.is_empty() => registries::manifest(api, request, &name.join("/")).await,
         ["shipway", "manifests", name @ ..] if post && !name.is_empty() => registries::push_list(api, request, &name.join("/")).await,

@@ -33,6 +33,16 @@ pub enum Error {
         /// Why it cannot be taken.
         reason: String,
     },
+    /// An archive has only what another image lacks, and that one is not here.
+    #[error("the archive has only what image \"{base}\" lacks, and layer {layer} of that image is not here")]
+    MissingBase {
+        /// What the archive calls the image.
+        base: String,
+        /// Its id.
+        id: String,
+        /// The first layer that is missing.
+        layer: String,
+    },
     /// An option of a volume that its driver cannot take, in dockerd's words.
     #[error("{reason}")]
     Option {
@@ -166,7 +176,7 @@ impl From<shipway_state::Error> for Error {
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::MissingBase { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } => ErrorKind::Conflict,
             Self::Invalid { .. } | Self::Option { .. } | Self::Mount { .. } => ErrorKind::Invalid,
             Self::Locked { .. } | Self::Degraded { .. } => ErrorKind::Unavailable,
@@ -181,6 +191,9 @@ impl Classified for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::MissingBase { base, id, .. } => Some(format!(
+                "bring the image with the id {id} here first (`shipway pull {base}`, or load an archive of it), then load this again"
+            )),
             Self::NoSpace { .. } => Some("free space with `shipway system prune`; removing works on a full disk".to_owned()),
             Self::Corrupt { what, .. } if what.starts_with("the database") => {
                 Some("put a copy of the database back, or use another --data-root; nothing was changed".to_owned())

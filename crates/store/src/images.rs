@@ -13,6 +13,7 @@ use crate::clock;
 use crate::layers::{LAYERS, LayerOrigin};
 use crate::memory::{Shared, Tag};
 use crate::open::Store;
+use crate::referrers::REFERRERS;
 use crate::{Error, Result};
 
 pub(crate) const IMAGES: Table<ImageId, ImageRecord> = Table::new("images");
@@ -218,6 +219,7 @@ impl Images<'_> {
     pub fn remove(&self, txn: &mut WriteTxn<'_>, id: &ImageId) -> Result<bool> {
         let found = txn.remove(&IMAGES, id)?;
         txn.remove(&CONFIGS, id)?;
+        txn.remove(&REFERRERS, id)?;
         // From the rows, not from memory: a name given earlier in this transaction must go too.
         for (key, record) in txn.scan(&TAGS)? {
             if record.image == *id {

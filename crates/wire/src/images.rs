@@ -69,6 +69,9 @@ pub struct ImageInspect {
     /// The manifest, since API 1.48, where one is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<Value>,
+    /// Ours: what is held that speaks of the image (signatures, attestations); left out when nothing is.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub referrers: Vec<crate::registries::ReferrerItem>,
 }
 
 /// The diff ids of an image, bottom first.

@@ -1,5 +1,7 @@
 //! Registries: logging in, searching, manifest lists.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::images::OciDescriptor;
@@ -49,4 +51,24 @@ pub struct PushList {
 #[serde(rename_all = "PascalCase", default)]
 pub struct ListPushed {
     pub digest: String,
+}
+
+/// One line of the answer to `GET /shipway/referrers/{name}`, and of what is held in an inspected image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct ReferrerItem {
+    pub digest: String,
+    /// What it is: `application/vnd.dev.cosign.simplesigning.v1+json` for a signature.
+    pub artifact_type: String,
+    pub media_type: String,
+    pub size: u64,
+    /// The digest of the manifest it speaks of.
+    pub subject: String,
+    /// The tag it goes by, where it is known by one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub tag: String,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+    /// It is here too.
+    pub held: bool,
 }

@@ -58,7 +58,7 @@ impl LocalImages {
         };
         let wanted = (*platform != Platform::host()).then(|| platform.clone());
         let credentials = self.credentials.get(reference.domain()).cloned();
-        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials };
+        let spec = PullSpec { reference: reference.clone(), all_tags: false, platform: wanted, credentials, referrers: false };
         match engine.pull_image(spec, Arc::new(|_| {})).await {
             Ok(_) => Self::find(&engine, &reference, platform),
             Err(error) => Err(match missing {

@@ -2,6 +2,7 @@
 
 mod account;
 mod distribution;
+mod exchange;
 mod history;
 mod inspect;
 mod list;
@@ -12,6 +13,7 @@ mod push;
 mod remote;
 mod remove;
 mod tag;
+mod trust;
 
 use std::sync::Arc;
 
@@ -20,6 +22,8 @@ use shipway_store::{Image, ResolveError};
 
 pub use account::{RawManifest, SearchSpec};
 pub use distribution::Distribution;
+pub(crate) use exchange::Exchange;
+pub use exchange::{ImagesToSend, Line, ReceiveFailure, Received, SendMessage, SendSink, Sent};
 pub use history::HistoryLine;
 pub use list::ImageListOptions;
 pub(crate) use list::parse_until;
@@ -28,6 +32,7 @@ pub use pull::{PullMessage, PullSink, PullSpec};
 pub use push::{PushMessage, PushSink, PushSpec};
 pub(crate) use remote::Remote;
 pub use remove::{ImageRemoveOptions, ImageRemoved};
+pub use trust::{ListedReferrer, Referrers};
 
 use crate::{Engine, Error, Result};
 

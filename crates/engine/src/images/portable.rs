@@ -5,7 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use shipway_model::{ImageId, Platform, Reference};
-use shipway_store::SaveItem;
+use shipway_store::{SaveBase, SaveItem};
 use tokio::sync::mpsc;
 
 use crate::blocking::{self, ChannelReader};
@@ -32,13 +32,34 @@ pub struct ImportOptions {
 }
 
 impl Engine {
-    /// The archive of the images that `names` mean, as a stream. Errors after the first byte end the stream.
+    /// The archive of the images that `names` mean, as a stream, without the layers that the image `since` has. Errors after the first byte end the stream.
     ///
     /// # Errors
     /// `NoSuchImage` before anything is sent.
-    pub async fn save_images(&self, names: Vec<String>) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
+    pub async fn save_images(&self, names: Vec<String>, since: Option<String>) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
+        let wanted = self.items_named(&names)?;
+        let base = since.map(|name| Ok::<_, Error>(SaveBase { id: self.resolve_image(&name)?, name })).transpose()?;
+        let ids: std::collections::BTreeSet<ImageId> = wanted.iter().map(|item| item.id).collect();
+        let (mut writer, receiver) = blocking::stream_out();
+        let store = self.inner.store.clone();
+        tokio::task::spawn_blocking(move || match store.save(&wanted, base.as_ref(), &mut writer) {
+            Ok(()) => {
+                if let Err(error) = writer.finish() {
+                    tracing::debug!(%error, "the reader of a saved image went away");
+                }
+            }
+            Err(error) => writer.fail(io::Error::other(error.to_string())),
+        });
+        for id in ids {
+            self.inner.events.publish(Subject::Image, "save", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
+        }
+        Ok(receiver)
+    }
+
+    /// The images that `names` mean, and the names to give them elsewhere.
+    pub(super) fn items_named(&self, names: &[String]) -> Result<Vec<SaveItem>> {
         let mut wanted = Vec::with_capacity(names.len());
-        for name in &names {
+        for name in names {
             let id = self.resolve_image(name)?;
             let named = Reference::parse(name).ok().filter(|_| !id.0.hex().starts_with(name.trim_start_matches("sha256:")));
             let references = match named {
@@ -55,21 +76,7 @@ impl Engine {
             }
             wanted.extend(references.into_iter().map(|(reference, id)| SaveItem { id, references: vec![reference] }));
         }
-        let ids: std::collections::BTreeSet<ImageId> = wanted.iter().map(|item| item.id).collect();
-        let (mut writer, receiver) = blocking::stream_out();
-        let store = self.inner.store.clone();
-        tokio::task::spawn_blocking(move || match store.save(&wanted, &mut writer) {
-            Ok(()) => {
-                if let Err(error) = writer.finish() {
-                    tracing::debug!(%error, "the reader of a saved image went away");
-                }
-            }
-            Err(error) => writer.fail(io::Error::other(error.to_string())),
-        });
-        for id in ids {
-            self.inner.events.publish(Subject::Image, "save", id.to_string(), BTreeMap::from([("name".to_owned(), id.to_string())]));
-        }
-        Ok(receiver)
+        Ok(wanted)
     }
 
     /// Brings in every image of the archive.

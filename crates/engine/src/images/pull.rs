@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use shipway_model::{Digest, ImageId, Platform, Reference};
-use shipway_registry::{Credentials, PullRequest, Pulled, Registry, Scope, TransferEvent, TransferSink, Wanted};
+use shipway_registry::{Credentials, FetchedReferrer, PullRequest, Pulled, Registry, Scope, TransferEvent, TransferSink, Wanted};
 
 use crate::{Engine, Error, Result, Subject, blocking};
 
@@ -18,6 +18,8 @@ pub struct PullSpec {
     pub all_tags: bool,
     pub platform: Option<Platform>,
     pub credentials: Option<Credentials>,
+    /// What speaks of the image (signatures, attestations) comes with it.
+    pub referrers: bool,
 }
 
 /// What a pull tells while it works.
@@ -54,13 +56,14 @@ impl Engine {
         let references = if spec.all_tags {
             let tags = registry.tags(spec.reference.path()).await.map_err(|error| self.cannot_pull(&spec.reference, &error))?;
             let named = |tag: &String| spec.reference.clone().with_tag(tag).map_err(|error| Error::invalid(error.to_string()));
-            tags.iter().map(named).collect::<Result<Vec<_>>>()?
+            // What speaks of an image is none.
+            tags.iter().filter(|tag| !shipway_registry::is_referrer_tag(tag)).map(named).collect::<Result<Vec<_>>>()?
         } else {
             vec![spec.reference.clone().with_default_tag()]
         };
         let (mut pulled, mut newer) = (Vec::with_capacity(references.len()), false);
         for reference in &references {
-            let (image, is_newer) = self.pull_one(&registry, reference, spec.platform.as_ref(), &messages).await?;
+            let (image, is_newer) = Box::pin(self.pull_one(&registry, reference, &spec, &messages)).await?;
             pulled.push(image);
             newer |= is_newer;
         }
@@ -70,19 +73,19 @@ impl Engine {
     }
 
     /// Pulls one tag or digest; the image, and whether the name stood for something else before.
-    async fn pull_one(
-        &self,
-        registry: &Registry,
-        reference: &Reference,
-        platform: Option<&Platform>,
-        messages: &PullSink,
-    ) -> Result<(ImageId, bool)> {
+    async fn pull_one(&self, registry: &Registry, reference: &Reference, spec: &PullSpec, messages: &PullSink) -> Result<(ImageId, bool)> {
+        let platform = spec.platform.as_ref();
+        let policy = self.policy_for(reference)?;
         let wanted = match (reference.digest(), reference.tag()) {
             (Some(digest), _) => Wanted::Digest(*digest),
             (None, tag) => Wanted::Tag(tag.unwrap_or("latest").to_owned()),
         };
         let begun = PullMessage::Begun { repository: reference.path().to_owned(), tag: wanted.to_string() };
         if let Some((image, digest)) = self.up_to_date(registry, reference, &wanted, platform).await {
+            let own = self.inner.store.images().get(&image).and_then(|image| image.manifest.as_ref().map(|manifest| manifest.digest));
+            let digests: Vec<Digest> = std::iter::once(digest).chain(own.filter(|own| *own != digest)).collect();
+            let speaking = Box::pin(self.what_speaks(registry, reference, policy.as_ref(), &digests, spec.referrers)).await?;
+            Box::pin(self.hold(image, speaking)).await?;
             messages(begun);
             messages(PullMessage::Digest(digest));
             return Ok((image, false));
@@ -90,13 +93,14 @@ impl Engine {
         let request = PullRequest { repository: reference.path().to_owned(), wanted, platform: platform.cloned() };
         let puller = &self.inner.remote.puller;
         let chosen = puller.choose(registry, &request).await.map_err(|error| self.cannot_pull(reference, &error))?;
+        let speaking = Box::pin(self.what_speaks(registry, reference, policy.as_ref(), &chosen.digests(), spec.referrers)).await?;
         messages(begun);
         let told = Arc::clone(messages);
         let events: TransferSink = Arc::new(move |event| told(PullMessage::Layer(event)));
         let pulled = puller.fetch(registry, &request, chosen, &events).await.map_err(|error| self.cannot_pull(reference, &error))?;
         let digest = pulled.digest;
         let former = self.inner.store.images().tagged(reference);
-        let image = self.name_pulled(reference, pulled).await?;
+        let image = self.name_pulled(reference, pulled, speaking).await?;
         let attributes = BTreeMap::from([("name".to_owned(), reference.familiar_repository())]);
         self.inner.events.publish(Subject::Image, "pull", reference.familiar(), attributes);
         messages(PullMessage::Digest(digest));
@@ -136,7 +140,7 @@ impl Engine {
     }
 
     /// Stores the image, what is known of its layers, and its names; one transaction.
-    async fn name_pulled(&self, reference: &Reference, pulled: Pulled) -> Result<ImageId> {
+    async fn name_pulled(&self, reference: &Reference, pulled: Pulled, speaking: Vec<FetchedReferrer>) -> Result<ImageId> {
         let bare = reference.clone().without_tag_and_digest();
         let mut names = vec![bare.with_digest(pulled.digest)];
         if reference.digest().is_none() {
@@ -145,12 +149,15 @@ impl Engine {
         let store = self.inner.store.clone();
         blocking::files(move || {
             let inside = store.clone();
-            let Pulled { image, forms, lease, .. } = pulled;
+            let Pulled { mut image, forms, lease, .. } = pulled;
+            let referrers = super::trust::keep(&store, speaking, &lease)?;
+            image.blobs.extend(super::trust::blobs_of(&referrers));
             let id = store.publish(move |txn| {
                 let id = inside.images().put(txn, image)?;
                 for (diff_id, form) in forms {
                     inside.remember_representation(txn, diff_id, form)?;
                 }
+                inside.images().hold_referrers(txn, &id, referrers)?;
                 for name in &names {
                     inside.images().tag(txn, name, id)?;
                 }

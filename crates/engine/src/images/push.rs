@@ -19,6 +19,8 @@ pub struct PushSpec {
     /// Only an image for this platform is what was meant.
     pub platform: Option<Platform>,
     pub credentials: Option<Credentials>,
+    /// What is held here that speaks of the image (signatures, attestations) goes with it.
+    pub referrers: bool,
 }
 
 /// What a push tells while it works.
@@ -29,6 +31,11 @@ pub enum PushMessage {
         repository: String,
     },
     Layer(TransferEvent),
+    /// What speaks of the image is there; so many were not before.
+    Referrers {
+        held: usize,
+        sent: usize,
+    },
     /// A tag is there; the digest and size of its manifest.
     Finished {
         tag: String,
@@ -72,7 +79,7 @@ impl Engine {
         let registry = self.registry_of(&spec.reference, spec.credentials.clone(), true)?;
         messages(PushMessage::Begun { repository: spec.reference.repository() });
         for (reference, image) in wanted {
-            self.push_one(&registry, &reference, image, spec.compression, &messages).await?;
+            self.push_one(&registry, &reference, image, &spec, &messages).await?;
         }
         Ok(())
     }
@@ -82,17 +89,26 @@ impl Engine {
         registry: &Registry,
         reference: &Reference,
         image: ImageId,
-        compression: LayerCompression,
+        spec: &PushSpec,
         messages: &PushSink,
     ) -> Result<()> {
         let tag = reference.tag().unwrap_or("latest").to_owned();
-        let request = PushRequest { image, repository: reference.path().to_owned(), tag: tag.clone(), compression };
+        let request = PushRequest { image, repository: reference.path().to_owned(), tag: tag.clone(), compression: spec.compression };
         let told = Arc::clone(messages);
         let events: TransferSink = Arc::new(move |event| told(PushMessage::Layer(event)));
         let pushed =
             self.inner.remote.pusher.push(registry, &request, &events).await.map_err(|error| self.cannot_push(reference, &error))?;
         let (digest, size) = (pushed.manifest.digest, pushed.manifest.size);
         self.note_pushed(reference, image, pushed).await?;
+        // What speaks of another manifest, of a list of platforms for instance, would point at nothing there.
+        let mut held = if spec.referrers { self.held_referrers(&image)? } else { Vec::new() };
+        held.retain(|referrer| referrer.subject == digest);
+        if !held.is_empty() {
+            let pusher = &self.inner.remote.pusher;
+            let sent =
+                pusher.push_referrers(registry, &request, &held, &events).await.map_err(|error| self.cannot_push(reference, &error))?;
+            messages(PushMessage::Referrers { held: held.len(), sent });
+        }
         let attributes = BTreeMap::from([("name".to_owned(), reference.familiar_repository())]);
         self.inner.events.publish(Subject::Image, "push", reference.familiar(), attributes);
         messages(PushMessage::Finished { tag, digest, size });

@@ -61,6 +61,9 @@ impl Engine {
 
     /// Why `reference` cannot be had, in Docker's words. Names that are nearly right come before any talk of logging in (M-06, M-07).
     pub(super) fn cannot_pull(&self, reference: &Reference, error: &shipway_registry::Error) -> Error {
+        if let shipway_registry::Error::Signature { .. } = error {
+            return Error::Remote { reason: error.to_string(), kind: error.kind(), hint: error.hint() };
+        }
         let nearest = self.nearest_here(reference);
         let repository = reference.familiar_repository();
         let (code, kind) = match error {

@@ -134,6 +134,11 @@ impl Endpoint {
 }
 
 impl Hosts {
+    /// Folders with what is written about single registries.
+    pub(super) fn hosts_folders(&self) -> &[PathBuf] {
+        &self.hosts_folders
+    }
+
     /// What these settings mean.
     ///
     /// # Errors

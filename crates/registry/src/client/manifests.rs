@@ -146,7 +146,8 @@ impl Registry {
         }
         let what = || format!("the list of tags of {}/{repository}", self.domain());
         let mut tags = Vec::new();
-        let mut path = format!("{repository}/tags/list");
+        let first = format!("{repository}/tags/list");
+        let mut path = first.clone();
         loop {
             let mut response = self.get(&path, &Scope::pull(repository), &HeaderMap::new()).await?;
             if response.status != StatusCode::OK {
@@ -160,7 +161,7 @@ impl Registry {
             if tags.len() > TAGS {
                 return Err(Error::Content { what: what(), reason: format!("it has more than {TAGS} tags") });
             }
-            match next_page(&response.headers, repository) {
+            match next_page(&response.headers, &first) {
                 Some(next) if !is_last && next != path => path = next,
                 _ => return Ok(tags),
             }
@@ -182,13 +183,13 @@ fn told_digest(response: &Response) -> Result<Option<Digest>, Error> {
     })
 }
 
-/// The path of the next page of a list (RFC 8288), below `/v2/`; only ever one of the same list.
-fn next_page(headers: &HeaderMap, repository: &str) -> Option<String> {
+/// The path of the next page of the list that is at `first` below `/v2/` (RFC 8288); only ever one of the same list.
+pub(super) fn next_page(headers: &HeaderMap, first: &str) -> Option<String> {
     let link = headers.get(LINK)?.to_str().ok()?;
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     let is_next = rest.split(';').any(|part| matches!(part.trim(), "rel=\"next\"" | "rel=next"));
     let query = target.split_once('?').map_or("", |(_, query)| query);
-    (is_next && !query.is_empty()).then(|| format!("{repository}/tags/list?{query}"))
+    (is_next && !query.is_empty()).then(|| format!("{first}?{query}"))
 }
 
 /// The entry of `index` for `wanted`, or the best for this machine when nothing is wanted in particular.
@@ -275,7 +276,8 @@ mod tests {
 
     #[test]
     fn only_the_next_page_of_the_same_list_is_followed() {
-        let next = |text: &str| next_page(&HeaderMap::from_iter([(http::header::LINK, HeaderValue::from_str(text).unwrap())]), "x/y");
+        let next =
+            |text: &str| next_page(&HeaderMap::from_iter([(http::header::LINK, HeaderValue::from_str(text).unwrap())]), "x/y/tags/list");
         assert_eq!(next("</v2/x/y/tags/list?n=2&last=b>; rel=\"next\"").as_deref(), Some("x/y/tags/list?n=2&last=b"));
         assert_eq!(next("<https://evil.test/v2/other/tags/list?last=b>; rel=\"next\"").as_deref(), Some("x/y/tags/list?last=b"));
         for none in ["", "</v2/x/y/tags/list?n=2>; rel=\"prev\"", "</v2/x/y/tags/list>; rel=\"next\"", "garbage"] {

@@ -72,6 +72,11 @@ impl Chosen {
         self.named.descriptor.digest
     }
 
+    /// Every digest by which a signature may speak of it: what the name stands for, and the manifest chosen from that.
+    pub fn digests(&self) -> Vec<Digest> {
+        std::iter::once(&self.named).chain(&self.inner).map(|manifest| manifest.descriptor.digest).collect()
+    }
+
     fn own(&self) -> &FetchedManifest {
         self.inner.as_ref().unwrap_or(&self.named)
     }

@@ -7,6 +7,7 @@
 //! OCI distribution-spec 1.1, "Push".
 
 mod layer;
+mod referrers;
 mod upload;
 
 use std::collections::BTreeMap;

@@ -2,10 +2,12 @@
 
 use serde_json::{Map, Value};
 use shipway_engine::images::{HistoryLine, ImageRemoved, ImageView};
-use shipway_model::{ContainerDefaults, Reference, Timestamp};
+use shipway_engine::values::Referrer;
+use shipway_model::{ContainerDefaults, Descriptor, Digest, Reference, Timestamp};
 use shipway_wire::ApiVersion;
 use shipway_wire::containers::{ContainerConfig, GraphDriver, HealthcheckConfig, StringOrList};
 use shipway_wire::images::{HistoryItem, ImageInspect, ImageMetadata, ImageRemovedItem, ImageSummary, RootFsLayers};
+use shipway_wire::registries::ReferrerItem;
 
 use super::{signed, system, until};
 
@@ -37,7 +39,7 @@ pub(crate) fn summary(view: &ImageView, shared: Option<u64>, count_containers: b
 }
 
 /// Everything about an image.
-pub(crate) fn inspect(view: &ImageView, version: ApiVersion) -> ImageInspect {
+pub(crate) fn inspect(view: &ImageView, held: &[Referrer], version: ApiVersion) -> ImageInspect {
     let image = &view.image;
     let config = &image.config;
     let size = signed(image.size);
@@ -67,6 +69,21 @@ pub(crate) fn inspect(view: &ImageView, version: ApiVersion) -> ImageInspect {
         root_fs: RootFsLayers { kind: "layers".to_owned(), layers: config.rootfs.diff_ids.iter().map(ToString::to_string).collect() },
         metadata: ImageMetadata { last_tag_time: view.last_tagged.unwrap_or(Timestamp::GO_ZERO).to_rfc3339_nano() },
         descriptor: image.manifest.as_ref().filter(|_| version.at_least(48)).and_then(|descriptor| serde_json::to_value(descriptor).ok()),
+        referrers: held.iter().map(|held| referrer(&held.manifest, &held.subject, held.tag.as_deref(), true)).collect(),
+    }
+}
+
+/// A manifest that speaks of `subject`.
+pub(crate) fn referrer(manifest: &Descriptor, subject: &Digest, tag: Option<&str>, held: bool) -> ReferrerItem {
+    ReferrerItem {
+        digest: manifest.digest.to_string(),
+        artifact_type: manifest.artifact_type.clone().unwrap_or_default(),
+        media_type: manifest.media_type.to_string(),
+        size: manifest.size,
+        subject: subject.to_string(),
+        tag: tag.unwrap_or_default().to_owned(),
+        annotations: manifest.annotations.clone(),
+        held,
     }
 }
 

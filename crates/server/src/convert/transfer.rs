@@ -26,6 +26,9 @@ pub(crate) fn pushing(message: &PushMessage) -> Vec<Message> {
     match message {
         PushMessage::Begun { repository } => vec![Message::status(format!("The push refers to repository [{repository}]"), "")],
         PushMessage::Layer(event) => vec![layer(event)],
+        PushMessage::Referrers { held, sent } => {
+            vec![Message::status(format!("Signatures and attestations: {sent} of {held} pushed"), "")]
+        }
         PushMessage::Finished { tag, digest, size } => vec![
             Message::status(format!("{tag}: digest: {digest} size: {size}"), ""),
             Message {

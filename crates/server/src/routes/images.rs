@@ -25,7 +25,8 @@ pub(crate) fn list(api: &Api, request: &Request) -> ApiResult {
 }
 
 pub(crate) fn inspect(api: &Api, request: &Request, name: &str) -> ApiResult {
-    let mut shown = image::inspect(&api.engine.inspect_image(name)?, request.version);
+    let view = api.engine.inspect_image(name)?;
+    let mut shown = image::inspect(&view, &api.engine.held_referrers(&view.image.id)?, request.version);
     if compat::is_compose_1(request.header("user-agent")) {
         shown.container_config.get_or_insert_default();
     }

@@ -6,6 +6,7 @@ pub(crate) mod build;
 pub(crate) mod containers;
 pub(crate) mod doctor;
 pub(crate) mod events;
+pub(crate) mod exchange;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod networks;

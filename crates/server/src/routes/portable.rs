@@ -26,7 +26,8 @@ pub(crate) async fn save(api: &Api, request: &Request, name: Option<String>) -> 
     if names.is_empty() {
         return Err(ApiError::invalid("no image names were given"));
     }
-    let pieces = api.engine.save_images(names).await?;
+    let since = request.query.non_empty("since").map(str::to_owned);
+    let pieces = api.engine.save_images(names, since).await?;
     Ok(answer::typed(StatusCode::OK, "application/x-tar", AnswerBody::channel(pieces, &request.client)))
 }
 

@@ -11,7 +11,7 @@ use shipway_engine::values::LayerCompression;
 use shipway_model::{Classified as _, Digest, ErrorKind, Platform, Reference};
 use shipway_wire::images::{DistributionInspect, DistributionPlatform, OciDescriptor};
 use shipway_wire::message::Message;
-use shipway_wire::registries::{ListPushed, LoggedIn, PushList, RawManifest, SearchHit};
+use shipway_wire::registries::{ListPushed, LoggedIn, PushList, RawManifest, ReferrerItem, SearchHit};
 use tokio::sync::mpsc;
 
 use crate::answer::{self, AnswerBody, JSON};
@@ -41,7 +41,7 @@ pub(crate) async fn pull(api: &Api, request: &Request) -> ApiResult {
     };
     let platform = query.non_empty("platform").map(str::parse::<Platform>).transpose()?;
     let credentials = credentials::from_header(request.header("x-registry-auth"))?;
-    let spec = PullSpec { reference, all_tags, platform, credentials };
+    let spec = PullSpec { reference, all_tags, platform, credentials, referrers: query.flag("referrers") };
     let engine = api.engine.clone();
     stream(request, move |lines| {
         let sink = Arc::new(move |message: PullMessage| drop(lines.send(transfer::pulling(&message).to_line())));
@@ -69,7 +69,8 @@ pub(crate) async fn push(api: &Api, request: &Request, name: &str) -> ApiResult 
     };
     let credentials = credentials::from_header(request.header("x-registry-auth"))?;
     let platform = query.non_empty("platform").map(asked_platform).transpose()?;
-    let spec = PushSpec { all_tags: reference.tag().is_none(), reference, compression, platform, credentials };
+    let referrers = !query.has("referrers") || query.flag("referrers");
+    let spec = PushSpec { all_tags: reference.tag().is_none(), reference, compression, platform, credentials, referrers };
     let engine = api.engine.clone();
     stream(request, move |lines| {
         let sink = Arc::new(move |message: PushMessage| {
@@ -98,6 +99,19 @@ pub(crate) async fn distribution(api: &Api, request: &Request, name: &str) -> Ap
         variant: platform.variant,
     });
     Ok(answer::ok(&DistributionInspect { descriptor, platforms: platforms.collect() }))
+}
+
+/// `GET /shipway/referrers/{name}`
+pub(crate) async fn referrers(api: &Api, request: &Request, name: &str) -> ApiResult {
+    let reference = Reference::parse(name)?;
+    let credentials = credentials::from_header(request.header("x-registry-auth"))?;
+    let found = api.engine.referrers(&reference, credentials).await?;
+    let items: Vec<ReferrerItem> = found
+        .listed
+        .iter()
+        .map(|listed| crate::convert::image::referrer(&listed.descriptor, &found.subject, listed.tag.as_deref(), listed.held))
+        .collect();
+    Ok(answer::ok(&items))
 }
 
 /// `POST /auth`

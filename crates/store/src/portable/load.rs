@@ -10,7 +10,7 @@ use std::sync::Arc;
 use shipway_archive::tar::header::Header;
 use shipway_archive::tar::{BLOCK, Entry, EntryKind, TarReader};
 use shipway_archive::{Limits, compress};
-use shipway_model::{Digest, ImageId, Reference, Sha256Hasher};
+use shipway_model::{DiffId, Digest, ImageId, LayerId, Reference, Sha256Hasher};
 
 use super::load_meaning;
 use crate::error::Doing as _;
@@ -73,6 +73,19 @@ pub(super) struct LayerMember {
     pub(super) stored_size: u64,
 }
 
+/// What the store has of what an archive leaves out.
+pub(super) struct Here<'a> {
+    store: &'a Store,
+    lease: &'a Lease,
+}
+
+impl Here<'_> {
+    /// The layer with this diff id, if it is here; the load keeps it then.
+    pub(super) fn layer(&self, diff_id: &DiffId) -> Option<LayerId> {
+        self.store.layer_by_diff_id(diff_id).filter(|id| self.lease.add_layer(id))
+    }
+}
+
 /// An image as the archive describes it, its layers found and checked.
 pub(super) struct Described {
     pub(super) image: NewImage,
@@ -91,7 +104,7 @@ impl Store {
     pub fn load(&self, stream: impl Read + Send, progress: &mut dyn FnMut(LoadProgress)) -> Result<Vec<Loaded>> {
         let lease = self.lease();
         let contents = self.read_archive(stream, &lease, progress)?;
-        let images = load_meaning::describe(&contents)?;
+        let images = load_meaning::describe(&contents, &Here { store: self, lease: &lease })?;
         let store = self.clone();
         let loaded = self.publish(move |txn| {
             let mut loaded = Vec::new();
@@ -171,7 +184,7 @@ impl Store {
         // Docker names uncompressed blobs by what is their diff id too: a layer that is here already is only hashed.
         if let Some(hex) = name.strip_prefix("blobs/sha256/")
             && let Ok(digest) = format!("sha256:{hex}").parse::<Digest>()
-            && let Some(id) = self.layer_by_diff_id(&shipway_model::DiffId(digest))
+            && let Some(id) = self.layer_by_diff_id(&DiffId(digest))
             && lease.add_layer(&id)
             && let Some(layer) = self.layer(&id)
         {
@@ -213,13 +226,14 @@ impl Contents {
         }
     }
 
-    /// The layer called `name` in the archive.
-    pub(super) fn layer(&self, name: &str) -> Result<&LayerMember> {
+    /// The layer called `name` in the archive; `None` when the archive does not have it.
+    pub(super) fn layer(&self, name: &str) -> Result<Option<&LayerMember>> {
         let name = self.follow(name)?;
         match self.layers.get(&name) {
-            Some(Ok(member)) => Ok(member),
+            Some(Ok(member)) => Ok(Some(member)),
             Some(Err(error)) => Err(Error::corrupt(format!("layer \"{name}\" of the archive"), error.to_string())),
-            None => Err(self.absent(&name)),
+            None if self.documents.contains_key(&name) || self.passed_over.contains_key(&name) => Err(self.absent(&name)),
+            None => Ok(None),
         }
     }
 
@@ -235,8 +249,13 @@ impl Contents {
         Err(Error::invalid("image archive", format!("\"{name}\" is a link that leads in a circle")))
     }
 
-    fn absent(&self, name: &str) -> Error {
-        let reason = self.passed_over.get(name).copied().unwrap_or("it is not in the archive");
+    /// Why the member `name` cannot be had.
+    pub(super) fn absent(&self, name: &str) -> Error {
+        let reason = match self.passed_over.get(name) {
+            Some(reason) => reason,
+            None if self.documents.contains_key(name) => "it is no layer",
+            None => "it is not in the archive",
+        };
         Error::invalid("image archive", format!("\"{name}\" is named in it, but {reason}"))
     }
 }

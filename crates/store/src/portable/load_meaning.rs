@@ -1,12 +1,15 @@
 //! What the members of an image archive mean: which images there are, of which layers, under which names.
 //!
 //! `manifest.json` (Docker's list) is believed first, then `index.json` (OCI). Every digest an OCI document states is checked against the bytes that came;
-//! Docker's list states none, there the config's diff ids are checked.
+//! Docker's list states none, there the config's diff ids are checked. A layer that did not come is the store's with the diff id of the config.
+
+use std::collections::HashMap;
 
 use serde::Deserialize;
-use shipway_model::{Descriptor, Digest, ImageConfig, ManifestDocument, Reference};
+use shipway_model::{Descriptor, DiffId, Digest, ImageConfig, ManifestDocument, Reference};
 
-use super::load::{Contents, Described};
+use super::load::{Contents, Described, Here};
+use super::{BASE_ID, BASE_NAME};
 use crate::images::NewImage;
 use crate::layers::LayerOrigin;
 use crate::{Error, Result};
@@ -28,11 +31,11 @@ struct DockerItem {
 }
 
 /// The images of an archive.
-pub(super) fn describe(contents: &Contents) -> Result<Vec<Described>> {
+pub(super) fn describe(contents: &Contents, here: &Here<'_>) -> Result<Vec<Described>> {
     let images = if contents.documents.contains_key("manifest.json") {
-        docker(contents)?
+        docker(contents, here)?
     } else if contents.documents.contains_key("index.json") {
-        oci(contents)?
+        oci(contents, here)?
     } else if contents.documents.contains_key("repositories") {
         return Err(Error::Unsupported { what: "loading archives of Docker before 1.10 (without manifest.json)".to_owned() });
     } else {
@@ -44,7 +47,7 @@ pub(super) fn describe(contents: &Contents) -> Result<Vec<Described>> {
     Ok(images)
 }
 
-fn docker(contents: &Contents) -> Result<Vec<Described>> {
+fn docker(contents: &Contents, here: &Here<'_>) -> Result<Vec<Described>> {
     let items: Vec<DockerItem> = parse(contents.document("manifest.json")?, "manifest.json")?;
     too_many(items.len())?;
     let mut images = Vec::new();
@@ -54,13 +57,13 @@ fn docker(contents: &Contents) -> Result<Vec<Described>> {
             let reference = Reference::parse(&name).map_err(|error| Error::invalid(format!("name \"{name}\" in the archive"), error))?;
             references.push(reference.with_default_tag());
         }
-        let image = image(contents, contents.document(&item.config)?, &item.layers.unwrap_or_default())?;
+        let image = image(contents, here, contents.document(&item.config)?, &item.layers.unwrap_or_default())?;
         images.push(Described { image, references });
     }
     Ok(images)
 }
 
-fn oci(contents: &Contents) -> Result<Vec<Described>> {
+fn oci(contents: &Contents, here: &Here<'_>) -> Result<Vec<Described>> {
     let mut images = Vec::new();
     let bytes = contents.document("index.json")?;
     let ManifestDocument::Index(index) =
@@ -69,13 +72,20 @@ fn oci(contents: &Contents) -> Result<Vec<Described>> {
         return Err(Error::invalid("image archive", "its index.json is no index"));
     };
     for descriptor in &index.manifests {
-        follow(contents, descriptor, &names(descriptor), DEPTH, &mut images)?;
+        follow(contents, here, descriptor, &names(descriptor), DEPTH, &mut images)?;
     }
     Ok(images)
 }
 
 /// Adds the image `descriptor` points at, or the images of the index it points at.
-fn follow(contents: &Contents, descriptor: &Descriptor, references: &[Reference], depth: usize, images: &mut Vec<Described>) -> Result<()> {
+fn follow(
+    contents: &Contents,
+    here: &Here<'_>,
+    descriptor: &Descriptor,
+    references: &[Reference],
+    depth: usize,
+    images: &mut Vec<Described>,
+) -> Result<()> {
     if depth == 0 {
         return Err(Error::invalid("image archive", "its indexes are nested too deep"));
     }
@@ -87,10 +97,10 @@ fn follow(contents: &Contents, descriptor: &Descriptor, references: &[Reference]
         ManifestDocument::Index(index) => {
             for inner in &index.manifests {
                 // A layout may hold only some platforms of an index, and attestations are no images.
-                let here = contents.documents.contains_key(&blob_path(&inner.digest));
+                let came = contents.documents.contains_key(&blob_path(&inner.digest));
                 let image = inner.platform.as_ref().is_none_or(|platform| platform.os != "unknown");
-                if here && image {
-                    follow(contents, inner, references, depth - 1, images)?;
+                if came && image {
+                    follow(contents, here, inner, references, depth - 1, images)?;
                 }
             }
             Ok(())
@@ -105,8 +115,9 @@ fn follow(contents: &Contents, descriptor: &Descriptor, references: &[Reference]
             let mut layers = Vec::new();
             for layer in &manifest.layers {
                 let path = blob_path(&layer.digest);
-                let member = contents.layer(&path)?;
-                if member.stored != layer.digest || member.stored_size != layer.size {
+                if let Some(member) = contents.layer(&path)?
+                    && (member.stored != layer.digest || member.stored_size != layer.size)
+                {
                     return Err(Error::corrupt(
                         format!("layer \"{path}\" of the archive"),
                         format!("its bytes have the digest {}", member.stored),
@@ -114,14 +125,14 @@ fn follow(contents: &Contents, descriptor: &Descriptor, references: &[Reference]
                 }
                 layers.push(path);
             }
-            images.push(Described { image: image(contents, config, &layers)?, references: references.to_vec() });
+            images.push(Described { image: image(contents, here, config, &layers)?, references: references.to_vec() });
             Ok(())
         }
     }
 }
 
 /// The image of a config and the members that are its layers.
-fn image(contents: &Contents, config_bytes: &[u8], layers: &[String]) -> Result<NewImage> {
+fn image(contents: &Contents, here: &Here<'_>, config_bytes: &[u8], layers: &[String]) -> Result<NewImage> {
     let config = ImageConfig::parse(config_bytes).map_err(|error| Error::invalid("image config in the archive", error))?;
     if config.rootfs.diff_ids.len() != layers.len() {
         let reason = format!("its config names {} layers, the archive {}", config.rootfs.diff_ids.len(), layers.len());
@@ -129,7 +140,10 @@ fn image(contents: &Contents, config_bytes: &[u8], layers: &[String]) -> Result<
     }
     let mut ids = Vec::with_capacity(layers.len());
     for (name, diff_id) in layers.iter().zip(&config.rootfs.diff_ids) {
-        let member = contents.layer(name)?;
+        let Some(member) = contents.layer(name)? else {
+            ids.push(here.layer(diff_id).ok_or_else(|| missing(contents, name, diff_id))?);
+            continue;
+        };
         if member.layer.diff_id != *diff_id {
             return Err(Error::corrupt(
                 format!("layer \"{name}\" of the archive"),
@@ -146,6 +160,24 @@ fn image(contents: &Contents, config_bytes: &[u8], layers: &[String]) -> Result<
         parent: None,
         origin: LayerOrigin::Loaded,
     })
+}
+
+/// Why a layer that did not come cannot be had from the store either.
+fn missing(contents: &Contents, name: &str, diff_id: &DiffId) -> Error {
+    #[derive(Deserialize)]
+    struct Top {
+        #[serde(default)]
+        annotations: HashMap<String, String>,
+    }
+    let top = contents.documents.get("index.json").and_then(|bytes| serde_json::from_slice::<Top>(bytes).ok());
+    let base = top.and_then(|mut top| Some((top.annotations.remove(BASE_NAME)?, top.annotations.remove(BASE_ID)?)));
+    match base {
+        // Words of the archive on their way to a terminal: only what a name and an id can be.
+        Some((base, id)) if Reference::parse(&base).is_ok() && id.parse::<Digest>().is_ok() => {
+            Error::MissingBase { base, id, layer: diff_id.to_string() }
+        }
+        _ => contents.absent(name),
+    }
 }
 
 /// Names an OCI index gives to an image: containerd's full one, or the reference name where that is more than a tag.

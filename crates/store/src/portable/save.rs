@@ -1,4 +1,7 @@
 //! Writing images to a stream. The same images give the same bytes.
+//!
+//! An archive since a base leaves out the layers that the base has. Every document of it is the same as in a whole one, so that it stays an archive of
+//! Docker's form; `index.json` says whose layers are missing. `load` takes them from the store, and so does Docker's where it has the base.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -8,7 +11,7 @@ use shipway_archive::diff::{ScanOptions, write_layer_tar};
 use shipway_archive::tar::{Entry, EntryKind, TarWriter};
 use shipway_model::{DiffId, Digest, ImageId, LayerId, Reference, Sha256Hasher};
 
-use super::recipe;
+use super::{BASE_ID, BASE_NAME, recipe};
 use crate::error::Doing as _;
 use crate::images::Image;
 use crate::layers::{Layer, TarSource};
@@ -24,6 +27,15 @@ pub struct SaveItem {
     pub references: Vec<Reference>,
 }
 
+/// The image whose layers an archive may leave out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SaveBase {
+    /// The image.
+    pub id: ImageId,
+    /// What the reader of the archive is told to bring, should it not have it.
+    pub name: String,
+}
+
 /// A small file of the archive.
 struct SmallBlob {
     digest: Digest,
@@ -31,16 +43,20 @@ struct SmallBlob {
 }
 
 impl Store {
-    /// Writes images as one archive.
+    /// Writes images as one archive, without the layers that `base` has.
     ///
     /// # Errors
-    /// `NotFound` before the first byte when an image is not here. `Corrupt` in the middle of the stream when a layer no longer gives the bytes its
+    /// `NotFound` before the first byte when an image or the base is not here. `Corrupt` in the middle of the stream when a layer no longer gives the bytes its
     /// digest promises; what was written so far must then be thrown away.
     ///
     /// # Cost
     /// Each layer once, read and hashed; memory does not depend on their size.
-    pub fn save(&self, items: &[SaveItem], out: &mut dyn Write) -> Result<()> {
+    pub fn save(&self, items: &[SaveItem], base: Option<&SaveBase>, out: &mut dyn Write) -> Result<()> {
         let lease = self.lease();
+        let left_out = match base {
+            Some(base) => self.images().get(&base.id).ok_or_else(|| Error::not_found("image", base.id))?.config.rootfs.diff_ids.clone(),
+            None => Vec::new(),
+        };
         let mut images = Vec::new();
         for item in items {
             let image =
@@ -61,6 +77,7 @@ impl Store {
                 small.insert(blob.digest.hex(), blob);
             }
         }
+        layers.retain(|diff_id, _| !left_out.contains(diff_id));
         let mut tar = TarWriter::new(out);
         for folder in ["blobs/", "blobs/sha256/"] {
             tar.append(&Entry::new(folder, EntryKind::Directory), &[])?;
@@ -75,13 +92,11 @@ impl Store {
                 (None, None) => {}
             }
         }
-        append_file(
-            &mut tar,
-            "index.json",
-            &to_json(&json!({
-                "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index
-            }))?,
-        )?;
+        let mut top = json!({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": index});
+        if let Some(base) = base {
+            top["annotations"] = json!({BASE_NAME: base.name, BASE_ID: base.id.to_string()});
+        }
+        append_file(&mut tar, "index.json", &to_json(&top)?)?;
         append_file(&mut tar, "manifest.json", &to_json(&json!(manifest))?)?;
         append_file(&mut tar, "oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
         if !repositories.is_empty() {

@@ -118,7 +118,7 @@ pub(crate) fn work(store: &Store) {
     download(store, second[0]);
     acknowledge("+form");
     let mut archive = Vec::new();
-    store.save(&[SaveItem { id: second_id, references: vec![name("loaded:1")] }], &mut archive).unwrap();
+    store.save(&[SaveItem { id: second_id, references: vec![name("loaded:1")] }], None, &mut archive).unwrap();
     store.load(Cursor::new(archive), &mut |_| {}).unwrap();
     acknowledge("+loaded:1");
     let mut tar = shipway_archive::tar::TarWriter::new(Vec::new());
@@ -157,7 +157,7 @@ pub(crate) fn check(store: &Store, acknowledged: &[String], what: &str) {
         if present(tag) {
             let id = store.images().resolve(tag).unwrap_or_else(|error| panic!("{what}: {tag} was acknowledged: {error}"));
             let mut archive = Vec::new();
-            store.save(&[SaveItem { id, references: vec![] }], &mut archive).unwrap();
+            store.save(&[SaveItem { id, references: vec![] }], None, &mut archive).unwrap();
         }
     }
     // What was being removed when the process died may be there or not; what was not yet being removed must be.

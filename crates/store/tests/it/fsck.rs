@@ -128,7 +128,7 @@ fn whatever_file_is_damaged_it_is_told_and_repair_leaves_a_sound_store() {
     image(&made.store, &[base.id], "app");
     let mut archive = Vec::new();
     let id = made.store.images().resolve("app").unwrap();
-    made.store.save(&[shipway_store::SaveItem { id, references: vec![] }], &mut archive).unwrap();
+    made.store.save(&[shipway_store::SaveItem { id, references: vec![] }], None, &mut archive).unwrap();
     let other = layer(&made.store, &[], &[("b", "other content")]);
     image(&made.store, &[other.id], "other");
     let mut tar = shipway_archive::tar::TarWriter::new(Vec::new());

@@ -1,5 +1,6 @@
 //! Images, names, and finding them.
-use shipway_store::{Error, ResolveError};
+use shipway_model::{Descriptor, Digest, ImageId, MediaType};
+use shipway_store::{Error, Referrer, ResolveError};
 
 use crate::made::{assert_sound, image, layer, made, name, new_image, try_image};
 
@@ -75,8 +76,7 @@ fn an_image_whose_layers_are_not_those_of_its_config_is_refused() {
     let refused = made.store.publish(move |txn| worker.images().put(txn, new));
     assert!(matches!(refused, Err(Error::Invalid { .. })));
     let worker = made.store.clone();
-    let dangling =
-        made.store.publish(move |txn| worker.images().tag(txn, &name("x"), shipway_model::ImageId(shipway_model::Digest::sha256_of(b""))));
+    let dangling = made.store.publish(move |txn| worker.images().tag(txn, &name("x"), ImageId(Digest::sha256_of(b""))));
     assert!(matches!(dangling, Err(Error::NotFound { .. })));
     assert!(made.store.images().list().is_empty() && made.store.images().all_tags().is_empty());
 }
@@ -111,4 +111,50 @@ fn config_bytes_come_back_exactly() {
     let made = made.reopen();
     assert_eq!(made.store.images().config_bytes(&id).unwrap(), bytes);
     assert_eq!(made.store.images().get(&id).unwrap().config_size, bytes.len() as u64);
+}
+
+#[test]
+fn referrers_are_held_with_the_image_and_go_with_it() {
+    let made = made();
+    let base = layer(&made.store, &[], &[("a", "1")]);
+    let (manifest, payload) = (b"{\"manifest\":1}".as_slice(), b"signed".as_slice());
+    let lease = made.store.lease();
+    for bytes in [manifest, payload] {
+        let mut ingest = made.store.blobs().ingest().unwrap().keep_in(&lease);
+        std::io::Write::write_all(&mut ingest, bytes).unwrap();
+        ingest.commit(None).unwrap();
+    }
+    let describe = |bytes: &[u8]| Descriptor::new(MediaType::OciManifest, Digest::sha256_of(bytes), bytes.len() as u64);
+    let held = |tag: &str| Referrer {
+        subject: Digest::sha256_of(b"subject"),
+        manifest: describe(manifest),
+        tag: Some(tag.to_owned()),
+        blobs: vec![describe(payload)],
+    };
+    let mut new = new_image(&made.store, &[base.id], "signed");
+    new.blobs = vec![describe(manifest).digest, describe(payload).digest];
+    let (worker, first, second) = (made.store.clone(), held("one"), held("two"));
+    let id = made
+        .store
+        .publish(move |txn| {
+            let id = worker.images().put(txn, new)?;
+            worker.images().tag(txn, &name("app"), id)?;
+            worker.images().hold_referrers(txn, &id, vec![first])?;
+            // The same manifest again: one is held, as it was told last.
+            worker.images().hold_referrers(txn, &id, vec![second])?;
+            Ok(id)
+        })
+        .unwrap();
+    drop(lease);
+    let made = made.reopen();
+    made.store.collect().unwrap();
+    assert_eq!(made.store.images().referrers(&id).unwrap(), [held("two")]);
+    assert_eq!(made.store.blobs().read(&describe(payload).digest, 100).unwrap(), payload);
+    assert_sound(&made.store);
+    let worker = made.store.clone();
+    assert!(made.store.publish(move |txn| worker.images().remove(txn, &id)).unwrap());
+    made.store.collect().unwrap();
+    assert!(made.store.images().referrers(&id).unwrap().is_empty());
+    assert!(!made.store.blobs().has(&describe(payload).digest), "nothing needs it any more");
+    assert_sound(&made.store);
 }

@@ -5,7 +5,7 @@ use std::process::Command;
 use shipway_archive::tar::{Entry, EntryKind, TarReader, TarWriter};
 use shipway_archive::{Limits, compress};
 use shipway_model::{ContainerDefaults, Digest, ImageConfig, ImageId, Platform, RootFs};
-use shipway_store::{CommitOptions, Error, ImportOptions, LayerOrigin, Loaded, PrepareOptions, SaveItem, Store};
+use shipway_store::{CommitOptions, Error, ImportOptions, LayerOrigin, Loaded, PrepareOptions, SaveBase, SaveItem, Store};
 
 use crate::made::{Made, assert_sound, made, name, random_tree, try_image, when};
 
@@ -15,7 +15,7 @@ fn load(store: &Store, bytes: &[u8]) -> Result<Vec<Loaded>, Error> {
 
 fn save(store: &Store, id: ImageId, names: &[&str]) -> Vec<u8> {
     let mut out = Vec::new();
-    store.save(&[SaveItem { id, references: names.iter().map(|text| name(text)).collect() }], &mut out).unwrap();
+    store.save(&[SaveItem { id, references: names.iter().map(|text| name(text)).collect() }], None, &mut out).unwrap();
     out
 }
 
@@ -308,4 +308,51 @@ fn compressed_bytes_are_detected_not_believed() {
     assert!(made.store.import(Cursor::new(b"no tar at all".to_vec()), import_options()).is_err());
     made.store.wait_for_trash();
     assert_eq!(std::fs::read_dir(made.path().join("tmp")).unwrap().count(), 0);
+}
+
+#[test]
+fn an_archive_since_a_base_has_only_what_the_base_lacks() {
+    let (from, base) = with_image();
+    let mut stack = from.store.images().get(&base).unwrap().layers.clone();
+    let snapshot = from.store.prepare(&stack, PrepareOptions::default()).unwrap();
+    random_tree(&snapshot.upper, 7, 5);
+    stack.push(snapshot.commit(CommitOptions { created: when(2), origin: LayerOrigin::Built, newest: None }).unwrap().id);
+    let id = try_image(&from.store, &stack, "app:v2").unwrap();
+    let item = SaveItem { id, references: vec![name("app:v2")] };
+    let mut bytes = Vec::new();
+    let since = SaveBase { id: base, name: "app:v1".to_owned() };
+    from.store.save(std::slice::from_ref(&item), Some(&since), &mut bytes).unwrap();
+    let top = from.store.layer(&stack[3]).unwrap().diff_id;
+    let layers: Vec<String> = members(&bytes).into_iter().map(|(name, _)| name).filter(|name| name.starts_with("blobs/sha256/")).collect();
+    // The folder, the config, the manifest, and one layer of four.
+    assert_eq!(layers.len(), 4, "{layers:?}");
+    assert!(layers.contains(&format!("blobs/sha256/{}", top.0.hex())), "{layers:?}");
+
+    // Without the base: refused, in words that name it, and nothing is there.
+    let to = made();
+    let error = load(&to.store, &bytes).unwrap_err();
+    assert!(matches!(&error, Error::MissingBase { base: name, id, .. } if name == "app:v1" && *id == base.to_string()), "{error}");
+    assert!(error.to_string().contains("only what image \"app:v1\" lacks"), "{error}");
+    assert!(to.store.images().list().is_empty());
+    assert_sound(&to.store);
+    // With it, as a whole image, which saves to what the whole one does.
+    load(&to.store, &save(&from.store, base, &["app:v1"])).unwrap();
+    assert_eq!(load(&to.store, &bytes).unwrap()[0].id, id);
+    assert_eq!(save(&to.store, id, &["app:v2"]), save(&from.store, id, &["app:v2"]));
+    assert_sound(&to.store);
+    // An OCI layout without Docker's list says the same.
+    let plain: Vec<(String, Vec<u8>)> =
+        members(&bytes).into_iter().filter(|(name, _)| !name.ends_with('/') && name != "manifest.json" && name != "repositories").collect();
+    let plain = archive(&plain.iter().map(|(name, body)| (name.as_str(), &body[..])).collect::<Vec<_>>());
+    assert_eq!(load(&to.store, &plain).unwrap()[0].id, id);
+    assert!(matches!(load(&made().store, &plain).unwrap_err(), Error::MissingBase { .. }));
+    // What an archive says of its base is only repeated when it can be a name and an id.
+    let spoilt: Vec<(String, Vec<u8>)> = members(&bytes)
+        .into_iter()
+        .filter(|(name, _)| !name.ends_with('/'))
+        .map(|(name, body)| (name, String::from_utf8(body.clone()).map_or(body, |text| text.replace("app:v1", "\\u001b[2J").into_bytes())))
+        .collect();
+    let spoilt = archive(&spoilt.iter().map(|(name, body)| (name.as_str(), &body[..])).collect::<Vec<_>>());
+    let error = load(&made().store, &spoilt).unwrap_err().to_string();
+    assert!(error.contains("it is not in the archive") && !error.contains('\u{1b}'), "{error}");
 }

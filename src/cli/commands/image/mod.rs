@@ -9,8 +9,11 @@ pub(crate) mod load;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod receive;
+pub(crate) mod referrers;
 pub(crate) mod remove;
 pub(crate) mod save;
+pub(crate) mod send;
 pub(crate) mod tag;
 
 use crate::cli::client::path_escape;

@@ -22,6 +22,9 @@ pub(crate) struct Pull {
     /// Set platform if server is multi-platform capable
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// Also bring what speaks of the image: signatures, attestations, lists of parts
+    #[arg(long)]
+    referrers: bool,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -44,7 +47,8 @@ impl Verb for Pull {
         }
         let platform = self.platform.clone().or_else(|| session.variable("DOCKER_DEFAULT_PLATFORM"));
         let mut lines = (!self.quiet).then(StatusLines::on_output);
-        pull(session, &reference, self.all_tags, platform.as_deref(), lines.as_mut()).await?;
+        let asked = Asked { all_tags: self.all_tags, platform: platform.as_deref(), referrers: self.referrers };
+        pull(session, &reference, asked, lines.as_mut()).await?;
         output::line(if self.all_tags { reference.canonical() } else { reference.with_default_tag().canonical() })
     }
 }
@@ -58,27 +62,30 @@ pub(crate) fn with_default_tag(text: &str) -> String {
 pub(crate) async fn pull_for_run(session: &Session, image: &str, platform: Option<&str>, quiet: bool) -> Outcome {
     let reference = Reference::parse(image).map_err(|error| Failure::classified(&error))?;
     let mut lines = (!quiet).then(StatusLines::on_errors);
-    pull(session, &reference, false, platform, lines.as_mut()).await
+    pull(session, &reference, Asked { platform, ..Asked::default() }, lines.as_mut()).await
 }
 
-async fn pull(
-    session: &Session,
-    reference: &Reference,
+/// How to pull.
+#[derive(Default)]
+struct Asked<'a> {
     all_tags: bool,
-    platform: Option<&str>,
-    mut lines: Option<&mut StatusLines>,
-) -> Outcome {
+    platform: Option<&'a str>,
+    referrers: bool,
+}
+
+async fn pull(session: &Session, reference: &Reference, asked: Asked<'_>, mut lines: Option<&mut StatusLines>) -> Outcome {
     let tag = match (reference.digest(), reference.tag()) {
         (Some(digest), _) => Some(digest.to_string()),
         (None, Some(tag)) => Some(tag.to_owned()),
-        (None, None) if all_tags => None,
+        (None, None) if asked.all_tags => None,
         (None, None) => Some("latest".to_owned()),
     };
     let call = Call::post("/images/create")
         .header("x-registry-auth", credentials::header_for(session, reference.domain()).await?)
         .query("fromImage", reference.familiar_repository())
         .query_if("tag", tag)
-        .query_if("platform", platform);
+        .query_if("platform", asked.platform)
+        .flag("referrers", asked.referrers);
     let answer = session.client()?.send(call).await?;
     for_each(answer, |object| match lines.as_mut() {
         Some(lines) => lines.show(&object),

@@ -27,6 +27,9 @@ pub(crate) struct Push {
     /// Compress layers so (gzip or zstd), whatever form they came in
     #[arg(long, value_name = "string")]
     compression: Option<String>,
+    /// Leave behind the signatures and attestations that are held here for the image
+    #[arg(long)]
+    no_referrers: bool,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -56,6 +59,7 @@ impl Verb for Push {
             .query_if("tag", named.tag())
             .query_if("compression", self.compression.as_ref())
             .query_if("platform", platform)
+            .query_if("referrers", self.no_referrers.then_some("0"))
             .header("x-registry-auth", credentials::header_for(session, named.domain()).await?);
         let answer = session.client()?.send(call).await?;
         let mut lines = (!self.quiet).then(StatusLines::on_output);

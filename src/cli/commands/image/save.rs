@@ -15,6 +15,9 @@ pub(crate) struct Save {
     /// Save only the given platform variant
     #[arg(long, value_name = "string")]
     platform: Option<String>,
+    /// Leave out the layers that this image has (the reader must have it)
+    #[arg(long, value_name = "image")]
+    since: Option<String>,
     #[arg(hide = true)]
     images: Vec<String>,
 }
@@ -28,6 +31,7 @@ impl Verb for Save {
         upload::refuse_terminal(self.output.as_deref())?;
         let client = session.client()?;
         let call = self.images.iter().fold(Call::get("/images/get"), |call, name| call.query("names", name));
+        let call = call.query_if("since", self.since.as_ref());
         upload::save(client.send(call).await?, self.output.as_deref()).await
     }
 }

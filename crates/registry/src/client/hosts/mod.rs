@@ -1,7 +1,8 @@
-//! What an administrator wrote about single hosts: `hosts.toml` and folders of certificates.
+//! What an administrator wrote about single hosts: `hosts.toml`, `signatures.toml` and folders of certificates.
 
 pub(super) mod certs;
 pub(super) mod file;
+pub(super) mod signatures;
 mod toml;
 
 use crate::{Error, Origin};

@@ -3,6 +3,7 @@
 mod credentials;
 mod mirrors;
 mod pulls;
+mod signatures;
 mod transport;
 
 use std::time::Duration;

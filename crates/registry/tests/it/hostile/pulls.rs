@@ -367,3 +367,33 @@ async fn an_endless_layer_ends_where_it_should() {
     assert_eq!(store.images().list().len(), 1, "{result:?}");
     assert!(server.sent() < 48 << 20, "{}", server.sent());
 }
+
+/// What a signature is looked for is the digest of what was chosen: a tag that moves right after that changes nothing.
+#[tokio::test]
+async fn what_was_chosen_is_what_comes() {
+    let first = Image::honest();
+    let second =
+        Image::with(|image| image.config = String::from_utf8(image.config.clone()).unwrap().replace("{}", r#"{"Env":["X=evil"]}"#).into());
+    let (chosen_digest, chosen_image) = (Digest::sha256_of(&first.manifest()), Digest::sha256_of(&first.config));
+    let asked_before = std::sync::atomic::AtomicBool::new(false);
+    let server = BadRegistry::plain(move |asked, _| {
+        let by_tag = asked.path().ends_with("/latest");
+        let moved = by_tag && asked_before.swap(true, std::sync::atomic::Ordering::Relaxed);
+        let reply = if moved { second.answer(asked) } else { first.answer(asked) };
+        if reply.status == 404 { second.answer(asked) } else { reply }
+    });
+    let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+    let store = Store::open(StoreConfig { root: folder.path().to_owned() }).unwrap();
+    let registry = registry(&server, &Access::anonymous());
+    let puller = Puller::new(store.clone(), 3);
+    let request = PullRequest { repository: "app".to_owned(), wanted: Wanted::Tag("latest".to_owned()), platform: None };
+    let chosen = puller.choose(&registry, &request).await.unwrap();
+    assert_eq!(chosen.digests(), [chosen_digest]);
+    let sink: shipway_registry::TransferSink = Arc::new(|_| {});
+    let pulled = puller.fetch(&registry, &request, chosen, &sink).await.unwrap();
+    assert_eq!(pulled.digest, chosen_digest);
+    assert_eq!(pulled.image.manifest.as_ref().map(|manifest| manifest.digest), Some(chosen_digest));
+    assert_eq!(Digest::sha256_of(&pulled.image.config_bytes), chosen_image);
+    assert_eq!(server.asked().iter().filter(|asked| asked.path().ends_with("/latest")).count(), 1);
+    assert!(puller.choose(&registry, &request).await.unwrap().digests() != [chosen_digest], "the tag has moved");
+}
