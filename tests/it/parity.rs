@@ -19,6 +19,9 @@ const CLIENT: &str = "/usr/local/bin/docker";
 const WORKERS: usize = 4;
 /// Tests that the table of commands is dealt out among.
 const PARTS: usize = 4;
+/// How often dockerd is asked at most. It races with itself: the two streams of a container in either order, the end of a short container before
+/// its client is there. We are asked once.
+const TRIES: usize = 4;
 
 type Sections = Vec<(String, String)>;
 
@@ -107,14 +110,18 @@ fn rewrites(name: &str) -> Vec<(String, String)> {
     table.lines().filter_map(row).collect()
 }
 
+/// Names of the scenarios that were not told the same.
+fn different(expected: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> Vec<String> {
+    let wanted = |name: &String| expected.get(name).map(String::as_str).unwrap_or_default();
+    ours.iter().filter(|(name, text)| wanted(name).trim_end() != text.trim_end()).map(|(name, _)| name.clone()).collect()
+}
+
 #[track_caller]
 fn compare(what: &str, expected: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) {
     let mut wrong = String::new();
-    for (name, text) in ours {
-        let wanted = expected.get(name).map(String::as_str).unwrap_or_default();
-        if wanted.trim_end() != text.trim_end() {
-            wrong.push_str(&format!("== {name}\n-- {what}:\n{wanted}\n-- ours:\n{text}\n"));
-        }
+    for name in different(expected, ours) {
+        let wanted = expected.get(&name).map(String::as_str).unwrap_or_default();
+        wrong.push_str(&format!("== {name}\n-- {what}:\n{wanted}\n-- ours:\n{}\n", ours[&name]));
     }
     assert!(wrong.is_empty(), "{wrong}");
 }
@@ -169,6 +176,15 @@ fn play_on(daemon: &Daemon, scenarios: &[(String, String)]) -> BTreeMap<String, 
     play_all(scenarios, &address, &home)
 }
 
+/// What dockerd says to every scenario, in our words; `None` where it is not installed.
+fn ask_docker(table: &Table, scenarios: &[(String, String)]) -> Option<BTreeMap<String, String>> {
+    let mut said = Setup::dockerd().map(|setup| play_on(&table.setup(setup).start(), scenarios))?;
+    for (from, to) in rewrites(table.words) {
+        said.values_mut().for_each(|text| *text = text.replace(&from, &to));
+    }
+    Some(said)
+}
+
 /// Compares every `parts`-th scenario, beginning with number `part`.
 fn compare_part(table: &Table, part: usize, parts: usize) {
     if !Path::new(CLIENT).exists() {
@@ -177,7 +193,7 @@ fn compare_part(table: &Table, part: usize, parts: usize) {
     }
     let mine: Sections = table.scenarios().into_iter().skip(part).step_by(parts).collect();
     let (ours, theirs) = std::thread::scope(|scope| {
-        let docker = scope.spawn(|| Setup::dockerd().map(|setup| play_on(&table.setup(setup).start(), &mine)));
+        let docker = scope.spawn(|| ask_docker(table, &mine));
         let daemon = table.setup(Setup::new(BINARY)).start();
         let ours = play_on(&daemon, &mine);
         daemon.assert_nothing_left();
@@ -188,8 +204,14 @@ fn compare_part(table: &Table, part: usize, parts: usize) {
     }
     compare(table.golden, &table.golden(), &ours);
     let Some(mut theirs) = theirs else { return };
-    for (from, to) in rewrites(table.words) {
-        theirs.values_mut().for_each(|text| *text = text.replace(&from, &to));
+    for _ in 1..TRIES {
+        let again = different(&theirs, &ours);
+        if again.is_empty() {
+            break;
+        }
+        // A dockerd of its own, so that nothing of the scenario's first go is in its way.
+        let scenarios: Sections = mine.iter().filter(|(name, _)| again.contains(name)).cloned().collect();
+        theirs.extend(ask_docker(table, &scenarios).unwrap_or_default());
     }
     compare("dockerd", &theirs, &ours);
 }

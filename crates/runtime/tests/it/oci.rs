@@ -385,15 +385,16 @@ fn exec_runs_beside_the_program() {
     );
 }
 
-/// Listens for one controlling end and reads from it until `word` comes.
+/// Listens for one controlling end and reads from it until the line `word` has come: a terminal hands a line and its end over one after the other.
 fn terminal(listener: &UnixListener, word: &str) -> String {
+    let word = format!("{word}\r\n");
     let (client, _) = listener.accept().expect("accept");
     let (name, master) = shipway_sys::socket::receive_handle(std::os::fd::AsFd::as_fd(&client)).expect("handle");
     assert_eq!(name, b"/dev/ptmx");
     let mut master = std::fs::File::from(master);
     let mut seen = Vec::new();
     let mut piece = [0; 1024];
-    while !text(&seen).contains(word) {
+    while !text(&seen).contains(&word) {
         let length = master.read(&mut piece).unwrap_or_else(|error| panic!("{error}: {}", text(&seen)));
         assert_ne!(length, 0, "{}", text(&seen));
         seen.extend_from_slice(&piece[..length]);
