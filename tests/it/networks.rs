@@ -11,6 +11,7 @@ use crate::BINARY;
 
 mod joining;
 mod kinds;
+mod outside;
 mod staying;
 mod storm;
 
@@ -186,6 +187,10 @@ fn published_ports_answer_on_the_host_and_a_taken_one_fails_before_any_process()
     for network in ["bridge", "other"] {
         let said = shipway(&daemon, &format!("run --rm --network {network} box nc -w 3 {host} 800"));
         assert_eq!(said, "hello from iotd", "{network}");
+    }
+    // A port of a family that the network does not have is taken as long as its container lives, not longer.
+    for _ in 0..2 {
+        shipway(&daemon, "run --rm -p [::1]:802:80 box true");
     }
     // Stopped, its port is free at once; started, it has it again.
     shipway(&daemon, "stop -t 0 iotd");

@@ -50,7 +50,7 @@ fn namespaces_are_joined_shared_and_kept_apart() {
         (json!({"IpcMode": "odd"}), 400, "Invalid IPC mode: odd"),
         (json!({"UTSMode": "odd"}), 400, "invalid UTS mode: odd"),
         (json!({"CgroupnsMode": "odd"}), 400, "invalid cgroup namespace mode: odd"),
-        (json!({"UsernsMode": "keep-id"}), 501, "user namespace mode \"keep-id\" is not supported yet"),
+        (json!({"UsernsMode": "keep-id"}), 400, "invalid user namespace mode: keep-id"),
         (json!({"PidMode": "container:nosuch"}), 404, "No such container: nosuch"),
         (json!({"Isolation": "hyperv"}), 400, "Invalid isolation: \"hyperv\" - linux only supports 'default'"),
     ] {

@@ -36,6 +36,10 @@ pub struct Limits {
     pub pids: Option<i64>,
     /// Weight of block input and output, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Length of a period of real-time processes in microseconds (cgroup version 1).
+    pub cpu_realtime_period: Option<u64>,
+    /// Microseconds of a period that real-time processes may run (cgroup version 1).
+    pub cpu_realtime_runtime: Option<i64>,
     /// Leave the processes hanging instead of killing one when memory runs out (cgroup version 1).
     pub oom_kill_disable: Option<bool>,
 }

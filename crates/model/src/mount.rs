@@ -17,7 +17,7 @@ mod tests;
 mod tmpfs;
 mod volume;
 
-pub use key_value::parse_mount_flag;
+pub use key_value::{parse_mount_flag, split_fields};
 pub use tmpfs::parse_tmpfs_flag;
 pub use volume::parse_volume_flag;
 

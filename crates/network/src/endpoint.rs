@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::naming::{InterfaceName, MacAddress};
 use crate::segment::IsolationBetween;
+use crate::setting::InterfaceSetting;
 use crate::subnet::Subnet;
 
 /// An interface inside a container's network namespace, and where its other end is.
@@ -17,13 +18,16 @@ pub struct EndpointSpec {
     /// `MacAddress::of_address(v4)` unless people chose one, `MacAddress::of_seed(container and network)` without IPv4.
     pub mac: MacAddress,
     pub addresses: Vec<InterfaceAddress>,
-    /// The gateways of the default routes this endpoint brings; at most one per family. None for internal networks and for all but the container's
+    /// The gateways of the default routes this endpoint brings; at most one per family; an unspecified address for a route to the link itself, where the
+    /// parent routes (ipvlan l3). None for internal networks and for all but the container's
     /// first network (highest `gw-priority`, then name).
     pub gateways: Vec<IpAddr>,
     /// Bytes of a packet; 0 leaves the kernel's 1500.
     pub mtu: u32,
     /// Routes besides the default ones, each through a gateway of this network.
     pub routes: Vec<(Subnet, IpAddr)>,
+    /// Kernel settings of it that people asked for.
+    pub settings: Vec<InterfaceSetting>,
 }
 
 /// An address with its subnet's prefix length.
@@ -46,7 +50,7 @@ pub enum Attachment {
     /// A second hardware address on an interface of the host.
     Macvlan { parent: InterfaceName, mode: MacvlanMode },
     /// More addresses on an interface of the host, behind its hardware address.
-    Ipvlan { parent: InterfaceName, mode: IpvlanMode },
+    Ipvlan { parent: InterfaceName, mode: IpvlanMode, flag: IpvlanFlag },
 }
 
 /// What macvlan interfaces of one parent may say to each other.
@@ -66,6 +70,15 @@ pub enum IpvlanMode {
     L2,
     L3,
     L3s,
+}
+
+/// What ipvlan interfaces of one parent may say to each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum IpvlanFlag {
+    #[default]
+    Bridge,
+    Private,
+    Vepa,
 }
 
 impl EndpointSpec {

@@ -47,6 +47,9 @@ pub enum Error {
     BadSetting { what: &'static str, text: String, expected: &'static str },
     #[error("this host has no interface \"{name}\"")]
     NoInterface { name: crate::naming::InterfaceName },
+    /// The words are Docker's.
+    #[error("{reason}")]
+    Vlan { reason: String },
     #[error("cannot {doing}: {source}")]
     Kernel {
         doing: String,
@@ -68,7 +71,8 @@ impl Error {
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::Subnet { .. } | Self::InterfaceName { .. } | Self::MacAddress { .. } | Self::BadSetting { .. } => ErrorKind::Invalid,
+            Self::Subnet { .. } | Self::InterfaceName { .. } | Self::MacAddress { .. } => ErrorKind::Invalid,
+            Self::BadSetting { .. } | Self::Vlan { .. } => ErrorKind::Invalid,
             Self::OutsideSubnet { .. } | Self::TooSmall { .. } | Self::AddressOutside { .. } | Self::NotOurAddress { .. } => {
                 ErrorKind::Invalid
             }

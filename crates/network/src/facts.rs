@@ -263,6 +263,15 @@ fn ways(published: &Published, others: &[OtherChain], respects: bool) -> Vec<Way
         }
         None => passing(Origin::Outside, "it is published; the container sees the client's address"),
     };
+    if published.is_direct() {
+        let because = "it is open at the container's own address, for whoever has a route to it";
+        return vec![
+            way(Origin::Host, Reach::Yes, "the host has a route to the container's own address"),
+            passing(Origin::Outside, because),
+            passing(Origin::Containers, because),
+            way(Origin::InternalContainers, Reach::No, "internal networks reach no other"),
+        ];
+    }
     let closed = |from| way(from, Reach::No, "it is published on the loopback, which is the host's own");
     vec![
         way(Origin::Host, Reach::Yes, "the host's own packets are forwarded to the container"),

@@ -99,14 +99,14 @@ pub fn hosts(settings: &Hosts<'_>) -> Result<String> {
     Ok(text)
 }
 
-/// The text of /etc/hosts after the container's addresses, or those of its links, have changed: the lines that say so are made anew at the end, every
-/// other line of `current` stays, because programs inside may have added some.
+/// The text of /etc/hosts after the container's addresses, or its links, which were `before`, have changed: the lines that say so are made anew at the
+/// end, every other line of `current` stays, because programs inside may have added some.
 ///
 /// # Errors
 /// As [`hosts`].
-pub fn hosts_again(current: &str, settings: &Hosts<'_>) -> Result<String> {
+pub fn hosts_again(current: &str, before: &[(IpAddr, Vec<String>)], settings: &Hosts<'_>) -> Result<String> {
     let own = own_names(settings.hostname, settings.domainname)?;
-    let mut stale: Vec<String> = settings.links.iter().map(|(_, names)| names.join(" ")).collect();
+    let mut stale: Vec<String> = settings.links.iter().chain(before).map(|(_, names)| names.join(" ")).collect();
     stale.push(own);
     let is_stale = |line: &str| line.split_once('\t').is_some_and(|(_, names)| stale.iter().any(|stale| stale == names));
     let kept: String = current.lines().filter(|line| !is_stale(line)).flat_map(|line| [line, "\n"]).collect();

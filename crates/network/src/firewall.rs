@@ -14,7 +14,7 @@ use shipway_model::Protocol;
 use shipway_sys::netlink::nft::{Base, Batch, Element, Hook, Set, Verdict, key_type, priority};
 
 use crate::naming::InterfaceName;
-use crate::ports::Published;
+use crate::ports::{Published, Routed};
 use crate::segment::{IsolationBetween, Segment};
 
 pub(crate) mod respect;
@@ -42,12 +42,18 @@ pub(crate) const ANY_PORTS_V6: Set = ports("any_ports_v6", 10, &[key_type::PROTO
 /// Bridges whose containers are reached by routing to their addresses.
 pub(crate) const UNPROTECTED_V4: Set = interfaces("unprotected_v4", 12);
 pub(crate) const UNPROTECTED_V6: Set = interfaces("unprotected_v6", 13);
+/// Bridges whose containers are reached at their own addresses, where a port is published.
+pub(crate) const ROUTED_V4: Set = interfaces("routed_v4", 14);
+pub(crate) const ROUTED_V6: Set = interfaces("routed_v6", 15);
+/// Ports open at the container's own address: address, transport, port.
+pub(crate) const OPENED_V4: Set = open_ports("opened_v4", 16, &[key_type::IPV4, key_type::PROTOCOL, key_type::SERVICE], 12);
+pub(crate) const OPENED_V6: Set = open_ports("opened_v6", 17, &[key_type::IPV6, key_type::PROTOCOL, key_type::SERVICE], 24);
 /// What this table remembers about itself across a restart of the daemon.
 pub(crate) const NOTES: Set = interfaces("notes", 11);
 /// The note that this daemon switched forwarding on, so strangers' packets must not pass because of it.
 pub(crate) const GUARD_NOTE: &str = "forward-guard";
 
-const SETS: [Set; 13] = [
+const SETS: [Set; 17] = [
     BRIDGES,
     INTERNAL,
     OPEN,
@@ -56,6 +62,10 @@ const SETS: [Set; 13] = [
     MASQUERADE_V6,
     UNPROTECTED_V4,
     UNPROTECTED_V6,
+    ROUTED_V4,
+    ROUTED_V6,
+    OPENED_V4,
+    OPENED_V6,
     PORTS_V4,
     PORTS_V6,
     ANY_PORTS_V4,
@@ -80,6 +90,10 @@ const fn ports(name: &'static str, id: u32, parts: &[u32], key_bytes: u32, targe
     Set { name, id, key_type: key_type::concatenated(parts), key_bytes, data: Some(target) }
 }
 
+const fn open_ports(name: &'static str, id: u32, parts: &[u32], key_bytes: u32) -> Set {
+    Set { name, id, key_type: key_type::concatenated(parts), key_bytes, data: None }
+}
+
 /// What the firewall needs to know of a segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SegmentRules {
@@ -89,6 +103,7 @@ pub(crate) struct SegmentRules {
     pub(crate) masquerade_v6: bool,
     pub(crate) unprotected_v4: bool,
     pub(crate) unprotected_v6: bool,
+    pub(crate) routed: Routed,
 }
 
 impl From<&Segment> for SegmentRules {
@@ -100,6 +115,7 @@ impl From<&Segment> for SegmentRules {
             masquerade_v6: segment.masquerade_v6,
             unprotected_v4: segment.unprotected_v4,
             unprotected_v6: segment.unprotected_v6,
+            routed: segment.routed,
         }
     }
 }
@@ -216,7 +232,13 @@ pub(crate) fn segment_entries(bridge: &InterfaceName, rules: &SegmentRules) -> V
         entries.push((UNPROTECTED_V4.name, element(name.clone())));
     }
     if rules.unprotected_v6 {
-        entries.push((UNPROTECTED_V6.name, element(name)));
+        entries.push((UNPROTECTED_V6.name, element(name.clone())));
+    }
+    if rules.routed.v4 {
+        entries.push((ROUTED_V4.name, element(name.clone())));
+    }
+    if rules.routed.v6 {
+        entries.push((ROUTED_V6.name, element(name)));
     }
     entries
 }
@@ -225,6 +247,10 @@ pub(crate) fn segment_entries(bridge: &InterfaceName, rules: &SegmentRules) -> V
 pub(crate) fn published_entry(published: &Published) -> Entry {
     let mut key = Vec::with_capacity(24);
     let set = match (published.host_ip, published.target.ip()) {
+        (Some(address), target) if address == target => {
+            push_address(&mut key, address);
+            if target.is_ipv4() { OPENED_V4.name } else { OPENED_V6.name }
+        }
         (None, IpAddr::V4(_)) => ANY_PORTS_V4.name,
         (None, IpAddr::V6(_)) => ANY_PORTS_V6.name,
         (Some(address), target) => {
@@ -234,6 +260,9 @@ pub(crate) fn published_entry(published: &Published) -> Entry {
     };
     key.extend_from_slice(&[protocol_number(published.protocol), 0, 0, 0]);
     push_port(&mut key, published.host_port);
+    if published.is_direct() {
+        return (set, element(key));
+    }
     let mut data = Vec::with_capacity(20);
     push_address(&mut data, published.target.ip());
     push_port(&mut data, published.target.port());

@@ -153,9 +153,14 @@ impl Host {
     /// Removes a segment: its bridge unless somebody else made it, then its rules. Twice is fine.
     pub fn withdraw_segment(&self, segment: &Segment) -> Result<(), Error> {
         let inner = &self.inner;
-        inner.known.write().unwrap_or_else(PoisonError::into_inner).remove(&segment.bridge);
+        self.forget(&segment.bridge);
         bridge::withdraw(&lock(&inner.links), &inner.naming, segment)?;
         inner.unset_segment(&segment.bridge)
+    }
+
+    /// The next endpoint looks for the interface anew.
+    pub(crate) fn forget(&self, outer: &InterfaceName) {
+        self.inner.known.write().unwrap_or_else(PoisonError::into_inner).remove(outer);
     }
 
     /// Gives a container its interface in a network. After an error nothing is left behind.
@@ -211,6 +216,7 @@ impl Host {
             gateways: Vec::new(),
             mtu: 0,
             routes: Vec::new(),
+            settings: Vec::new(),
         };
         self.attach(std::os::fd::AsFd::as_fd(&namespace), &spec)
     }

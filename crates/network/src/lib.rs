@@ -21,22 +21,26 @@ mod firewall;
 mod forwarding;
 pub mod host;
 pub mod naming;
+pub mod parent;
 pub mod plan;
 pub mod ports;
 pub mod segment;
+mod setting;
 pub mod subnet;
 mod sysctl;
 mod wire;
 
 pub use addresses::AddressSpace;
-pub use endpoint::{Attachment, EndpointSpec, InterfaceAddress, IpvlanMode, MacvlanMode};
+pub use endpoint::{Attachment, EndpointSpec, InterfaceAddress, IpvlanFlag, IpvlanMode, MacvlanMode};
 pub use error::Error;
 pub use facts::Facts;
 pub use host::{Forwarding, Host, HostFirewall, HostSettings};
 pub use naming::{InterfaceName, MacAddress, Naming};
+pub use parent::Parent;
 pub use plan::{AddressPool, InUse, PlanRequest, SubnetPlan};
-pub use ports::{ClaimedPort, PortClaims, PortOwner, Published};
+pub use ports::{ClaimedPort, PortClaims, PortOwner, Published, Routed};
 pub use segment::{IsolationBetween, Segment, SegmentAddress};
+pub use setting::InterfaceSetting;
 pub use subnet::Subnet;
 
 /// What most functions here answer.

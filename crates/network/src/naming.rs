@@ -137,6 +137,12 @@ pub struct Naming {
 }
 
 impl Naming {
+    /// Both ends of the interface that a network without one of the host's is on. Like its id they are nobody else's.
+    pub fn own_parent(network: NetworkId) -> (InterfaceName, InterfaceName) {
+        let end = |head: &str| InterfaceName(format!("{head}-{}", network.short()));
+        (end("dm"), end("dn"))
+    }
+
     /// Plain names, for the daemon at the default data root.
     pub fn plain() -> Self {
         Self { tag: None }

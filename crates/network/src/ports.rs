@@ -49,31 +49,56 @@ impl fmt::Display for PortOwner {
     }
 }
 
+/// Families in which containers of a network are reached at their own addresses, their published ports alone (gateway mode `routed`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Routed {
+    pub v4: bool,
+    pub v6: bool,
+}
+
+impl Routed {
+    /// Whether the family of `address` is one.
+    pub fn has(self, address: IpAddr) -> bool {
+        if address.is_ipv6() { self.v6 } else { self.v4 }
+    }
+
+    /// True when no family is.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A binding with its host port decided. Belongs into the container's record.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ClaimedPort {
     /// The host's address; `None` means all of both families.
     pub host_ip: Option<IpAddr>,
+    /// 0 where it is reached at the container's own address alone, so that no port of the host is taken.
     pub host_port: u16,
     pub container: Port,
 }
 
 impl ClaimedPort {
-    /// What the firewall forwards for this port to a container with these addresses: one entry per family that both sides have.
-    pub fn published(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>) -> Vec<Published> {
-        let entry = |target: IpAddr| Published {
-            host_ip: self.host_ip.filter(|address| !address.is_unspecified()),
-            host_port: self.host_port,
-            protocol: self.container.protocol,
-            target: SocketAddr::new(target, self.container.number),
+    /// What the firewall forwards for this port to a container with these addresses, or opens at them: one entry per family that both sides have.
+    pub fn published(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, routed: Routed) -> Vec<Published> {
+        let targets = [v4.map(IpAddr::from), v6.map(IpAddr::from)].into_iter().flatten();
+        let wanted = targets.filter(|target| self.host_ip.is_none_or(|address| address.is_ipv6() == target.is_ipv6()));
+        wanted.filter_map(|target| self.entry(target, routed.has(target))).collect()
+    }
+
+    fn entry(&self, target: IpAddr, routed: bool) -> Option<Published> {
+        let Port { number, protocol } = self.container;
+        let host = if routed {
+            // Published on the loopback, it is the host's own, which reaches its containers anyway.
+            self.host_ip.is_none_or(|address| !address.is_loopback()).then_some((Some(target), number))?
+        } else {
+            (self.host_port != 0).then_some((self.host_ip.filter(|address| !address.is_unspecified()), self.host_port))?
         };
-        let wants = |v6: bool| self.host_ip.is_none_or(|address| address.is_ipv6() == v6);
-        let v4 = v4.filter(|_| wants(false)).map(|address| entry(address.into()));
-        v4.into_iter().chain(v6.filter(|_| wants(true)).map(|address| entry(address.into()))).collect()
+        Some(Published { host_ip: host.0, host_port: host.1, protocol, target: SocketAddr::new(target, number) })
     }
 }
 
-/// One forwarding of the firewall: host address and port to a container's.
+/// One forwarding of the firewall: host address and port to a container's. Where both are one, nothing is changed and the port is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Published {
     /// `None` means every address of this host in the target's family.
@@ -81,6 +106,13 @@ pub struct Published {
     pub host_port: u16,
     pub protocol: Protocol,
     pub target: SocketAddr,
+}
+
+impl Published {
+    /// True for a port that is open at the container's own address, for whoever has a route to it.
+    pub fn is_direct(&self) -> bool {
+        self.host_ip == Some(self.target.ip())
+    }
 }
 
 /// Every claimed port of this daemon.
@@ -149,7 +181,7 @@ impl PortClaims {
     pub fn reclaim(&self, owner: &str, ports: &[ClaimedPort]) -> Vec<Error> {
         let mut state = self.lock();
         let mut complaints = Vec::new();
-        for port in ports {
+        for port in ports.iter().filter(|port| port.host_port != 0) {
             state.release_one(owner, port);
             let socket = match state.hold(port.host_ip, Port { number: port.host_port, protocol: port.container.protocol }) {
                 Ok(socket) => socket,

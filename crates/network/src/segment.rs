@@ -8,6 +8,7 @@ use shipway_model::NetworkId;
 
 use crate::naming::{InterfaceName, MacAddress};
 use crate::plan::SubnetPlan;
+use crate::ports::Routed;
 
 /// A bridge network. (`host` and `none` need no segment; macvlan and ipvlan have none either: see [`crate::endpoint::Attachment`].)
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct Segment {
     /// Whoever routes to a container's address reaches every port of it, published or not, per family.
     pub unprotected_v4: bool,
     pub unprotected_v6: bool,
+    /// Families in which its containers are reached at their own addresses.
+    pub routed: Routed,
 }
 
 /// An address of the bridge with its subnet's prefix length.
@@ -61,6 +64,7 @@ impl Segment {
             masquerade_v6: true,
             unprotected_v4: false,
             unprotected_v6: false,
+            routed: Routed::default(),
         }
     }
 

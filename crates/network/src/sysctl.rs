@@ -18,13 +18,17 @@ pub(crate) fn read(name: &str) -> Option<i64> {
 
 /// Writes a number; a setting that this kernel lacks is passed over.
 pub(crate) fn write(name: &str, value: i64) -> Result<(), Error> {
+    match write_text(name, &value.to_string()) {
+        Err(error) if error.errno == rustix::io::Errno::NOENT => Ok(()),
+        done => done,
+    }
+}
+
+/// Writes what people asked for.
+pub(crate) fn write_text(name: &str, text: &str) -> Result<(), Error> {
     let path = format!("/proc/sys/{name}");
-    let file = match rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(file) => file,
-        Err(rustix::io::Errno::NOENT) => return Ok(()),
-        Err(errno) => return Err(Error::new(format!("open({path:?})"), errno)),
-    };
-    let text = value.to_string();
+    let file = rustix::fs::open(&path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(|errno| Error::new(format!("open({path:?})"), errno))?;
     rustix::io::write(&file, text.as_bytes()).map(drop).map_err(|errno| Error::new(format!("write({path:?}, {text})"), errno))
 }
 

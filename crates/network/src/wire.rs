@@ -11,7 +11,7 @@ use shipway_sys::netlink::route::{Address, NeighbourPatience, NewRoute, Via};
 use shipway_sys::netlink::{Family, Request, Socket};
 
 use crate::Error;
-use crate::endpoint::{Attachment, EndpointSpec, IpvlanMode, MacvlanMode};
+use crate::endpoint::{Attachment, EndpointSpec, IpvlanFlag, IpvlanMode, MacvlanMode};
 use crate::segment::IsolationBetween;
 use crate::subnet::Subnet;
 use crate::sysctl;
@@ -44,8 +44,8 @@ pub(crate) fn create(host: &Socket, netns: BorrowedFd<'_>, spec: &EndpointSpec, 
             let kind = StackedKind::Macvlan { mode: macvlan_mode(*mode) };
             request.create_stacked(&Stacked { name: spec.name.as_str(), parent: outer, kind, mtu: spec.mtu, mac, index, namespace: netns });
         }
-        Attachment::Ipvlan { mode, .. } => {
-            let kind = StackedKind::Ipvlan { mode: ipvlan_mode(*mode) };
+        Attachment::Ipvlan { mode, flag, .. } => {
+            let kind = StackedKind::Ipvlan { mode: ipvlan_mode(*mode), flags: ipvlan_flags(*flag) };
             request.create_stacked(&Stacked { name: spec.name.as_str(), parent: outer, kind, mtu: spec.mtu, mac, index, namespace: netns });
         }
     }
@@ -67,6 +67,9 @@ pub(crate) fn furnish(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Result<(), 
         sysctl::write(&sysctl::of_interface(true, spec.name.as_str(), "accept_ra"), 0)?;
         if !spec.has_v6() {
             sysctl::write(&sysctl::of_interface(true, spec.name.as_str(), "disable_ipv6"), 1)?;
+        }
+        for setting in &spec.settings {
+            sysctl::write_text(&setting.path(&spec.name), setting.value())?;
         }
         Socket::open(Family::Route)
     });
@@ -104,7 +107,8 @@ pub(crate) fn take_gateways(netns: BorrowedFd<'_>, spec: &EndpointSpec) -> Resul
 
 fn default_route(spec: &EndpointSpec, gateway: IpAddr) -> NewRoute {
     let any = if gateway.is_ipv4() { IpAddr::V4(Ipv4Addr::UNSPECIFIED) } else { IpAddr::V6(Ipv6Addr::UNSPECIFIED) };
-    NewRoute { destination: any, prefix: 0, link: inner_index(spec), via: via(spec, gateway) }
+    let via = if gateway.is_unspecified() { Via::Link } else { via(spec, gateway) };
+    NewRoute { destination: any, prefix: 0, link: inner_index(spec), via }
 }
 
 /// Removes the inner end from a live namespace, and with it the whole link; gone already is fine.
@@ -145,5 +149,14 @@ fn ipvlan_mode(mode: IpvlanMode) -> u16 {
         IpvlanMode::L2 => 0,
         IpvlanMode::L3 => 1,
         IpvlanMode::L3s => 2,
+    }
+}
+
+/// linux/if_link.h, IPVLAN_F_*.
+fn ipvlan_flags(flag: IpvlanFlag) -> u16 {
+    match flag {
+        IpvlanFlag::Bridge => 0,
+        IpvlanFlag::Private => 1,
+        IpvlanFlag::Vepa => 2,
     }
 }

@@ -151,6 +151,8 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["containers", id, "attach"] if post => attach::attach(api, request, id).await,
         ["containers", id, "exec"] if post => exec::create(api, request, id).await,
         ["containers", id] if delete => containers::remove(api, request, id).await,
+        // A link is removed as a container is: by the names of its two ends.
+        ["containers", name @ ..] if delete && request.query.flag("link") => containers::remove(api, request, &name.join("/")).await,
         ["containers", _, "attach", "ws"] if read => Err(ApiError::not_supported_yet("attaching over a websocket")),
         ["containers", id, "changes"] if read => archive::changes(api, id).await,
         ["containers", id, "export"] if read => archive::export(api, request, id).await,

@@ -61,6 +61,10 @@ fn a_network_that_is_joined_brings_its_names_at_once_and_the_default_route_when_
     assert_eq!(default_route(&daemon, "late"), "default via 10.9.0.1 dev eth1", "a priority goes before names");
 }
 
+fn id(daemon: &Daemon, name: &str) -> String {
+    daemon.get(&format!("/containers/{name}/json"))["Config"]["Hostname"].as_str().unwrap_or_default().to_owned()
+}
+
 #[test]
 fn a_link_on_the_default_bridge_is_a_line_of_hosts_and_variables() {
     let daemon = daemon();
@@ -96,6 +100,27 @@ MY_STORE_PORT_6000_TCP_START=tcp://172.17.0.2:6000";
     assert_ne!(now, "172.17.0.2");
     assert!(hosts(&daemon, "web").contains(&format!("{now}\tmy-store dbhost db")), "{:?}", hosts(&daemon, "web"));
 
+    // Links go one by one, and with them their lines.
+    shipway(&daemon, "run -d --name two --link db:x --link db:y box sleep 1000");
+    assert_eq!(shipway(&daemon, "ps --no-trunc --filter name=db --format {{.Names}}"), "db,two/x,two/y,web/my-store");
+    assert_eq!(shipway(&daemon, "rm --link two/x"), "two/x");
+    assert_eq!(
+        hosts(&daemon, "two"),
+        [format!("{now}\ty dbhost db"), format!("{}\t{}", address(&daemon, "two", "bridge"), id(&daemon, "two"))]
+    );
+    assert_eq!(shipway(&daemon, "inspect --format {{.HostConfig.Links}} two"), "[/db:/two/y]");
+    for (name, words) in [
+        ("two/x", "No such container: two/x\nhint: the links of two are two/y"),
+        ("nosuch/x", "No such container: nosuch/x"),
+        ("two", "Conflict, cannot remove the default link name of the container"),
+    ] {
+        let (code, text) = try_shipway(&daemon, &format!("rm --link {name}"));
+        assert!(code == Some(1) && text.contains(words), "{name}: {code:?} {text}");
+    }
+    shipway(&daemon, "rm -l /two/y");
+    shipway(&daemon, "rm -f db");
+    shipway(&daemon, "restart -t 0 two");
+
     shipway(&daemon, "network create nat");
     shipway(&daemon, "run -d --name far --network nat box sleep 1000");
     for (link, code, words) in [
@@ -106,6 +131,36 @@ MY_STORE_PORT_6000_TCP_START=tcp://172.17.0.2:6000";
         let (found, text) = try_shipway(&daemon, &format!("run --rm --link {link} box true"));
         assert!(found == Some(code) && text.contains(words), "{link}: {found:?} {text}");
     }
+}
+
+#[test]
+fn an_endpoint_may_name_its_interface_and_set_what_the_kernel_knows_of_it() {
+    let daemon = daemon();
+    shipway(&daemon, "network create nat");
+    let name = "driver-opt=com.docker.network.endpoint.ifname=lan0";
+    let settings =
+        "\"driver-opt=com.docker.network.endpoint.sysctls=net.ipv4.conf.IFNAME.log_martians=1,net.ipv4.neigh.IFNAME.gc_stale_time=77\"";
+    shipway(&daemon, &format!("run -d --name web --network name=nat,{name},{settings} box sleep 1000"));
+    let told = inside(
+        &daemon,
+        "web",
+        "cd /proc/sys/net/ipv4; cat conf/lan0/log_martians neigh/lan0/gc_stale_time; ip -o -4 addr show lan0 | wc -l",
+    );
+    assert_eq!(told, "1\n77\n1");
+    shipway(&daemon, "network create other");
+    shipway(&daemon, "network connect --driver-opt com.docker.network.endpoint.ifname=wan7 other web");
+    assert_eq!(inside(&daemon, "web", "ls /sys/class/net"), "lan0\nlo\nwan7");
+    shipway(&daemon, "network create third");
+    for (option, words) in [
+        ("ifname=lan0", "two interfaces of the container would be called lan0"),
+        ("ifname=a;b", "invalid interface name \"a;b\""),
+        ("sysctls=net.ipv4.ip_forward=1", "invalid endpoint sysctl \"net.ipv4.ip_forward=1\": write net.ipv4.conf.IFNAME.NAME=VALUE"),
+        ("sysctls=net.ipv4.conf.IFNAME.nosuch=1", "/proc/sys/net/ipv4/conf/eth2/nosuch"),
+    ] {
+        let (code, text) = try_shipway(&daemon, &format!("network connect --driver-opt com.docker.network.endpoint.{option} third web"));
+        assert!(code == Some(1) && text.contains(words), "{option}: {code:?} {text}");
+    }
+    assert_eq!(inside(&daemon, "web", "ls /sys/class/net"), "lan0\nlo\nwan7");
 }
 
 #[test]

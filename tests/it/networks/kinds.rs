@@ -14,7 +14,7 @@ fn refused(daemon: &Daemon, line: &str, words: &str) {
 
 #[test]
 fn a_macvlan_network_is_a_neighbour_of_the_host() {
-    let daemon = daemon();
+    let mut daemon = daemon();
     // What is at the other end of the cable is, here, the host too.
     daemon
         .netns()
@@ -34,11 +34,49 @@ fn a_macvlan_network_is_a_neighbour_of_the_host() {
     );
     refused(&daemon, "network create -d macvlan -o parent=nowhere two", "this host has no interface \"nowhere\"");
     refused(&daemon, "network create -d macvlan -o parent=wan1 -o macvlan_mode=odd two", "requested macvlan mode 'odd' is not valid");
-    refused(&daemon, "network create -d macvlan two", "without an interface of the host (-o parent=INTERFACE) is not supported yet");
     // Where the kernel has no ipvlan, it says so before there is a network.
     let (code, text) = try_shipway(&daemon, "network create -d ipvlan --subnet 192.0.3.0/24 -o parent=wan1 five");
     assert!(code == Some(0) || text.contains("network driver \"ipvlan\" by this kernel is not supported yet"), "{code:?} {text}");
     shipway(&daemon, "rm -f web");
+    shipway(&daemon, "network rm lan");
+    // Several subnets of a family: the first one with a free address, or the one of the address that was asked for.
+    let both = "network create -d macvlan --subnet 192.0.2.0/24 --subnet 198.51.100.0/24 --gateway 192.0.2.9 --gateway 198.51.100.9";
+    shipway(&daemon, &format!("{both} -o parent=wan0 lan"));
+    let script = "ip -4 -o addr show eth0 | grep -o 'inet [0-9.]*'; ip route | grep -o '^default via [0-9.]*'";
+    let told = |address: &str| {
+        let wish: &[&str] = if address.is_empty() { &[] } else { &["--ip", address] };
+        let words = [&["run", "--rm", "--network", "lan"], wish, &["box", "sh", "-c", script]].concat();
+        String::from_utf8_lossy(&daemon.shipway(&words).stdout).into_owned()
+    };
+    assert_eq!(told(""), "inet 192.0.2.1\ndefault via 192.0.2.9\n");
+    assert_eq!(told("198.51.100.7"), "inet 198.51.100.7\ndefault via 198.51.100.9\n");
+    let overlap = "network create -d macvlan --subnet 192.0.4.0/24 --subnet 192.0.4.0/25 -o parent=wan1 x";
+    refused(&daemon, overlap, "Pool overlaps with other one on this address space");
+    // Without an interface of the host: containers among themselves, on one that comes and goes with the network.
+    shipway(&daemon, "network create -d macvlan --subnet 10.3.0.0/24 alone");
+    server(&daemon, "hermit", "--network alone");
+    assert_eq!(shipway(&daemon, "run --rm --network alone box nc -w 3 hermit 80"), "hello from hermit");
+    assert_eq!(shipway(&daemon, "exec hermit ip route"), "10.3.0.0/24 dev eth0 scope link  src 10.3.0.2");
+    daemon.kill_9();
+    daemon.netns().run("ip link del $(ip -o link | grep -o ' dm-[0-9a-f]*')");
+    daemon.restart();
+    shipway(&daemon, "restart -t 0 hermit");
+    assert_eq!(shipway(&daemon, "run --rm --network alone box nc -w 3 hermit 80"), "hello from hermit");
+    shipway(&daemon, "rm -f hermit");
+    shipway(&daemon, "network rm alone");
+    assert!(!daemon.netns().run("ip -o link").contains("dm-"), "it went with its network");
+    // A VLAN of an interface is made where the kernel has them, and goes with its network.
+    let (code, text) = try_shipway(&daemon, "network create -d macvlan --subnet 10.4.0.0/24 -o parent=wan1.50 tagged");
+    if code == Some(0) {
+        assert!(daemon.netns().run("ip -d link show wan1.50").contains("vlan protocol 802.1Q id 50"));
+        shipway(&daemon, "network rm tagged");
+    } else {
+        assert!(text.contains("a VLAN such as wan1.50 by this kernel is not supported yet"), "{text}");
+    }
+    assert!(!daemon.netns().run("ip -o link").contains("wan1.50"));
+    refused(&daemon, "network create -d macvlan -o parent=nowhere.50 x", "this host has no interface \"nowhere\"");
+    refused(&daemon, "network create -d macvlan -o parent=wan1.x x", "unable to parse a valid vlan id from: x");
+    refused(&daemon, "network create --subnet 10.1.0.0/24 --subnet 10.2.0.0/24 two", "bridge driver doesn't support multiple subnets");
     shipway(&daemon, "network rm lan");
 }
 
@@ -101,7 +139,6 @@ fn gateways_have_modes() {
     assert_eq!(shipway(&daemon, "run --rm --network alone box nc -w 3 web 80"), "hello from web");
     assert!(!daemon.netns().run("ip -o addr").contains("10.9.0.1"), "the host is not in it");
     refused(&daemon, &format!("network create -o {mode}=isolated x"), "gateway mode 'isolated' can only be used for an internal network");
-    refused(&daemon, &format!("network create -o {mode}=routed x"), "gateway mode \"routed\" is not supported yet");
     refused(&daemon, &format!("network create -o {mode}=odd x"), "unknown gateway mode odd");
     shipway(&daemon, &format!("network create -o {mode}=nat-unprotected open"));
 }

@@ -30,7 +30,7 @@ impl Engine {
     pub async fn create_container(&self, mut spec: CreateSpec) -> Result<Created> {
         self.complete_log(&mut spec.host.log);
         super::refuse::refuse(&spec)?;
-        let mut warnings = super::kernel::discard_unknown(&mut spec.host.limits);
+        let mut warnings = super::kernel::discard_unknown(&mut spec.host);
         let endpoints = self.endpoints_of(&spec)?;
         self.check_link_targets(&spec)?;
         warnings.extend(warnings_of(&spec.host));

@@ -23,13 +23,13 @@ pub struct DeviceRequest {
     pub capabilities: Vec<Vec<String>>,
 }
 
-/// A bound on the use of one block device: `--device-read-bps` and its like.
+/// A bound on the use of one block device: `--device-read-bps` and its like, `--blkio-weight-device`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Throttle {
     /// The device on the host.
     pub path: String,
     pub what: Throttled,
-    /// So many a second.
+    /// So many a second; or the weight.
     pub rate: u64,
 }
 
@@ -40,10 +40,16 @@ pub enum Throttled {
     WriteBytes,
     ReadOperations,
     WriteOperations,
+    /// Its share among siblings, 10 to 1000.
+    Weight,
 }
 
-/// Refuses rules that cannot be read.
+/// Refuses rules that cannot be read and weights outside their range.
 pub(super) fn refuse(host: &HostOptions) -> Result<()> {
+    let is_weight = |throttle: &&Throttle| throttle.what == Throttled::Weight;
+    if let Some(wrong) = host.throttles.iter().filter(is_weight).find(|throttle| !(10..=1000).contains(&throttle.rate)) {
+        return Err(Error::invalid(format!("Range of blkio weight is from 10 to 1000, not {} as for {}", wrong.rate, wrong.path)));
+    }
     host.device_rules.iter().try_for_each(|rule| parse_rule(rule).map(drop))
 }
 
@@ -105,6 +111,7 @@ fn throttle(asked: &Throttle) -> Result<shipway_runtime::Throttle> {
         Throttled::WriteBytes => shipway_runtime::Throttled::WriteBytes,
         Throttled::ReadOperations => shipway_runtime::Throttled::ReadOperations,
         Throttled::WriteOperations => shipway_runtime::Throttled::WriteOperations,
+        Throttled::Weight => shipway_runtime::Throttled::Weight,
     };
     Ok(shipway_runtime::Throttle { device: (rustix::fs::major(found.st_rdev), rustix::fs::minor(found.st_rdev)), what, rate: *rate })
 }

@@ -45,9 +45,9 @@ impl NameSettings<'_> {
         Ok(files::hosts(&Hosts { of_host: of_host.as_deref(), extra: &extra, ..self.own_lines(&self.own_or_loopback()) })?)
     }
 
-    /// The text of /etc/hosts of a running container, whose text was `current`.
-    fn hosts_again(&self, current: &str) -> Result<String> {
-        Ok(files::hosts_again(current, &self.own_lines(&self.own_or_loopback()))?)
+    /// The text of /etc/hosts of a running container, whose text was `current` and whose links were those of `before`.
+    fn hosts_again(&self, current: &str, before: &NameSettings<'_>) -> Result<String> {
+        Ok(files::hosts_again(current, &before.links, &self.own_lines(&self.own_or_loopback()))?)
     }
 
     fn own_lines<'a>(&'a self, own: &'a [IpAddr]) -> Hosts<'a> {
@@ -148,7 +148,19 @@ pub(crate) fn write(files: &GeneratedFiles, settings: &NameSettings<'_>) -> Resu
     };
     put(&files.hosts, &settings.hosts()?)?;
     put(&files.hostname, &format!("{}\n", settings.hostname))?;
-    put(&files.resolv_conf, &settings.resolv_conf()?)
+    let resolv_conf = settings.resolv_conf()?;
+    put(&files.resolv_conf, &resolv_conf)?;
+    put(&seal_of(&files.resolv_conf), &digest(&resolv_conf))
+}
+
+/// Beside a resolv.conf: the digest of what was written into it. What programs inside wrote there is told from it by that, also after the host's own
+/// resolvers have changed.
+fn seal_of(resolv_conf: &Path) -> PathBuf {
+    resolv_conf.with_extension("conf.digest")
+}
+
+fn digest(text: &str) -> String {
+    shipway_model::Digest::sha256_of(text.as_bytes()).hex()
 }
 
 /// Programs inside may have written what they like into their files; what is larger is theirs.
@@ -156,9 +168,24 @@ const LONGEST_FILE: u64 = 1 << 20;
 
 /// Makes the files of a running container follow its networks, in place: they are mounted in it. Lines and texts that programs inside wrote stay.
 pub(crate) fn follow(files: &GeneratedFiles, before: &NameSettings<'_>, now: &NameSettings<'_>) -> Result<()> {
-    change(&files.hosts, |current| now.hosts_again(current).map(Some))?;
-    let (old, new) = (before.resolv_conf()?, now.resolv_conf()?);
-    change(&files.resolv_conf, |current| Ok((current == old).then_some(new)))
+    change(&files.hosts, |current| now.hosts_again(current, before).map(Some))?;
+    follow_resolvers(&files.resolv_conf, &before.resolv_conf()?, now.resolv_conf()?)
+}
+
+/// Writes `new` over a resolv.conf that nobody has changed: its digest is that of the last writing or, for containers of older daemons, its text is `old`.
+fn follow_resolvers(resolv_conf: &Path, old: &str, new: String) -> Result<()> {
+    let seal = seal_of(resolv_conf);
+    let sealed = std::fs::read_to_string(&seal).ok();
+    let fresh = digest(&new);
+    let mut is_ours = false;
+    change(resolv_conf, |current| {
+        is_ours = sealed.as_ref().map_or(current == old, |sealed| *sealed == digest(current));
+        Ok(is_ours.then_some(new))
+    })?;
+    if !is_ours || sealed.as_ref() == Some(&fresh) {
+        return Ok(());
+    }
+    std::fs::write(&seal, fresh).map_err(Error::io(format!("write {}", seal.display())))
 }
 
 /// Writes what `new` makes of a file's text over it.
@@ -208,5 +235,32 @@ impl Engine {
         if let Err(error) = followed {
             tracing::warn!(%error, container = %now.name, "the files of a container do not follow its networks");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_follows_the_hosts_resolvers_of_now_unless_a_program_wrote_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("resolv.conf");
+        let check = |text: &str, sealed: Option<&str>, expected: &str| {
+            std::fs::write(&path, text).unwrap();
+            let _ = std::fs::remove_file(seal_of(&path));
+            if let Some(sealed) = sealed {
+                std::fs::write(seal_of(&path), digest(sealed)).unwrap();
+            }
+            follow_resolvers(&path, "nameserver 10.0.0.2\n", "nameserver 127.0.0.11\n".to_owned()).unwrap();
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), expected, "{text:?} {sealed:?}");
+        };
+        // Written at the start, when the host had another resolver.
+        check("nameserver 10.0.0.1\n", Some("nameserver 10.0.0.1\n"), "nameserver 127.0.0.11\n");
+        assert_eq!(std::fs::read_to_string(seal_of(&path)).unwrap(), digest("nameserver 127.0.0.11\n"), "it follows the next time too");
+        check("nameserver 9.9.9.9\n", Some("nameserver 10.0.0.1\n"), "nameserver 9.9.9.9\n");
+        // A container that an older daemon started.
+        check("nameserver 10.0.0.2\n", None, "nameserver 127.0.0.11\n");
+        check("nameserver 10.0.0.1\n", None, "nameserver 10.0.0.1\n");
     }
 }

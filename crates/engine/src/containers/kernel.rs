@@ -1,10 +1,18 @@
 //! Limits that this kernel does not have: dropped with dockerd's warning, so that a container made for another machine runs here too.
 
-use shipway_model::Limits;
 use shipway_sys::probe::Probe;
 
-/// Takes out of `limits` what cannot be had and says so.
-pub(super) fn discard_unknown(limits: &mut Limits) -> Vec<String> {
+use super::devices::Throttled;
+use super::spec::HostOptions;
+
+/// True when processes can be given time before all others, by cgroup.
+pub(super) fn has_realtime() -> bool {
+    Probe::get().cgroup.v1.get("cpu").is_some_and(|folder| folder.join("cpu.rt_runtime_us").exists())
+}
+
+/// Takes out of `host` what cannot be had and says so.
+pub(super) fn discard_unknown(host: &mut HostOptions) -> Vec<String> {
+    let HostOptions { limits, throttles, .. } = host;
     let layout = &Probe::get().cgroup;
     let unified = !layout.v1.contains_key("memory");
     let has = |controller: &str, files: &[&str]| {
@@ -16,6 +24,11 @@ pub(super) fn discard_unknown(limits: &mut Limits) -> Vec<String> {
     if limits.blkio_weight.is_some() && !unified && !has("blkio", &["blkio.weight", "blkio.bfq.weight"]) {
         limits.blkio_weight = None;
         warn("Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.");
+    }
+    let has_weights = throttles.iter().any(|throttle| throttle.what == Throttled::Weight);
+    if has_weights && !unified && !has("blkio", &["blkio.weight_device", "blkio.bfq.weight_device"]) {
+        throttles.retain(|throttle| throttle.what != Throttled::Weight);
+        warn("Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.");
     }
     if limits.memory_swap.is_some_and(|swap| swap > 0)
         && !unified

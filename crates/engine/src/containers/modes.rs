@@ -27,6 +27,9 @@ pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
     if !known(&host.pid_mode, &["", "host"]) {
         return Err(Error::invalid(format!("invalid PID mode: {}", host.pid_mode)));
     }
+    if host.ipc_mode == "container:" {
+        return Err(Error::invalid("can't join IPC of container : invalid name or ID supplied: \"\""));
+    }
     if !known(&host.ipc_mode, &["", "none", "private", "shareable", "host"]) {
         return Err(Error::invalid(format!("Invalid IPC mode: {}", host.ipc_mode)));
     }
@@ -37,7 +40,10 @@ pub(super) fn refuse(spec: &CreateSpec) -> Result<()> {
         return Err(Error::invalid(format!("invalid cgroup namespace mode: {}", host.cgroupns_mode)));
     }
     if !matches!(host.userns_mode.as_str(), "" | "host") {
-        return Err(Error::NotSupportedYet { what: format!("user namespace mode \"{}\"", host.userns_mode) });
+        return Err(Error::InvalidWithHint {
+            reason: format!("invalid user namespace mode: {}", host.userns_mode),
+            hint: "containers share the host's user namespace; -v SOURCE:TARGET:idmap gives files the container's owners".to_owned(),
+        });
     }
     host.sysctls.iter().try_for_each(|(key, value)| refuse_setting(host, key, value))
 }

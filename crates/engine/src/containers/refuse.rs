@@ -122,8 +122,24 @@ pub(super) fn limits(limits: &Limits) -> Result<()> {
         return refuse("Minimum memory limit can not be less than memory reservation limit, see usage");
     }
     processors(limits)?;
+    realtime(limits, super::kernel::has_realtime())?;
     if limits.blkio_weight.is_some_and(|weight| !(10..=1000).contains(&weight)) {
         return refuse("Range of blkio weight is from 10 to 1000");
+    }
+    Ok(())
+}
+
+/// Time of real-time processes; the words are dockerd's.
+fn realtime(limits: &Limits, has_realtime: bool) -> Result<()> {
+    let (period, runtime) = (limits.cpu_realtime_period, limits.cpu_realtime_runtime);
+    if (period.is_some() || runtime.is_some()) && !has_realtime {
+        return Err(Error::invalid("kernel does not support CPU real-time scheduler"));
+    }
+    if let (Some(period), Some(runtime)) = (period, runtime)
+        && runtime > 0
+        && runtime.unsigned_abs() > period
+    {
+        return Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"));
     }
     Ok(())
 }
@@ -207,6 +223,17 @@ mod tests {
         check(|limits| limits.cpuset_cpus = Some("0".to_owned()), None);
         check(|limits| limits.cpuset_cpus = Some("x".to_owned()), Some("Invalid value x for cpuset cpus: invalid format: x"));
         check(|limits| limits.cpu_quota = Some(10), Some("CPU cfs quota can not be less than 1ms (i.e. 1000)"));
+    }
+
+    #[test]
+    fn time_of_real_time_processes_is_part_of_a_period() {
+        let times = |period, runtime| Limits { cpu_realtime_period: period, cpu_realtime_runtime: runtime, ..Limits::default() };
+        let said = |limits: &Limits, has| realtime(limits, has).err().map(|error| error.to_string());
+        assert_eq!(said(&times(None, None), false), None);
+        assert_eq!(said(&times(Some(1000), None), false).as_deref(), Some("kernel does not support CPU real-time scheduler"));
+        assert_eq!(said(&times(Some(1000), Some(-1)), true), None);
+        let words = "cpu real-time runtime cannot be higher than cpu real-time period";
+        assert_eq!(said(&times(Some(10), Some(20)), true).as_deref(), Some(words));
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub struct RemoveOptions {
     pub force: bool,
     /// Remove its anonymous volumes too.
     pub volumes: bool,
-    /// Remove a legacy link instead of a container.
+    /// Remove a link of the default bridge, named `container/alias`, instead of a container.
     pub link: bool,
 }
 
@@ -29,14 +29,8 @@ impl Engine {
     /// # Durability
     /// One transaction removes the record (durably, unless the container was to remove itself); folders go behind it and are found again after a crash.
     pub async fn remove_container(&self, name: &str, options: RemoveOptions) -> Result<()> {
-        if options.link && !name.trim_start_matches('/').contains('/') {
-            return Err(Error::Conflict {
-                reason: "Conflict, cannot remove the default link name of the container".to_owned(),
-                hint: Some(format!("a link is named by both of its ends: shipway rm --link {name}/ALIAS")),
-            });
-        }
         if options.link {
-            return Err(Error::NotSupportedYet { what: "removing a link".to_owned() });
+            return self.remove_link(name).await;
         }
         let container = self.container(name)?;
         let _turn = container.turn.lock().await;

@@ -103,7 +103,7 @@ fn merge(before: &Limits, change: &Limits) -> Result<Limits> {
         ($($field:ident)*) => {$( if change.$field.is_some() { merged.$field.clone_from(&change.$field); } )*};
     }
     take!(memory memory_swap memory_reservation memory_swappiness nano_cpus cpu_shares cpu_period cpu_quota cpuset_cpus cpuset_mems
-        pids blkio_weight oom_kill_disable);
+        pids blkio_weight cpu_realtime_period cpu_realtime_runtime oom_kill_disable);
     // The sum that Docker's rule made at creation stays until it is changed by name.
     let sum = before.memory_swap.or_else(|| before.memory.map(|bytes| i64::try_from(bytes.saturating_mul(2)).unwrap_or(i64::MAX)));
     if let (Some(memory), Some(sum), None) = (change.memory, sum, change.memory_swap) {
@@ -123,7 +123,7 @@ fn only_changed(before: &Limits, after: &Limits) -> Limits {
         ($($field:ident)*) => {$( if before.$field != after.$field { changed.$field.clone_from(&after.$field); } )*};
     }
     take!(memory memory_swap memory_reservation memory_swappiness nano_cpus cpu_shares cpu_period cpu_quota cpuset_cpus cpuset_mems
-        pids blkio_weight oom_kill_disable);
+        pids blkio_weight cpu_realtime_period cpu_realtime_runtime oom_kill_disable);
     if changed.memory.is_some() || changed.memory_swap.is_some() {
         (changed.memory, changed.memory_swap) = (after.memory, after.memory_swap);
     }

@@ -7,8 +7,10 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use shipway_model::{EndpointId, PortBinding};
+use shipway_network::Routed;
 
 use super::default_route::rank;
+use super::endpoint_options::{self, EndpointOptions};
 use super::hand::{Addresses, mac_of, with_exposed};
 use super::record::{AttachedEndpoint, EndpointRecord, NetworkRecord};
 use super::wishes::judge;
@@ -72,10 +74,16 @@ impl Engine {
         for (slot, plan) in planned.iter().enumerate() {
             match self.claim_one(record, plan, slot, default == Some(slot)) {
                 Ok(attached) => {
+                    let others = done.iter().filter_map(|other| Some(other.attached.as_ref()?.interface.as_str()));
+                    let unique = endpoint_options::check_unique(&attached.interface, others);
                     let mut endpoint = plan.endpoint.clone();
                     endpoint.network = Some(plan.network.id);
                     endpoint.attached = Some(attached);
                     done.push(endpoint);
+                    if let Err(error) = unique {
+                        done.iter().for_each(|endpoint| self.release_claim(record, endpoint));
+                        return Err(error);
+                    }
                 }
                 Err(error) => {
                     for endpoint in &done {
@@ -105,11 +113,14 @@ impl Engine {
                 mac: None,
                 is_default,
                 published: Vec::new(),
+                settings: Vec::new(),
+                routed: Routed::default(),
                 link_local: Vec::new(),
             });
         }
         let hand = &self.inner.hand;
         let options = super::options::BridgeOptions::read(&network.options)?;
+        let EndpointOptions { interface, settings } = endpoint_options::read(wish)?;
         let published = if is_default {
             let bindings = wanted_ports(record);
             hand.claim_ports(record.name.as_str(), network, &bindings).map_err(|source| Error::Endpoint {
@@ -130,7 +141,7 @@ impl Engine {
         };
         let mac = mac_of(network, wish, &addresses, &format!("{} {}", record.id, network.id));
         let Addresses { ipv4, ipv6 } = addresses;
-        let interface = format!("{}{slot}", options.prefix);
+        let interface = interface.map_or_else(|| format!("{}{slot}", options.prefix), |name| name.to_string());
         Ok(AttachedEndpoint {
             id,
             interface,
@@ -141,6 +152,8 @@ impl Engine {
             mac,
             is_default,
             published,
+            settings,
+            routed: options.routed(),
             link_local: wish.link_local.clone(),
         })
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use shipway_model::EndpointId;
 
+use super::endpoint_options::{self, EndpointOptions};
 use super::hand::{Addresses, mac_of};
 use super::record::{AttachedEndpoint, EndpointRecord, EndpointWish, NetworkDriver, NetworkRecord};
 use super::wishes::judge;
@@ -87,15 +88,20 @@ impl Engine {
         let record = container.record();
         let netns = netns_of(&record)?;
         let hand = &self.inner.hand;
-        let Addresses { ipv4, ipv6 } = hand.claim_addresses(network, &wish, &format!("container \"{}\"", record.name))?;
         let slot =
             (0..u16::MAX).find(|slot| record.endpoints.iter().all(|other| other.attached.as_ref().is_none_or(|other| other.slot != *slot)));
         let slot = slot.unwrap_or_default();
-        let prefix = super::options::BridgeOptions::read(&network.options)?.prefix;
+        let options = super::options::BridgeOptions::read(&network.options)?;
+        let (routed, prefix) = (options.routed(), options.prefix);
+        let EndpointOptions { interface, settings } = endpoint_options::read(&wish)?;
+        let interface = interface.map_or_else(|| format!("{prefix}{slot}"), |name| name.to_string());
+        let others = record.endpoints.iter().filter_map(|other| Some(other.attached.as_ref()?.interface.as_str()));
+        endpoint_options::check_unique(&interface, others)?;
+        let Addresses { ipv4, ipv6 } = hand.claim_addresses(network, &wish, &format!("container \"{}\"", record.name))?;
         let mac = mac_of(network, &wish, &Addresses { ipv4, ipv6 }, &format!("{} {}", record.id, network.id));
         let mut attached = AttachedEndpoint {
             id: EndpointId::from_random(clock::random()),
-            interface: format!("{prefix}{slot}"),
+            interface,
             slot,
             host_end: hand.host_end(network),
             ipv4,
@@ -104,6 +110,8 @@ impl Engine {
             is_default: !network.internal && self.has_no_default_route(&record),
             link_local: wish.link_local.clone(),
             published: Vec::new(),
+            settings,
+            routed,
         };
         if attached.is_default {
             let ports = hand.claim_ports(record.name.as_str(), network, &super::attach::wanted_ports(&record));

@@ -71,10 +71,14 @@ impl Engine {
                 engine.inner.store.publish(move |txn| Ok(txn.put(&NETWORKS, &row.id, &row)?))?;
                 return Ok(record);
             }
-            engine.inner.hand.try_driver(&record)?;
             record.pools = engine.inner.hand.plan(&record, &spec.pools, &engine.inner.networks.all())?;
+            engine.inner.hand.try_driver(&record)?;
             let row = record.clone();
-            engine.inner.store.publish(move |txn| Ok(txn.put(&NETWORKS, &row.id, &row)?))?;
+            let stored = engine.inner.store.publish(move |txn| Ok(txn.put(&NETWORKS, &row.id, &row)?));
+            if let Err(error) = stored {
+                engine.inner.hand.withdraw_network(&record)?;
+                return Err(error.into());
+            }
             Ok(record)
         })
         .await?;
@@ -113,15 +117,15 @@ impl Engine {
     /// Two networks cannot share one interface of the host.
     fn refuse_same_parent(&self, record: &NetworkRecord) -> Result<()> {
         let parent = |network: &NetworkRecord| {
-            let attachment = stacked::attachment(network.driver, &network.options).ok().filter(|_| network.driver.is_stacked());
-            attachment.as_ref().and_then(stacked::parent_of).cloned()
+            let found = network.driver.is_stacked().then(|| stacked::of(network).ok()).flatten();
+            found.map(|stacked| stacked.parent.name().clone())
         };
         let Some(own) = parent(record) else { return Ok(()) };
         match self.inner.networks.all().iter().find(|other| parent(other).as_ref() == Some(&own)) {
             None => Ok(()),
             Some(other) => Err(Error::Forbidden {
                 reason: format!("network {} is already using parent interface {own}", other.name),
-                hint: Some(format!("join that network, or make a VLAN interface: ip link add link {own} name {own}.50 type vlan id 50")),
+                hint: Some(format!("join that network, or take a VLAN of the interface: -o parent={own}.50")),
             }),
         }
     }
@@ -145,8 +149,9 @@ fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
             return Err(Error::no_such_plugin(other, "the network drivers are bridge, macvlan, ipvlan, host and null"));
         }
     };
+    let id = NetworkId::from_random(clock::random());
     if driver.is_stacked() {
-        stacked::attachment(driver, &spec.options)?;
+        stacked::read(driver, &spec.options, id)?;
     }
     if !matches!(spec.ipam_driver.as_str(), "" | "default") {
         return Err(Error::no_such_plugin(&spec.ipam_driver, "the address manager is called default"));
@@ -168,11 +173,12 @@ fn judged(spec: &NetworkSpec) -> Result<NetworkRecord> {
         });
     }
     Ok(NetworkRecord {
-        id: NetworkId::from_random(clock::random()),
+        id,
         name,
         driver,
         created: clock::now(),
-        internal: spec.internal,
+        // On an interface that leads nowhere nothing outside is reached.
+        internal: spec.internal || (driver.is_stacked() && !stacked::has_parent(&spec.options)),
         attachable: spec.attachable,
         ipv4: spec.ipv4.unwrap_or(true),
         ipv6: spec.ipv6,

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use shipway_model::NetworkName;
+use shipway_network::ClaimedPort;
 
 use super::attach::wanted_ports;
 use super::connect::netns_of;
@@ -47,17 +48,23 @@ impl Engine {
         let Some((_, attached)) = self.living(endpoint) else { return Ok(()) };
         // Ports of this host are forwarded to bridges only.
         let (theirs, ours) = match joined.driver {
-            NetworkDriver::Bridge => (Vec::new(), held.published.clone()),
+            NetworkDriver::Bridge if held.routed == attached.routed => (Vec::new(), held.published.clone()),
+            // Here ports of the host are taken, and there none were, or the other way round.
+            NetworkDriver::Bridge => (Vec::new(), self.claim_anew(&record, joined, &held)),
             _ => (held.published.clone(), Vec::new()),
         };
         let now = AttachedEndpoint { is_default: true, published: ours, ..attached.clone() };
         let before = AttachedEndpoint { is_default: false, published: theirs, ..held.clone() };
         let hand = &self.inner.hand;
         hand.promote(netns, joined, &now)?;
-        let moved = if now.published.is_empty() { Ok(()) } else { hand.move_published(&held, &now) };
+        let moved = if before.published.is_empty() { hand.move_published(&held, &now) } else { Ok(()) };
         if moved.is_err() {
             // The way back: as it was.
             hand.promote(netns, &held_network, &held)?;
+            if held.routed != now.routed {
+                hand.ports.release(record.name.as_str(), &now.published);
+                hand.ports.reclaim(record.name.as_str(), &held.published);
+            }
             hand.publish(&held)?;
             return moved;
         }
@@ -71,6 +78,16 @@ impl Engine {
             }
         });
         Ok(())
+    }
+
+    /// Ports of a container as the network `joined` publishes them, instead of those that `held` has.
+    fn claim_anew(&self, record: &ContainerRecord, joined: &NetworkRecord, held: &AttachedEndpoint) -> Vec<ClaimedPort> {
+        let (ports, owner) = (&self.inner.hand.ports, record.name.as_str());
+        ports.release(owner, &held.published);
+        self.inner.hand.claim_ports(owner, joined, &wanted_ports(record)).unwrap_or_else(|error| {
+            tracing::warn!(%error, container = owner, network = %joined.name, "cannot publish ports through another network");
+            Vec::new()
+        })
     }
 
     /// Gives default route and ports to the next network of a container, after the one that had them has gone.

@@ -3,7 +3,7 @@
 //! Nothing here is durable: at boot `restore.rs` says it again from the records. All functions block; async code crosses in `blocking`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +18,7 @@ use shipway_network::{
 
 use super::options::{BridgeOptions, GatewayMode};
 use super::record::{AddressRecord, AttachedEndpoint, EndpointWish, NetworkDriver, NetworkRecord, PoolRecord};
-use super::stacked;
+use super::stacked::{self, Stacked};
 use crate::{EngineConfig, Error, Result};
 
 /// RFC 3927 2.8 and RFC 4291 2.5.6.
@@ -45,8 +45,8 @@ struct State {
 
 /// The addresses that an endpoint got.
 pub(super) struct Addresses {
-    pub(super) ipv4: Option<AddressRecord<std::net::Ipv4Addr>>,
-    pub(super) ipv6: Option<AddressRecord<std::net::Ipv6Addr>>,
+    pub(super) ipv4: Option<AddressRecord<Ipv4Addr>>,
+    pub(super) ipv6: Option<AddressRecord<Ipv6Addr>>,
 }
 
 impl Hand {
@@ -83,8 +83,13 @@ impl Hand {
         let mut plans = Vec::new();
         for request in asked.iter().filter(|request| request.subnet.is_some() || request.gateway.is_some() || request.ip_range.is_some()) {
             let plan = SubnetPlan::checked(request, &taken)?;
-            if plans.iter().any(|pool: &PoolRecord| pool.plan.subnet.is_v6() == plan.subnet.is_v6()) {
-                return Err(Error::NotSupportedYet { what: "a network with two subnets of one family".to_owned() });
+            taken.push(InUse { subnet: plan.subnet, owner: "the network itself".to_owned(), of_host: false });
+            let has_family = |pool: &PoolRecord| pool.plan.subnet.is_v6() == plan.subnet.is_v6();
+            if !record.driver.is_stacked() && plans.iter().any(has_family) {
+                return Err(Error::InvalidWithHint {
+                    reason: "bridge driver doesn't support multiple subnets".to_owned(),
+                    hint: "one of IPv4 and one of IPv6 is possible; macvlan and ipvlan take several".to_owned(),
+                });
             }
             plans.push(PoolRecord { plan, chosen: true });
         }
@@ -102,16 +107,25 @@ impl Hand {
         Ok(plans)
     }
 
-    /// Whether this kernel and its interfaces can make endpoints of a network; tried with one that goes at once.
+    /// Whether this kernel and its interfaces can make endpoints of a network; tried with one that goes at once. Makes the interface that the network is
+    /// on, where people asked for one that does not exist; after an error it is gone again.
     pub(super) fn try_driver(&self, network: &NetworkRecord) -> Result<()> {
         if !network.driver.is_stacked() {
             return Ok(());
         }
-        self.host.try_attachment(&stacked::attachment(network.driver, &network.options)?).map_err(|error| match error.kind() {
-            ErrorKind::Unsupported => {
-                Error::NotSupportedYet { what: format!("network driver \"{}\" by this kernel", network.driver.word()) }
+        let stacked = stacked::of(network)?;
+        let unsupported = |what: String| {
+            move |error: shipway_network::Error| match error.kind() {
+                ErrorKind::Unsupported => Error::NotSupportedYet { what },
+                _ => error.into(),
             }
-            _ => error.into(),
+        };
+        self.host.apply_parent(&stacked.parent).map_err(unsupported(format!("a VLAN such as {} by this kernel", stacked.parent.name())))?;
+        let tried = self.host.try_attachment(&stacked.attachment);
+        tried.map_err(unsupported(format!("network driver \"{}\" by this kernel", network.driver.word()))).inspect_err(|_| {
+            if let Err(error) = self.host.withdraw_parent(&stacked.parent) {
+                tracing::warn!(%error, "an interface of a network that was not made stays behind");
+            }
         })
     }
 
@@ -136,8 +150,9 @@ impl Hand {
         segment.mtu = options.mtu.unwrap_or(0);
         segment.between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
         segment.internal = network.internal;
-        segment.masquerade_v4 = options.masquerade;
-        segment.masquerade_v6 = options.masquerade;
+        segment.routed = options.routed();
+        segment.masquerade_v4 = options.masquerade && !segment.routed.v4;
+        segment.masquerade_v6 = options.masquerade && !segment.routed.v6;
         segment.unprotected_v4 = options.gateway_v4 == GatewayMode::NatUnprotected;
         segment.unprotected_v6 = options.gateway_v6 == GatewayMode::NatUnprotected;
         let has_gateway = |own: &SegmentAddress| match own.address {
@@ -148,12 +163,16 @@ impl Hand {
         Ok(segment)
     }
 
-    /// Makes the bridge of `network`, unless it is known to be there.
+    /// Makes the bridge of `network`, or the interface that it is on, unless it is known to be there.
     pub(super) fn apply_network(&self, network: &NetworkRecord) -> Result<()> {
-        if network.driver != NetworkDriver::Bridge || self.state().applied.contains(&network.id) {
+        if !network.driver.is_wired() || self.state().applied.contains(&network.id) {
             return Ok(());
         }
-        self.host.apply_segment(&self.segment(network)?)?;
+        if network.driver.is_stacked() {
+            self.host.apply_parent(&stacked::of(network)?.parent)?;
+        } else {
+            self.host.apply_segment(&self.segment(network)?)?;
+        }
         self.state().applied.insert(network.id);
         Ok(())
     }
@@ -163,12 +182,15 @@ impl Hand {
         self.state().applied.insert(network);
     }
 
-    /// Takes the bridge of a removed network away.
+    /// Takes the bridge of a removed network away, or the interface that was made for it.
     pub(super) fn withdraw_network(&self, network: &NetworkRecord) -> Result<()> {
         {
             let mut state = self.state();
             state.applied.remove(&network.id);
             state.spaces.remove(&network.id);
+        }
+        if network.driver.is_stacked() {
+            return Ok(self.host.withdraw_parent(&stacked::of(network)?.parent)?);
         }
         if network.driver != NetworkDriver::Bridge {
             return Ok(());
@@ -181,22 +203,17 @@ impl Hand {
         let mut state = self.state();
         let spaces = spaces_of(&mut state, network);
         let mut found: Vec<(IpAddr, u8, Option<IpAddr>)> = Vec::new();
-        for pool in &network.pools {
-            let subnet = pool.plan.subnet;
-            let wanted = if subnet.is_v6() { wish.ipv6.map(IpAddr::from) } else { wish.ipv4.map(IpAddr::from) };
-            let Some(space) = spaces.iter_mut().find(|space| space.subnet() == subnet) else { continue };
-            let claimed = match wanted {
-                // An address that a dying endpoint of the same container still holds is another's all the same: owners differ by attachment.
-                Some(address) => space.claim(address, owner).map(|()| address),
-                None => space.claim_any(owner),
-            };
-            match claimed {
-                Ok(address) => found.push((address, subnet.prefix(), (!network.internal).then_some(pool.plan.gateway))),
+        let is_routed = network.driver.is_stacked() && stacked::of(network)?.is_routed();
+        let has_gateway = !network.internal && !is_routed;
+        for v6 in [false, true] {
+            let wanted = if v6 { wish.ipv6.map(IpAddr::from) } else { wish.ipv4.map(IpAddr::from) };
+            match claim_of_family(network, spaces, (v6, has_gateway), wanted, owner) {
+                Ok(claimed) => found.extend(claimed),
                 Err(error) => {
                     for (address, ..) in found {
                         release(spaces, address);
                     }
-                    return Err(error.into());
+                    return Err(error);
                 }
             }
         }
@@ -273,17 +290,22 @@ impl Hand {
             attached.ipv4.map(|own| InterfaceAddress { address: own.address.into(), prefix: own.prefix }),
             attached.ipv6.map(|own| InterfaceAddress { address: own.address.into(), prefix: own.prefix }),
         ];
-        let gateways =
+        let mut gateways =
             [attached.ipv4.and_then(|own| own.gateway).map(IpAddr::from), attached.ipv6.and_then(|own| own.gateway).map(IpAddr::from)];
         let link_local = attached.link_local.iter().map(|address| InterfaceAddress {
             address: *address,
             prefix: if address.is_ipv4() { LINK_LOCAL_PREFIX_V4 } else { LINK_LOCAL_PREFIX_V6 },
         });
         let between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
-        let attachment = match network.driver {
-            NetworkDriver::Macvlan | NetworkDriver::Ipvlan => stacked::attachment(network.driver, &network.options)?,
-            _ => Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
+        let stacked = network.driver.is_stacked().then(|| stacked::of(network)).transpose()?;
+        let is_routed = stacked.as_ref().is_some_and(Stacked::is_routed);
+        let attachment = match stacked {
+            Some(stacked) => stacked.attachment,
+            None => Attachment::Bridge { bridge: self.bridge_name(network)?, host_end: attached.host_end.parse()?, between },
         };
+        if is_routed && !network.internal {
+            gateways = [attached.ipv4.map(|_| Ipv4Addr::UNSPECIFIED.into()), attached.ipv6.map(|_| Ipv6Addr::UNSPECIFIED.into())];
+        }
         Ok(EndpointSpec {
             name: attached.interface.parse()?,
             slot: attached.slot,
@@ -294,6 +316,7 @@ impl Hand {
             gateways: if attached.is_default { gateways.into_iter().flatten().collect() } else { Vec::new() },
             mtu: options.mtu.unwrap_or(0),
             routes: Vec::new(),
+            settings: attached.settings.iter().map(|text| text.parse()).collect::<shipway_network::Result<_>>()?,
         })
     }
 
@@ -307,17 +330,26 @@ impl Hand {
         if bindings.is_empty() || network.internal || network.driver != NetworkDriver::Bridge {
             return Ok(Vec::new());
         }
-        let fallback =
-            BridgeOptions::read(&network.options).ok().and_then(|options| options.host_binding).filter(|address| !address.is_unspecified());
-        let bindings: Vec<PortBinding> =
-            bindings.iter().map(|binding| PortBinding { host_ip: binding.host_ip.or(fallback), ..binding.clone() }).collect();
-        self.ports.claim(owner, &bindings)
+        let Ok(options) = BridgeOptions::read(&network.options) else { return Ok(Vec::new()) };
+        let fallback = options.host_binding.filter(|address| !address.is_unspecified());
+        let routed = options.routed();
+        // Where every family of a binding is reached at the container's own address, no port of the host is taken.
+        let families = [(false, network.ipv4 && !routed.v4), (true, network.ipv6 && !routed.v6)];
+        let takes_port = |binding: &PortBinding| {
+            let meant = |v6: bool| binding.host_ip.is_none_or(|address| address.is_ipv6() == v6);
+            routed.is_none() || families.iter().any(|(v6, forwarded)| *forwarded && meant(*v6))
+        };
+        let bindings = bindings.iter().map(|binding| PortBinding { host_ip: binding.host_ip.or(fallback), ..binding.clone() });
+        let (forwarded, direct): (Vec<PortBinding>, Vec<PortBinding>) = bindings.partition(takes_port);
+        let mut claimed = self.ports.claim(owner, &forwarded)?;
+        claimed.extend(direct.into_iter().map(|PortBinding { host_ip, container, .. }| ClaimedPort { host_ip, host_port: 0, container }));
+        Ok(claimed)
     }
 
     /// What the firewall forwards for an endpoint.
     pub(super) fn published(attached: &AttachedEndpoint) -> Vec<Published> {
         let (v4, v6) = (attached.ipv4.map(|own| own.address), attached.ipv6.map(|own| own.address));
-        attached.published.iter().flat_map(|port| port.published(v4, v6)).collect()
+        attached.published.iter().flat_map(|port| port.published(v4, v6, attached.routed)).collect()
     }
 
     /// Has the firewall forward the ports of an endpoint.
@@ -329,22 +361,22 @@ impl Hand {
     /// Has the firewall forward to `now` what it forwarded to `before`.
     pub(super) fn move_published(&self, before: &AttachedEndpoint, now: &AttachedEndpoint) -> Result<()> {
         let entries = Self::published(before);
-        if entries.is_empty() {
-            return Ok(());
+        if !entries.is_empty() {
+            self.host.unpublish(&entries)?;
         }
-        self.host.unpublish(&entries)?;
         self.publish(now)
     }
 
     /// Takes everything of an endpoint away; goes on after failures, which are logged: boot finds what stays.
     pub(super) fn withdraw(&self, container: &str, network: NetworkId, attached: &AttachedEndpoint) {
         let entries = Self::published(attached);
-        if !entries.is_empty() {
-            if let Err(error) = self.host.unpublish(&entries) {
-                tracing::warn!(%error, container, "cannot take published ports back; the next boot will");
-            }
-            self.ports.release(container, &attached.published);
+        if !entries.is_empty()
+            && let Err(error) = self.host.unpublish(&entries)
+        {
+            tracing::warn!(%error, container, "cannot take published ports back; the next boot will");
         }
+        // A port may be claimed and lead nowhere: one of IPv6 in a network without.
+        self.ports.release(container, &attached.published);
         if let Ok(end) = attached.host_end.parse() {
             self.host.forget_endpoint(&end);
         }
@@ -360,6 +392,33 @@ impl Hand {
 fn spaces_of<'a>(state: &'a mut State, network: &NetworkRecord) -> &'a mut Vec<AddressSpace> {
     let make = || network.pools.iter().map(|pool| AddressSpace::new(&pool.plan)).collect();
     state.spaces.entry(network.id).or_insert_with(make)
+}
+
+/// An address with the prefix of its subnet and the way out: the one wished for, else the lowest free one of the first subnet that has any. `None` where
+/// the network has no subnet of the family.
+fn claim_of_family(
+    network: &NetworkRecord,
+    spaces: &mut [AddressSpace],
+    (v6, has_gateway): (bool, bool),
+    wanted: Option<IpAddr>,
+    owner: &str,
+) -> Result<Option<(IpAddr, u8, Option<IpAddr>)>> {
+    let mut exhausted = None;
+    for pool in network.pools.iter().filter(|pool| pool.plan.subnet.is_v6() == v6) {
+        let subnet = pool.plan.subnet;
+        let Some(space) = spaces.iter_mut().find(|space| space.subnet() == subnet) else { continue };
+        let claimed = match wanted {
+            Some(address) if !subnet.contains(address) => continue,
+            // An address that a dying endpoint of the same container still holds is another's all the same: owners differ by attachment.
+            Some(address) => space.claim(address, owner).map(|()| address),
+            None => space.claim_any(owner),
+        };
+        match claimed {
+            Ok(address) => return Ok(Some((address, subnet.prefix(), has_gateway.then_some(pool.plan.gateway)))),
+            Err(error) => exhausted = Some(error),
+        }
+    }
+    exhausted.map_or(Ok(None), |error| Err(error.into()))
 }
 
 /// Gives an address back, whoever has it: names of owners change, addresses do not.

@@ -1,12 +1,12 @@
 //! `--link` on the default bridge: lines of /etc/hosts and variables, as before there were names in networks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use shipway_model::Port;
+use shipway_model::{ContainerId, Port};
 
-use crate::containers::{ContainerRecord, CreateSpec, NetworkMode};
-use crate::{Engine, Error, Result};
+use crate::containers::{CONTAINERS, ContainerRecord, CreateSpec, NetworkMode};
+use crate::{Engine, Error, Result, blocking};
 
 /// A link with the container it leads to.
 struct LegacyLink {
@@ -100,6 +100,65 @@ impl Engine {
                 self.follow_in_files(&other, &other);
             }
         }
+    }
+
+    /// Takes the link `text`, which is `container/alias`, away. The container keeps what it was told at its start in its environment; its /etc/hosts
+    /// follows at once.
+    ///
+    /// # Errors
+    /// `Conflict` for a container's own name; `NoSuchContainer` where there is no such link, in a network with names too.
+    ///
+    /// # Durability
+    /// When this answers, the link stays away.
+    pub(crate) async fn remove_link(&self, text: &str) -> Result<()> {
+        let Some((name, alias)) = text.trim_start_matches('/').split_once('/') else {
+            self.container(text)?;
+            return Err(Error::Conflict {
+                reason: "Conflict, cannot remove the default link name of the container".to_owned(),
+                hint: Some(format!("a link is named by both of its ends: shipway rm --link {text}/ALIAS")),
+            });
+        };
+        let missing = |hint: Option<String>| Error::NoSuchContainer { name: text.to_owned(), hint };
+        let container = self.container(name).map_err(|_| missing(None))?;
+        let _turn = container.turn.lock().await;
+        let before = container.record();
+        let is_it = |link: &&String| split(link).is_ok_and(|(_, own)| own == alias);
+        let Some(gone) = texts(&before).find(is_it).cloned() else {
+            let known: Vec<String> = texts(&before).filter_map(|link| Some(format!("{}/{}", before.name, split(link).ok()?.1))).collect();
+            return Err(missing((!known.is_empty()).then(|| format!("the links of {} are {}", before.name, known.join(", ")))));
+        };
+        let record = container.change(|record| record.spec.host.links.retain(|link| *link != gone));
+        let (store, row) = (self.inner.store.clone(), record.clone());
+        let saved = blocking::files(move || Ok(store.publish(move |txn| Ok(txn.put(&CONTAINERS, &row.id, &row)?))?)).await;
+        if let Err(error) = saved {
+            container.change(|record| record.spec.host.links.clone_from(&before.spec.host.links));
+            return Err(error);
+        }
+        if record.state.is_alive() {
+            let engine = self.clone();
+            blocking::files(move || {
+                engine.follow_in_files(&before, &record);
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(())
+    }
+
+    /// By container, the names that others have for it: `/other/alias`.
+    pub fn names_by_links(&self) -> BTreeMap<ContainerId, Vec<String>> {
+        let mut names: BTreeMap<ContainerId, Vec<String>> = BTreeMap::new();
+        for container in self.inner.containers.all() {
+            if container.with_record(|record| texts(record).next().is_none()) {
+                continue;
+            }
+            let record = container.record();
+            for link in self.links_of(&record) {
+                names.entry(link.target.id).or_default().push(format!("/{}/{}", record.name, link.alias));
+            }
+        }
+        names.values_mut().for_each(|names| names.sort_unstable());
+        names
     }
 
     fn links_of(&self, record: &ContainerRecord) -> Vec<LegacyLink> {

@@ -10,6 +10,7 @@ mod connect;
 mod create;
 mod default_route;
 mod doctor;
+mod endpoint_options;
 mod hand;
 mod inspect;
 mod links;

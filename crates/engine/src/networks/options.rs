@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use shipway_network::Routed;
+
 use crate::{Error, Result};
 
 /// What the options of a bridge say.
@@ -37,6 +39,8 @@ pub(crate) enum GatewayMode {
     Nat,
     /// The same, but whoever routes to a container's address reaches every port of it.
     NatUnprotected,
+    /// Containers keep their own addresses outside, and whoever routes to those reaches the ports that are published.
+    Routed,
     /// The bridge has no address, so the host is not in the network; for internal networks.
     Isolated,
 }
@@ -47,6 +51,11 @@ const LONGEST_NAME: usize = 15;
 const LEAST_MTU: u32 = 68;
 
 impl BridgeOptions {
+    /// Families in which containers are reached at their own addresses.
+    pub(crate) fn routed(&self) -> Routed {
+        Routed { v4: self.gateway_v4 == GatewayMode::Routed, v6: self.gateway_v6 == GatewayMode::Routed }
+    }
+
     /// Reads `options`.
     ///
     /// # Errors
@@ -105,7 +114,7 @@ fn gateway_mode(key: &str, value: &str) -> Result<GatewayMode> {
         "nat" => Ok(GatewayMode::Nat),
         "nat-unprotected" => Ok(GatewayMode::NatUnprotected),
         "isolated" => Ok(GatewayMode::Isolated),
-        "routed" => Err(Error::NotSupportedYet { what: "gateway mode \"routed\"".to_owned() }),
+        "routed" => Ok(GatewayMode::Routed),
         _ => Err(Error::invalid(format!("failed to parse {key} value: {value} (unknown gateway mode {value})"))),
     }
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 use shipway_model::{EndpointId, NetworkId, NetworkName, Timestamp};
-use shipway_network::{ClaimedPort, MacAddress, PlanRequest, SubnetPlan};
+use shipway_network::{ClaimedPort, MacAddress, PlanRequest, Routed, SubnetPlan};
 
 /// A network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +110,12 @@ pub struct AttachedEndpoint {
     pub is_default: bool,
     /// Where on the host its container's ports answer.
     pub published: Vec<ClaimedPort>,
+    /// Kernel settings of its interface that were asked for, as typed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub settings: Vec<String>,
+    /// Families in which its published ports are open at its own address.
+    #[serde(default, skip_serializing_if = "Routed::is_none")]
+    pub routed: Routed,
     /// Addresses of the link alone that were asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub link_local: Vec<IpAddr>,

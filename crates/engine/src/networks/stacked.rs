@@ -2,62 +2,98 @@
 
 use std::collections::BTreeMap;
 
-use shipway_network::{Attachment, InterfaceName, IpvlanMode, MacvlanMode};
+use shipway_model::NetworkId;
+use shipway_network::{Attachment, IpvlanFlag, IpvlanMode, MacvlanMode, Naming, Parent};
 
-use super::record::NetworkDriver;
+use super::record::{NetworkDriver, NetworkRecord};
 use crate::{Error, Result};
 
 /// Docker's keys.
 const PARENT: &str = "parent";
 const MACVLAN_MODE: &str = "macvlan_mode";
 const IPVLAN_MODE: &str = "ipvlan_mode";
+const IPVLAN_FLAG: &str = "ipvlan_flag";
 
-/// How endpoints of such a network are made.
-///
-/// # Errors
-/// `Invalid` for a mode that there is not; `NotSupportedYet` without a parent, and for the modes of ipvlan that route.
-pub(super) fn attachment(driver: NetworkDriver, options: &BTreeMap<String, String>) -> Result<Attachment> {
-    let option = |key: &str| options.get(key).map(String::as_str).filter(|value| !value.is_empty());
-    let word = driver.word();
-    let Some(parent) = option(PARENT) else {
-        return Err(Error::NotSupportedYet { what: format!("a {word} network without an interface of the host (-o parent=INTERFACE)") });
-    };
-    let parent: InterfaceName = parent.parse()?;
-    if driver == NetworkDriver::Ipvlan {
-        return match option(IPVLAN_MODE).unwrap_or("l2") {
-            "l2" => Ok(Attachment::Ipvlan { parent, mode: IpvlanMode::L2 }),
-            later @ ("l3" | "l3s") => Err(Error::NotSupportedYet { what: format!("ipvlan mode \"{later}\"") }),
-            other => Err(Error::invalid(format!("requested ipvlan mode '{other}' is not valid, 'l2' mode is the ipvlan driver default"))),
-        };
-    }
-    let mode = match option(MACVLAN_MODE).unwrap_or("bridge") {
-        "bridge" => MacvlanMode::Bridge,
-        "private" => MacvlanMode::Private,
-        "vepa" => MacvlanMode::Vepa,
-        "passthru" => MacvlanMode::Passthru,
-        other => {
-            return Err(Error::invalid(format!(
-                "requested macvlan mode '{other}' is not valid, 'bridge' mode is the macvlan driver default"
-            )));
-        }
-    };
-    Ok(Attachment::Macvlan { parent, mode })
+/// What the options of such a network say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Stacked {
+    /// The interface that it is on.
+    pub(super) parent: Parent,
+    /// How its endpoints are made.
+    pub(super) attachment: Attachment,
 }
 
-/// The host's interface that such a network is on.
-pub(super) fn parent_of(attachment: &Attachment) -> Option<&InterfaceName> {
-    match attachment {
-        Attachment::Macvlan { parent, .. } | Attachment::Ipvlan { parent, .. } => Some(parent),
-        Attachment::Bridge { .. } => None,
+impl Stacked {
+    /// Whether the parent routes for its containers: they have no neighbours, and a default route to the link itself.
+    pub(super) fn is_routed(&self) -> bool {
+        matches!(self.attachment, Attachment::Ipvlan { mode: IpvlanMode::L3 | IpvlanMode::L3s, .. })
     }
+}
+
+/// What the options of a macvlan or ipvlan network say.
+pub(super) fn of(network: &NetworkRecord) -> Result<Stacked> {
+    read(network.driver, &network.options, network.id)
+}
+
+/// True for a network that names an interface of the host; one without is on its own, and closed.
+pub(super) fn has_parent(options: &BTreeMap<String, String>) -> bool {
+    options.get(PARENT).is_some_and(|text| !text.is_empty())
+}
+
+/// # Errors
+/// `Invalid` for a mode that there is not, or an interface that cannot be.
+pub(super) fn read(driver: NetworkDriver, options: &BTreeMap<String, String>, network: NetworkId) -> Result<Stacked> {
+    let option = |key: &str| options.get(key).map(String::as_str).filter(|value| !value.is_empty());
+    let word = driver.word();
+    let parent = match option(PARENT) {
+        Some("lo") => return Err(Error::invalid(format!("loopback interface is not a valid {word} parent link"))),
+        Some(text) => Parent::parse(text)?,
+        None => {
+            let (name, far_end) = Naming::own_parent(network);
+            Parent::Own { name, far_end }
+        }
+    };
+    let on = parent.name().clone();
+    let wrong = |what: &str, given: &str, default: &str| {
+        Error::invalid(format!("requested {word} {what} '{given}' is not valid, '{default}' {what} is the {word} driver default"))
+    };
+    let attachment = if driver == NetworkDriver::Ipvlan {
+        let mode = match option(IPVLAN_MODE).unwrap_or("l2") {
+            "l2" => IpvlanMode::L2,
+            "l3" => IpvlanMode::L3,
+            "l3s" => IpvlanMode::L3s,
+            other => return Err(wrong("mode", other, "l2")),
+        };
+        let flag = match option(IPVLAN_FLAG).unwrap_or("bridge") {
+            "bridge" => IpvlanFlag::Bridge,
+            "private" => IpvlanFlag::Private,
+            "vepa" => IpvlanFlag::Vepa,
+            other => return Err(wrong("flag", other, "bridge")),
+        };
+        Attachment::Ipvlan { parent: on, mode, flag }
+    } else {
+        let mode = match option(MACVLAN_MODE).unwrap_or("bridge") {
+            "bridge" => MacvlanMode::Bridge,
+            "private" => MacvlanMode::Private,
+            "vepa" => MacvlanMode::Vepa,
+            "passthru" => MacvlanMode::Passthru,
+            other => return Err(wrong("mode", other, "bridge")),
+        };
+        Attachment::Macvlan { parent: on, mode }
+    };
+    Ok(Stacked { parent, attachment })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(driver: NetworkDriver, options: &[(&str, &str)]) -> Result<Attachment> {
-        attachment(driver, &options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect())
+    fn options(list: &[(&str, &str)]) -> BTreeMap<String, String> {
+        list.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn read(driver: NetworkDriver, list: &[(&str, &str)]) -> Result<Stacked> {
+        super::read(driver, &options(list), NetworkId::from_random([0xab; 32]))
     }
 
     #[test]
@@ -65,13 +101,19 @@ mod tests {
         use NetworkDriver::{Ipvlan, Macvlan};
         let parent = || "eth0".parse().unwrap();
         let private = read(Macvlan, &[("parent", "eth0"), ("macvlan_mode", "private")]).unwrap();
-        assert_eq!(private, Attachment::Macvlan { parent: parent(), mode: MacvlanMode::Private });
-        assert_eq!(read(Ipvlan, &[("parent", "eth0")]).unwrap(), Attachment::Ipvlan { parent: parent(), mode: IpvlanMode::L2 });
+        assert_eq!(private.attachment, Attachment::Macvlan { parent: parent(), mode: MacvlanMode::Private });
+        let plain = read(Ipvlan, &[("parent", "eth0")]).unwrap();
+        assert_eq!(plain.attachment, Attachment::Ipvlan { parent: parent(), mode: IpvlanMode::L2, flag: IpvlanFlag::Bridge });
+        assert!(!plain.is_routed() && read(Ipvlan, &[("parent", "eth0"), ("ipvlan_mode", "l3s")]).unwrap().is_routed());
+        let alone = read(Macvlan, &[]).unwrap();
+        assert!(matches!(alone.parent, Parent::Own { .. }) && alone.parent.name().as_str() == "dm-abababababab");
+        assert!(has_parent(&options(&[("parent", "x")])) && !has_parent(&options(&[("parent", "")])));
         for (driver, options, words) in [
             (Macvlan, &[("parent", "eth0"), ("macvlan_mode", "odd")][..], "requested macvlan mode 'odd' is not valid"),
-            (Ipvlan, &[("parent", "eth0"), ("ipvlan_mode", "odd")], "requested ipvlan mode 'odd' is not valid"),
-            (Ipvlan, &[("parent", "eth0"), ("ipvlan_mode", "l3")], "ipvlan mode \"l3\" is not supported yet"),
-            (Macvlan, &[], "without an interface of the host"),
+            (Ipvlan, &[("parent", "eth0"), ("ipvlan_mode", "odd")], "'l2' mode is the ipvlan driver default"),
+            (Ipvlan, &[("parent", "eth0"), ("ipvlan_flag", "odd")], "requested ipvlan flag 'odd' is not valid"),
+            (Macvlan, &[("parent", "lo")], "loopback interface is not a valid macvlan parent link"),
+            (Macvlan, &[("parent", "eth0.x")], "unable to parse a valid vlan id from: x"),
             (Macvlan, &[("parent", "a;b")], "invalid interface name"),
         ] {
             let error = read(driver, options).unwrap_err().to_string();

@@ -42,6 +42,8 @@ impl WiredStep {
             mac,
             is_default: !network.internal,
             published: Vec::new(),
+            settings: Vec::new(),
+            routed: shipway_network::Routed::default(),
             link_local: Vec::new(),
         };
         Ok(Self { engine: engine.clone(), id, network, attached })

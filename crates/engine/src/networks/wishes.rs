@@ -60,6 +60,7 @@ pub(super) fn judge(wish: &EndpointWish, network: &NetworkRecord) -> Result<()> 
     if network.config_only {
         return Err(configuration_only());
     }
+    super::endpoint_options::read(wish)?;
     let wants_address = wish.ipv4.is_some() || wish.ipv6.is_some();
     if wants_address && !network.has_names() {
         return Err(Error::InvalidWithHint {

@@ -157,8 +157,11 @@ fn pair(text: &str) -> (String, String) {
     (key.to_owned(), value.to_owned())
 }
 
-/// The fields of one line of CSV. A field in quotes may hold commas, and a quote written twice.
-fn split_fields(text: &str) -> Result<Vec<String>, MountError> {
+/// The fields of one line of CSV, as `--mount` and `--network` have them. A field in quotes may hold commas, and a quote written twice.
+///
+/// # Errors
+/// `Quote` for one that stands inside of a field, or is never closed.
+pub fn split_fields(text: &str) -> Result<Vec<String>, MountError> {
     let mut fields = vec![String::new()];
     let mut letters = text.char_indices().peekable();
     let mut at_start = true;

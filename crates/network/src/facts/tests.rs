@@ -22,6 +22,15 @@ fn the_loopback_is_for_the_host_alone() {
 }
 
 #[test]
+fn a_port_at_the_containers_own_address_needs_a_route() {
+    let target = "172.17.0.2:80".parse().unwrap();
+    let direct = Published { host_ip: Some("172.17.0.2".parse().unwrap()), host_port: 80, protocol: shipway_model::Protocol::Tcp, target };
+    let ways = ways(&direct, &[], true);
+    assert_eq!((ways[1].reach, ways[1].at.as_str()), (Reach::Yes, "172.17.0.2"));
+    assert!(ways[1].because.contains("for whoever has a route to it"));
+}
+
+#[test]
 fn a_strangers_dropping_chain_is_named() {
     let chain = |hook, table: &str| BaseChain {
         family: "ip".to_owned(),

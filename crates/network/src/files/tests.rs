@@ -118,13 +118,16 @@ fn the_hosts_of_a_running_container_follow_and_keep_what_programs_wrote() {
     let current = format!("{started}10.1.1.1\tmine\n");
     let links = [(ip("172.17.0.9"), vec!["db".to_owned(), "database".to_owned()])];
     let now = Hosts { own: &[ip("172.17.0.2"), ip("10.9.0.3")], links: &links, ..before.clone() };
-    let followed = hosts_again(&current, &now).unwrap();
+    let followed = hosts_again(&current, &[], &now).unwrap();
     let head = started.strip_suffix("172.17.0.2\tweb\n").unwrap();
     assert_eq!(followed, format!("{head}10.1.1.1\tmine\n172.17.0.9\tdb database\n172.17.0.2\tweb\n10.9.0.3\tweb\n"));
     // Moved once more: old lines go, and twice is as once.
     let moved = [(ip("172.17.0.7"), vec!["db".to_owned(), "database".to_owned()])];
     let later = Hosts { links: &moved, ..before };
     let expected = format!("{head}10.1.1.1\tmine\n172.17.0.7\tdb database\n172.17.0.2\tweb\n");
-    assert_eq!(hosts_again(&followed, &later).unwrap(), expected);
-    assert_eq!(hosts_again(&expected, &later).unwrap(), expected);
+    assert_eq!(hosts_again(&followed, &links, &later).unwrap(), expected);
+    assert_eq!(hosts_again(&expected, &moved, &later).unwrap(), expected);
+    // The link is gone.
+    let alone = Hosts { links: &[], ..later };
+    assert_eq!(hosts_again(&expected, &moved, &alone).unwrap(), format!("{head}10.1.1.1\tmine\n172.17.0.2\tweb\n"));
 }

@@ -4,12 +4,15 @@ use shipway_sys::netlink::nft::expression::{Header, Meta};
 use shipway_sys::netlink::nft::{Expression, Register, Set, Verdict};
 
 use super::{
-    ANY_PORTS_V4, ANY_PORTS_V6, BRIDGES, HAIRPIN, INTERNAL, MASQUERADE_V4, MASQUERADE_V6, OPEN, PORTS_V4, PORTS_V6, UNPROTECTED_V4,
-    UNPROTECTED_V6,
+    ANY_PORTS_V4, ANY_PORTS_V6, BRIDGES, HAIRPIN, INTERNAL, MASQUERADE_V4, MASQUERADE_V6, OPEN, OPENED_V4, OPENED_V6, PORTS_V4, PORTS_V6,
+    ROUTED_V4, ROUTED_V6, UNPROTECTED_V4, UNPROTECTED_V6,
 };
 
 const V4: u8 = 2;
 const V6: u8 = 10;
+/// Their own protocols for saying what is wrong, and for being asked (IANA's numbers).
+const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
 /// Length of an interface's name in a register.
 const NAME: u32 = 16;
 const R: Register = Register::FIRST;
@@ -39,6 +42,11 @@ pub(super) fn all(guard: bool) -> Vec<(&'static str, Steps)> {
         ("entering", rule([output_in(INTERNAL), drop()])),
         // What `published` forwarded, from wherever.
         ("entering", rule([forwarded(), accept()])),
+        // What is published where containers have addresses of the world outside; and they can be asked whether they are there.
+        ("entering", rule([family(V4), v4_destination(R), transport_and_port(R.after(4)), within(OPENED_V4), accept()])),
+        ("entering", rule([family(V6), v6_destination(R), transport_and_port(R.after(16)), within(OPENED_V6), accept()])),
+        ("entering", rule([family(V4), transport(ICMP), output_in(ROUTED_V4), accept()])),
+        ("entering", rule([family(V6), transport(ICMP_V6), output_in(ROUTED_V6), accept()])),
         // Networks that were asked to protect nobody.
         ("entering", rule([family(V4), output_in(UNPROTECTED_V4), accept()])),
         ("entering", rule([family(V6), output_in(UNPROTECTED_V6), accept()])),
@@ -92,6 +100,14 @@ pub(super) fn input_in(set: Set) -> Steps {
 
 fn output_in(set: Set) -> Steps {
     vec![Expression::Meta { key: Meta::OutputName, to: R }, Expression::In { set: set.name, id: set.id, key: R }]
+}
+
+fn within(set: Set) -> Steps {
+    vec![Expression::In { set: set.name, id: set.id, key: R }]
+}
+
+fn transport(wanted: u8) -> Steps {
+    vec![Expression::Meta { key: Meta::Transport, to: R }, Expression::Equal { register: R, value: vec![wanted] }]
 }
 
 fn output_not_in(set: Set) -> Steps {

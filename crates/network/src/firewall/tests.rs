@@ -27,12 +27,14 @@ fn keys_are_as_long_as_their_sets_say() {
         masquerade_v6: true,
         unprotected_v4: false,
         unprotected_v6: false,
+        routed: Routed { v4: true, v6: true },
     };
     let internal = SegmentRules { internal: true, ..rules.clone() };
     let mut entries = segment_entries(&bridge, &rules);
     entries.extend(segment_entries(&bridge, &internal));
     entries.extend([published(None, "10.0.0.2:1"), published(None, "[fd00::1]:1")].iter().map(published_entry));
     entries.extend([published(Some("10.0.0.1"), "10.0.0.2:1"), published(Some("fd00::9"), "[fd00::1]:1")].iter().map(published_entry));
+    entries.extend([published(Some("10.0.0.2"), "10.0.0.2:1"), published(Some("fd00::1"), "[fd00::1]:1")].iter().map(published_entry));
     for (name, element) in entries {
         let set = SETS.iter().find(|set| set.name == name).unwrap();
         assert_eq!(element.key.len(), set.key_bytes as usize, "{name}");
@@ -42,8 +44,15 @@ fn keys_are_as_long_as_their_sets_say() {
 
 #[test]
 fn an_internal_network_never_borrows_the_hosts_address() {
-    let rules =
-        SegmentRules { internal: true, open: true, masquerade_v4: true, masquerade_v6: true, unprotected_v4: false, unprotected_v6: false };
+    let rules = SegmentRules {
+        internal: true,
+        open: true,
+        masquerade_v4: true,
+        masquerade_v6: true,
+        unprotected_v4: false,
+        unprotected_v6: false,
+        routed: Routed::default(),
+    };
     let entries = segment_entries(&"sw-1".parse().unwrap(), &rules);
     assert!(entries.iter().all(|(set, _)| !set.starts_with("masquerade")));
     assert!(entries.iter().any(|(set, _)| *set == "internal"));

@@ -77,12 +77,40 @@ fn published_entries_follow_the_families_of_both_sides() {
     let port =
         |host_ip: Option<&str>| ClaimedPort { host_ip: host_ip.map(|ip| ip.parse().unwrap()), host_port: 8080, container: Port::tcp(80) };
     let (v4, v6) = (Some("172.17.0.2".parse().unwrap()), Some("fd00::2".parse().unwrap()));
-    let targets =
-        |host_ip, v4, v6| -> Vec<String> { port(host_ip).published(v4, v6).iter().map(|entry| entry.target.to_string()).collect() };
+    let targets = |host_ip, v4, v6| -> Vec<String> {
+        port(host_ip).published(v4, v6, Routed::default()).iter().map(|entry| entry.target.to_string()).collect()
+    };
     assert_eq!(targets(None, v4, v6), ["172.17.0.2:80", "[fd00::2]:80"]);
     assert_eq!(targets(Some("0.0.0.0"), v4, v6), ["172.17.0.2:80"]);
     assert_eq!(targets(Some("::1"), v4, None), Vec::<String>::new());
-    assert_eq!(port(Some("0.0.0.0")).published(v4, v6)[0].host_ip, None);
+    assert_eq!(port(Some("0.0.0.0")).published(v4, v6, Routed::default())[0].host_ip, None);
+}
+
+#[test]
+fn where_containers_are_routed_to_their_own_port_is_open_at_their_own_address() {
+    let claimed = |host_ip: Option<&str>, host_port| ClaimedPort {
+        host_ip: host_ip.map(|ip| ip.parse().unwrap()),
+        host_port,
+        container: Port::tcp(80),
+    };
+    let (v4, v6) = (Some("172.17.0.2".parse().unwrap()), Some("fd00::2".parse().unwrap()));
+    let told = |port: ClaimedPort, routed| -> Vec<String> {
+        let place = |entry: &Published| {
+            format!(
+                "{}:{}{}",
+                entry.host_ip.map_or("*".to_owned(), |ip| ip.to_string()),
+                entry.host_port,
+                if entry.is_direct() { "!" } else { "" }
+            )
+        };
+        port.published(v4, v6, routed).iter().map(place).collect()
+    };
+    let six = Routed { v4: false, v6: true };
+    let both = Routed { v4: true, v6: true };
+    assert_eq!(told(claimed(None, 8080), six), ["*:8080", "fd00::2:80!"]);
+    assert_eq!(told(claimed(None, 0), both), ["172.17.0.2:80!", "fd00::2:80!"]);
+    assert_eq!(told(claimed(Some("127.0.0.1"), 0), both), [""; 0], "the loopback is the host's own");
+    assert_eq!(told(claimed(None, 0), six), ["fd00::2:80!"], "no port of the host was taken");
 }
 
 #[test]

@@ -245,6 +245,29 @@ fn a_network_that_protects_nobody_is_reached_by_routing() {
 }
 
 #[test]
+fn where_containers_are_routed_to_published_ports_alone_are_open() {
+    let world = World::new();
+    let routed = world.network(1, |segment| {
+        segment.routed.v4 = true;
+        segment.masquerade_v4 = false;
+    });
+    let usual = world.network(2, |_| ());
+    let (server, other) = (world.container(&routed, 2), world.container(&usual, 2));
+    world.neighbour.serve(8000);
+    assert_eq!(ask(&world.neighbour, "10.1.0.2:80"), None, "nothing is published yet");
+    let published = world.publish(&routed, 2, &["8080:80", "8080:80/udp"]);
+    // The client's address is kept, on the way in and from a network of the neighbourhood.
+    assert_eq!(reach(&world.neighbour, "10.1.0.2:80").as_deref(), Some("192.0.2.9"));
+    assert_eq!(reach(&other, "10.1.0.2:80").as_deref(), Some("10.2.0.2"));
+    assert_eq!(ask(&world.neighbour, "192.0.2.1:8080"), None, "the host's own port is not used");
+    assert_eq!(reach(&world.neighbour, "[fd00:9::1]:8080").as_deref(), Some("fd00:9::9"), "the other family is as it was");
+    assert_eq!(ask(&world.neighbour, "[fd00:1::2]:80"), None);
+    assert_eq!(ask(&server, "192.0.2.9:8000").as_deref(), Some("10.1.0.2"), "it speaks for itself outside");
+    world.host.unpublish(&published).unwrap();
+    assert_eq!(ask(&world.neighbour, "10.1.0.2:80"), None);
+}
+
+#[test]
 fn an_internal_network_talks_to_itself_alone() {
     let world = World::new();
     let (inside, outside) = (world.network(1, internal), world.network(2, |_| ()));

@@ -198,7 +198,7 @@ impl World {
             .flat_map(|text| shipway_model::parse_publish(text).unwrap())
             .flat_map(|PortBinding { host_ip, host_port, container, .. }| {
                 let claimed = ClaimedPort { host_ip, host_port: host_port.unwrap(), container };
-                claimed.published(v4(segment, last), v6(segment, last))
+                claimed.published(v4(segment, last), v6(segment, last), segment.routed)
             })
             .collect();
         self.host.publish(&published).unwrap();
@@ -273,6 +273,7 @@ pub(crate) fn endpoint(host: &Host, segment: &Segment, slot: u16, last: u8) -> E
         gateways: if segment.internal || slot > 0 { Vec::new() } else { segment.addresses.iter().map(|own| own.address).collect() },
         mtu: segment.mtu,
         routes: Vec::new(),
+        settings: Vec::new(),
     }
 }
 

@@ -81,6 +81,8 @@ pub(crate) fn limits_of(limits: &Limits) -> cgroup::Limits {
         memory_nodes: limits.cpuset_mems.clone().filter(|text| !text.is_empty()),
         pids: limits.pids.map(|pids| if pids > 0 { pids.saturating_add(1) } else { -1 }),
         block_weight: limits.blkio_weight.filter(|weight| *weight != 0),
+        realtime_period: limits.cpu_realtime_period.filter(|period| *period != 0),
+        realtime_runtime: limits.cpu_realtime_runtime.filter(|time| *time != 0),
         oom_kill_disable: limits.oom_kill_disable.filter(|disable| *disable),
     }
 }

@@ -30,6 +30,8 @@ pub(super) fn limits_of(resources: &Resources) -> Result<cgroup::Limits, Error> 
         memory_nodes: Some(cpu.mems.clone()).filter(|text| !text.is_empty()),
         pids: said(resources.pids.limit),
         block_weight: resources.block_io.weight.filter(|weight| *weight != 0),
+        realtime_period: cpu.realtime_period.filter(|period| *period != 0),
+        realtime_runtime: cpu.realtime_runtime.filter(|time| *time != 0),
         oom_kill_disable: memory.disable_oom_killer.filter(|disable| *disable),
     })
 }
@@ -45,8 +47,6 @@ fn refuse_unsupported(resources: &Resources) -> Result<(), Error> {
     let asked = [
         (cpu.burst.is_some_and(|burst| burst != 0), "resources.cpu.burst"),
         (cpu.idle.is_some_and(|idle| idle != 0), "resources.cpu.idle"),
-        (cpu.realtime_runtime.is_some_and(|time| time != 0), "resources.cpu.realtimeRuntime"),
-        (cpu.realtime_period.is_some_and(|time| time != 0), "resources.cpu.realtimePeriod"),
         (!resources.hugepage_limits.is_empty(), "resources.hugepageLimits"),
         (
             resources.network.as_ref().is_some_and(|network| network.as_object().is_none_or(|object| !object.is_empty())),

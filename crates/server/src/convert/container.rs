@@ -1,15 +1,16 @@
 //! Containers as the engine sees them, into what inspect and list answer.
 
 use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::Map;
 use shipway_engine::Engine;
 use shipway_engine::containers::{
-    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, RestartPolicy,
+    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, RestartPolicy, Throttled,
 };
-use shipway_engine::networks::EndpointRecord;
+use shipway_engine::networks::{AttachedEndpoint, EndpointRecord};
 use shipway_engine::values;
-use shipway_model::{MountForm, MountKind, Port, Timestamp};
+use shipway_model::{ContainerId, MountForm, MountKind, Port, Timestamp};
 use shipway_wire::containers::{
     ContainerConfig, ContainerInspect, ContainerState as WireState, ContainerSummary, EndpointSettings, GraphDriver, Health, HealthLog,
     HealthcheckConfig, HostConfig, LogConfig, MountPoint, NetworkSettings, PortBinding, PortMap, PortSummary,
@@ -52,15 +53,22 @@ pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion
 }
 
 /// One line of list.
-pub(crate) fn summary(engine: &Engine, view: &ContainerView, now: Timestamp, version: ApiVersion) -> ContainerSummary {
+pub(crate) fn summary(
+    engine: &Engine,
+    view: &ContainerView,
+    by_links: &BTreeMap<ContainerId, Vec<String>>,
+    now: Timestamp,
+    version: ApiVersion,
+) -> ContainerSummary {
     let record = &view.record;
+    let own = format!("/{}", record.name);
     let network_mode = match echoed_host(record).network_mode {
         mode if mode.is_empty() => "default".to_owned(),
         mode => mode,
     };
     ContainerSummary {
         id: record.id.to_string(),
-        names: vec![format!("/{}", record.name)],
+        names: std::iter::once(own).chain(by_links.get(&record.id).into_iter().flatten().cloned()).collect(),
         image: view.image_name.clone(),
         image_id: record.image.to_string(),
         command: command(&record.process.args()),
@@ -201,6 +209,10 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
             default.clone_into(text);
         }
     };
+    if applied.throttles.iter().all(|throttle| throttle.what != Throttled::Weight) {
+        // Asked for, but the kernel has none.
+        host.blkio_weight_device.iter_mut().for_each(Vec::clear);
+    }
     show_limits(&mut host, applied);
     or(&mut host.network_mode, "default");
     or(&mut host.ipc_mode, "private");
@@ -236,6 +248,8 @@ fn show_limits(host: &mut HostConfig, applied: &HostOptions) {
     host.cpuset_cpus = limits.cpuset_cpus.clone().unwrap_or_default();
     host.cpuset_mems = limits.cpuset_mems.clone().unwrap_or_default();
     host.blkio_weight = limits.blkio_weight.unwrap_or(0);
+    host.cpu_realtime_period = limits.cpu_realtime_period.map_or(0, signed);
+    host.cpu_realtime_runtime = limits.cpu_realtime_runtime.unwrap_or(0);
     host.pids_limit = limits.pids.or(host.pids_limit);
     let (name, retries) = match applied.restart {
         RestartPolicy::No => ("no", 0),
@@ -303,6 +317,14 @@ fn port_summaries(record: &ContainerRecord) -> Vec<PortSummary> {
         }
     }
     for (port, binding) in bindings(record) {
+        if binding.host_port.is_empty() {
+            // Open at the container's own address: no port of this host.
+            let summary = PortSummary { private_port: port.number, protocol: port.protocol.to_string(), ..PortSummary::default() };
+            if !list.contains(&summary) {
+                list.push(summary);
+            }
+            continue;
+        }
         list.push(PortSummary {
             ip: binding.host_ip,
             private_port: port.number,
@@ -315,17 +337,30 @@ fn port_summaries(record: &ContainerRecord) -> Vec<PortSummary> {
 
 /// The published ports of a container that runs.
 fn published(record: &ContainerRecord) -> impl Iterator<Item = &values::ClaimedPort> {
-    record.endpoints.iter().filter_map(|endpoint| endpoint.attached.as_ref()).flat_map(|attached| &attached.published)
+    published_by(record).map(|(_, port)| port)
 }
 
-/// Every host address of every published port; a port without an address is on all of both families.
+/// The same with the endpoint that publishes them.
+fn published_by(record: &ContainerRecord) -> impl Iterator<Item = (&AttachedEndpoint, &values::ClaimedPort)> {
+    let attached = record.endpoints.iter().filter_map(|endpoint| endpoint.attached.as_ref());
+    attached.flat_map(|attached| attached.published.iter().map(move |port| (attached, port)))
+}
+
+/// Every host address of every published port; a port without an address is on all of both families. Where it is open at the container's own address
+/// there is no host's port.
 fn bindings(record: &ContainerRecord) -> impl Iterator<Item = (Port, PortBinding)> {
-    published(record).flat_map(|found| {
+    published_by(record).flat_map(|(attached, found)| {
         let addresses = match found.host_ip {
-            Some(address) => vec![address.to_string()],
-            None => vec!["0.0.0.0".to_owned(), "::".to_owned()],
+            Some(address) => vec![address],
+            None => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         };
-        addresses.into_iter().map(|host_ip| (found.container, PortBinding { host_ip, host_port: found.host_port.to_string() }))
+        let binding = move |address: IpAddr| {
+            let host_port = if attached.routed.has(address) || found.host_port == 0 { String::new() } else { found.host_port.to_string() };
+            (found.container, PortBinding { host_ip: address.to_string(), host_port })
+        };
+        // A port of the host is taken for both families, one of the container's own is open where the container is.
+        let is_there = |address: &IpAddr| if address.is_ipv6() { attached.ipv6.is_some() } else { attached.ipv4.is_some() };
+        addresses.into_iter().filter(move |address| found.host_port != 0 || is_there(address)).map(binding)
     })
 }
 

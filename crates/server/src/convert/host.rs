@@ -314,6 +314,8 @@ fn limits(config: &HostConfig) -> Result<Limits, ApiError> {
         cpuset_mems: Some(config.cpuset_mems.clone()).filter(|set| !set.is_empty()),
         pids: config.pids_limit.filter(|limit| *limit != 0),
         blkio_weight: (config.blkio_weight != 0).then_some(config.blkio_weight),
+        cpu_realtime_period: positive(config.cpu_realtime_period, "CPU real-time period")?,
+        cpu_realtime_runtime: (config.cpu_realtime_runtime != 0).then_some(config.cpu_realtime_runtime),
         oom_kill_disable: config.oom_kill_disable.filter(|disable| *disable),
     })
 }
@@ -327,7 +329,9 @@ fn throttles(config: &HostConfig) -> Vec<Throttle> {
         (Throttled::WriteOperations, &config.blkio_device_write_iops),
     ];
     let bound = |what: Throttled| move |device: &ThrottleDevice| Throttle { path: device.path.clone(), what, rate: device.rate };
-    lists.into_iter().flat_map(|(what, list)| list.iter().flatten().map(bound(what))).collect()
+    let weights = config.blkio_weight_device.iter().flatten();
+    let weights = weights.map(|device| Throttle { path: device.path.clone(), what: Throttled::Weight, rate: device.weight.into() });
+    lists.into_iter().flat_map(|(what, list)| list.iter().flatten().map(bound(what))).chain(weights).collect()
 }
 
 /// Zero is "not limited"; negative numbers mean nothing.

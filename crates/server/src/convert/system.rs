@@ -157,12 +157,15 @@ pub(crate) struct Parts {
 
 /// Answer to disk use.
 pub(crate) fn disk_usage(engine: &Engine, usage: &Usage, parts: Parts, now: Timestamp, version: ApiVersion) -> DiskUsage {
+    let by_links = engine.names_by_links();
     DiskUsage {
         layers_size: parts.images.then_some(signed(usage.layers_size)),
         images: parts
             .images
             .then(|| usage.images.iter().map(|usage| image::summary(&usage.view, Some(usage.shared), true, version)).collect()),
-        containers: parts.containers.then(|| usage.containers.iter().map(|view| container::summary(engine, view, now, version)).collect()),
+        containers: parts
+            .containers
+            .then(|| usage.containers.iter().map(|view| container::summary(engine, view, &by_links, now, version)).collect()),
         volumes: parts.volumes.then(|| {
             let sized = |usage: &shipway_engine::system::VolumeUsage| Volume {
                 usage_data: Some(VolumeUsage { ref_count: i64::try_from(usage.users).unwrap_or(i64::MAX), size: signed(usage.size) }),

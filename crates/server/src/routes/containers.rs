@@ -22,7 +22,9 @@ pub(crate) async fn list(api: &Api, request: &Request) -> ApiResult {
     };
     let now = clock::now();
     let views = api.engine.list_containers(&filter).await?;
-    Ok(answer::ok(&views.iter().map(|view| container::summary(&api.engine, view, now, request.version)).collect::<Vec<_>>()))
+    let by_links = api.engine.names_by_links();
+    let summary = |view| container::summary(&api.engine, view, &by_links, now, request.version);
+    Ok(answer::ok(&views.iter().map(summary).collect::<Vec<_>>()))
 }
 
 pub(crate) async fn create(api: &Api, request: &mut Request) -> ApiResult {

@@ -74,7 +74,7 @@ fn network(name: String, facts: &NetworkFacts) -> Network {
         up: facts.up,
         internal: facts.internal,
         open: facts.open,
-        masquerade: facts.masquerade_v4 || facts.masquerade_v6,
+        masquerade: facts.subnets.iter().any(|subnet| if subnet.is_v6() { facts.masquerade_v6 } else { facts.masquerade_v4 }),
         mtu: facts.mtu,
     }
 }

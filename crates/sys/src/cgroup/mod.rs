@@ -50,6 +50,10 @@ pub struct Limits {
     pub pids: Option<i64>,
     /// Weight of block input and output, 10-1000.
     pub block_weight: Option<u16>,
+    /// Length of a period of real-time processes in microseconds (version 1 only).
+    pub realtime_period: Option<u64>,
+    /// Microseconds of a period that real-time processes may run (version 1 only); not more than the group above has.
+    pub realtime_runtime: Option<i64>,
     /// Leave the processes hanging instead of killing one when memory runs out (version 1 only).
     pub oom_kill_disable: Option<bool>,
 }
@@ -61,6 +65,8 @@ pub enum Throttled {
     WriteBytes,
     ReadOperations,
     WriteOperations,
+    /// Its share among siblings, 10-1000, instead of so many a second.
+    Weight,
 }
 
 /// A bound on what a group may do with one block device.
@@ -342,6 +348,14 @@ impl Group {
         let folder = self.folder(controller).ok_or_else(|| Error::new("bound a block device", Errno::NODEV))?;
         for Throttle { device: (major, minor), what, rate } in throttles {
             let (old, new) = match what {
+                Throttled::Weight => {
+                    let (file, weight) = match self.tree.version {
+                        Version::One => (v1::weight_file(&folder, "_device"), *rate),
+                        Version::Two => ("io.weight".to_owned(), v2::weight_of_blocks(*rate)),
+                    };
+                    write_file(&folder.join(file), &format!("{major}:{minor} {weight}"))?;
+                    continue;
+                }
                 Throttled::ReadBytes => ("read_bps", "rbps"),
                 Throttled::WriteBytes => ("write_bps", "wbps"),
                 Throttled::ReadOperations => ("read_iops", "riops"),

@@ -51,6 +51,12 @@ pub(super) fn limit(group: &Group, limits: &Limits) -> Result<(), Error> {
     if let Some(value) = limits.cpu_quota {
         set("cpu", "cpu.cfs_quota_us", value.to_string())?;
     }
+    if let Some(value) = limits.realtime_period {
+        set("cpu", "cpu.rt_period_us", value.to_string())?;
+    }
+    if let Some(value) = limits.realtime_runtime {
+        set("cpu", "cpu.rt_runtime_us", value.to_string())?;
+    }
     if let Some(text) = &limits.cpus {
         set("cpuset", "cpuset.cpus", text.clone())?;
     }
@@ -62,11 +68,15 @@ pub(super) fn limit(group: &Group, limits: &Limits) -> Result<(), Error> {
     }
     if let Some(value) = limits.block_weight {
         let folder = group.folder("blkio").ok_or_else(|| Error::new("set blkio.weight", Errno::NODEV))?;
-        // The scheduler that offers a weight decides the name of the file.
-        let file = if folder.join("blkio.bfq.weight").exists() { "blkio.bfq.weight" } else { "blkio.weight" };
-        write_file(&folder.join(file), &value.to_string())?;
+        write_file(&folder.join(weight_file(&folder, "")), &value.to_string())?;
     }
     Ok(())
+}
+
+/// The name of the file of weights: the scheduler that offers one decides it.
+pub(super) fn weight_file(folder: &Path, suffix: &str) -> String {
+    let name = if folder.join("blkio.bfq.weight").exists() { "blkio.bfq.weight" } else { "blkio.weight" };
+    format!("{name}{suffix}")
 }
 
 fn limit_memory(group: &Group, limits: &Limits) -> Result<(), Error> {

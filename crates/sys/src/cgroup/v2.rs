@@ -61,7 +61,7 @@ pub(super) fn limit(group: &Group, limits: &Limits) -> Result<(), Error> {
         set("pids.max", if value <= 0 { "max".to_owned() } else { value.to_string() })?;
     }
     if let Some(value) = limits.block_weight {
-        set("io.weight", format!("default {}", 1 + (u64::from(value) - 10.min(u64::from(value))) * 9999 / 990))?;
+        set("io.weight", format!("default {}", weight_of_blocks(value.into())))?;
     }
     Ok(())
 }
@@ -69,6 +69,11 @@ pub(super) fn limit(group: &Group, limits: &Limits) -> Result<(), Error> {
 /// 2..=262144 shares to a weight of 1..=10000, linearly, as systemd does.
 fn weight_of_shares(shares: u64) -> u64 {
     if shares == 0 { 100 } else { 1 + (shares.clamp(2, 262_144) - 2) * 9999 / 262_142 }
+}
+
+/// A weight of 10..=1000 to one of 1..=10000, linearly.
+pub(super) fn weight_of_blocks(weight: u64) -> u64 {
+    1 + weight.saturating_sub(10) * 9999 / 990
 }
 
 pub(super) fn freeze(group: &Group, frozen: bool) -> Result<(), Error> {

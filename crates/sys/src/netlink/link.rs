@@ -78,7 +78,7 @@ pub struct Stacked<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StackedKind {
     Macvlan { mode: u32 },
-    Ipvlan { mode: u16 },
+    Ipvlan { mode: u16, flags: u16 },
 }
 
 /// struct ifinfomsg.
@@ -160,11 +160,42 @@ impl Request {
                     info.nest(INFO_DATA, |data| data.number(1, mode));
                 });
             }
-            StackedKind::Ipvlan { mode } => self.nest(INFO, |info| {
+            StackedKind::Ipvlan { mode, flags } => self.nest(INFO, |info| {
                 info.text(INFO_KIND, "ipvlan");
-                info.nest(INFO_DATA, |data| data.attribute(1, &mode.to_ne_bytes()));
+                info.nest(INFO_DATA, |data| {
+                    data.attribute(1, &mode.to_ne_bytes());
+                    if flags != 0 {
+                        data.attribute(2, &flags.to_ne_bytes());
+                    }
+                });
             }),
         }
+    }
+
+    /// Makes VLAN `id` (IEEE 802.1Q) of the link with the number `on`, down.
+    pub fn create_vlan(&mut self, name: &str, on: u32, id: u16) {
+        self.message("create VLAN", NEW_LINK, CREATE | EXCL, &head(0, 0, 0));
+        self.text(NAME, name);
+        self.number(LINK, on);
+        self.nest(INFO, |info| {
+            info.text(INFO_KIND, "vlan");
+            info.nest(INFO_DATA, |data| data.attribute(1, &id.to_ne_bytes()));
+        });
+    }
+
+    /// Makes a pair whose both ends are here, down, and in no bridge.
+    pub fn create_loose_pair(&mut self, name: &str, far_end: &str) {
+        self.message("create veth pair", NEW_LINK, CREATE | EXCL, &head(0, 0, 0));
+        self.text(NAME, name);
+        self.nest(INFO, |info| {
+            info.text(INFO_KIND, "veth");
+            info.nest(INFO_DATA, |data| {
+                data.nest(PEER, |peer| {
+                    peer.raw(&head(0, 0, 0));
+                    peer.text(NAME, far_end);
+                });
+            });
+        });
     }
 
     /// Switches a link on.

@@ -3,9 +3,8 @@
 use super::path;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
-use crate::cli::commands::container::each;
 use crate::cli::commands::system::prune::confirmed;
-use crate::cli::exit::Outcome;
+use crate::cli::exit::{FAILED, Failure, Outcome};
 use crate::cli::filters;
 use crate::cli::output;
 use crate::cli::session::Session;
@@ -45,11 +44,20 @@ impl Verb for Remove {
 
     async fn run(self, session: &Session) -> Outcome {
         let client = session.client()?;
-        each(&self.names, async |name| match client.done(Call::delete(path(name, ""))).await {
-            Err(failure) if self.force && failure.is_not_found() => Ok(()),
-            other => other.map(drop),
-        })
-        .await
+        let mut failed = false;
+        for name in &self.names {
+            match client.done(Call::delete(path(name, ""))).await {
+                Ok(_) => output::line(name)?,
+                Err(failure) if failure.is_unreachable() => return Err(failure),
+                // With force there is nothing to say of what is gone already.
+                Err(failure) if self.force && failure.is_not_found() => {}
+                Err(failure) => {
+                    output::failure(&failure);
+                    failed = true;
+                }
+            }
+        }
+        if failed { Err(Failure::ended(FAILED)) } else { Ok(()) }
     }
 }
 

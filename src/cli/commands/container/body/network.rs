@@ -9,12 +9,20 @@ pub(super) fn networking(flags: &ContainerFlags) -> Outcome<(String, Value)> {
     for text in &flags.network {
         let (name, settings) = one(text)?;
         if mode.is_none() {
+            refuse_twice(flags, &settings)?;
             mode = Some(name.clone());
+        }
+        if endpoints.contains_key(&name) {
+            return Err(Failure::usage(format!("network \"{name}\" is specified multiple times")));
         }
         endpoints.insert(name, Value::Object(settings));
     }
+    if endpoints.keys().any(|name| is_user_defined(name)) && endpoints.keys().any(|name| !is_user_defined(name)) {
+        let failure = Failure::usage("conflicting options: cannot attach both user-defined and non-user-defined network-modes");
+        return Err(failure.hint("bridge, host, none and container:NAME stand alone; join more networks by network connect"));
+    }
     let mode = mode.unwrap_or_else(|| "default".to_owned());
-    let user_defined = !["default", "bridge", "host", "none"].contains(&mode.as_str()) && !mode.starts_with("container:");
+    let user_defined = is_user_defined(&mode);
     let mut extra = Map::new();
     if !flags.network_alias.is_empty() {
         extra.insert("Aliases".to_owned(), json!(flags.network_alias));
@@ -43,16 +51,44 @@ pub(super) fn networking(flags: &ContainerFlags) -> Outcome<(String, Value)> {
     Ok((mode, Value::Object(endpoints)))
 }
 
+/// True for networks that people made.
+fn is_user_defined(name: &str) -> bool {
+    !["default", "bridge", "host", "none"].contains(&name) && !name.starts_with("container:")
+}
+
+/// What belongs to the first network is said in one of two places.
+fn refuse_twice(flags: &ContainerFlags, first: &Map<String, Value>) -> Outcome {
+    let said = |pointer: &str| Value::Object(first.clone()).pointer(pointer).is_some();
+    for (flag, pointer, what) in [
+        (!flags.network_alias.is_empty(), "/Aliases", "--network-alias and per-network alias"),
+        (flags.ip.is_some(), "/IPAMConfig/IPv4Address", "--ip and per-network IPv4 address"),
+        (flags.ip6.is_some(), "/IPAMConfig/IPv6Address", "--ip6 and per-network IPv6 address"),
+        (flags.mac_address.is_some(), "/MacAddress", "--mac-address and per-network MAC address"),
+        (!flags.link_local_ip.is_empty(), "/IPAMConfig/LinkLocalIPs", "--link-local-ip and per-network link-local IP addresses"),
+    ] {
+        if flag && said(pointer) {
+            return Err(Failure::usage(format!("conflicting options: cannot specify both {what}")));
+        }
+    }
+    Ok(())
+}
+
 fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
     let mut settings = Map::new();
+    if text.is_empty() {
+        return Err(Failure::usage("no name set for network"));
+    }
     if !text.contains('=') {
         return Ok((text.to_owned(), settings));
     }
     let mut name = String::new();
+    let mut link_local: Vec<String> = Vec::new();
     let mut aliases: Vec<String> = Vec::new();
     let mut addresses = Map::new();
     let mut options = Map::new();
-    for field in text.split(',') {
+    let fields = shipway_model::mount::split_fields(text);
+    let fields = fields.map_err(|error| Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: {error}")))?;
+    for field in &fields {
         let (key, value) = field
             .split_once('=')
             .ok_or_else(|| Failure::usage(format!("invalid argument \"{text}\" for \"--network\" flag: invalid field {field}")))?;
@@ -61,7 +97,7 @@ fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
             "alias" => aliases.push(value.to_owned()),
             "ip" => drop(addresses.insert("IPv4Address".to_owned(), Value::from(value))),
             "ip6" => drop(addresses.insert("IPv6Address".to_owned(), Value::from(value))),
-            "link-local-ip" => drop(addresses.insert("LinkLocalIPs".to_owned(), json!([value]))),
+            "link-local-ip" => link_local.push(value.to_owned()),
             "mac-address" => drop(settings.insert("MacAddress".to_owned(), Value::from(value))),
             "gw-priority" => {
                 let priority: i64 = value.parse().map_err(|_| Failure::usage(format!("invalid gw-priority: {value}")))?;
@@ -88,6 +124,9 @@ fn one(text: &str) -> Outcome<(String, Map<String, Value>)> {
     }
     if !aliases.is_empty() {
         settings.insert("Aliases".to_owned(), json!(aliases));
+    }
+    if !link_local.is_empty() {
+        addresses.insert("LinkLocalIPs".to_owned(), json!(link_local));
     }
     if !addresses.is_empty() {
         settings.insert("IPAMConfig".to_owned(), Value::Object(addresses));

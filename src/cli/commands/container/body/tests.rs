@@ -45,6 +45,11 @@ fn flags_reach_the_body() {
         (&["--ulimit", "nofile=10:20", "busybox"], "/HostConfig/Ulimits", json!([{"Name": "nofile", "Soft": 10, "Hard": 20}])),
         (&["--network", "nat", "busybox"], "/HostConfig/NetworkMode", json!("nat")),
         (&["--network", "host", "busybox"], "/NetworkingConfig/EndpointsConfig", json!({})),
+        (
+            &["--network", "name=nat,\"driver-opt=a=1,2\",link-local-ip=169.254.1.1,link-local-ip=169.254.1.2", "busybox"],
+            "/NetworkingConfig/EndpointsConfig/nat",
+            json!({"IPAMConfig": {"LinkLocalIPs": ["169.254.1.1", "169.254.1.2"]}, "DriverOpts": {"a": "1,2"}}),
+        ),
         (&["--network", "name=nat,alias=db", "busybox"], "/NetworkingConfig/EndpointsConfig", json!({"nat": {"Aliases": ["db"]}})),
         (&["--restart", "on-failure:3", "busybox"], "/HostConfig/RestartPolicy", json!({"Name": "on-failure", "MaximumRetryCount": 3})),
     ];
@@ -58,6 +63,15 @@ fn flags_reach_the_body() {
 fn mistakes_are_refused_with_advice_and_code_125() {
     let table: [(&[&str], &str); 8] = [
         (&["-p", "800:80:90", "busybox"], "invalid IP address: 800"),
+        (&["--network", "nat", "--network", "nat", "busybox"], "network \"nat\" is specified multiple times"),
+        (
+            &["--network", "nat", "--network", "host", "busybox"],
+            "conflicting options: cannot attach both user-defined and non-user-defined network-modes",
+        ),
+        (
+            &["--network", "name=nat,ip=10.1.1.1", "--ip", "10.1.1.2", "busybox"],
+            "conflicting options: cannot specify both --ip and per-network IPv4 address",
+        ),
         (&["--memory", "foo", "busybox"], "invalid argument \"foo\" for \"-m, --memory\" flag: invalid size: 'foo'"),
         (&["--rm", "--restart", "always", "busybox"], "conflicting options: cannot specify both --restart and --rm"),
         (
