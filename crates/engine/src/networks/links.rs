@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use shipway_model::{ContainerId, Port};
 
-use crate::containers::{CONTAINERS, ContainerRecord, CreateSpec, NetworkMode};
+use crate::containers::{ContainerRecord, CreateSpec, NetworkMode};
 use crate::{Engine, Error, Result, blocking};
 
 /// A link with the container it leads to.
@@ -128,9 +128,7 @@ impl Engine {
             return Err(missing((!known.is_empty()).then(|| format!("the links of {} are {}", before.name, known.join(", ")))));
         };
         let record = container.change(|record| record.spec.host.links.retain(|link| *link != gone));
-        let (store, row) = (self.inner.store.clone(), record.clone());
-        let saved = blocking::files(move || Ok(store.publish(move |txn| Ok(txn.put(&CONTAINERS, &row.id, &row)?))?)).await;
-        if let Err(error) = saved {
+        if let Err(error) = self.save(&container).await {
             container.change(|record| record.spec.host.links.clone_from(&before.spec.host.links));
             return Err(error);
         }

@@ -189,7 +189,7 @@ pub(crate) fn row(container: &Summary, truncate: bool) -> Row {
     let networks = container.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
     Row::new()
         .with("ID", if truncate { short_id(&container.id) } else { container.id.clone() })
-        .with("Names", names(container.names.as_deref().unwrap_or_default()))
+        .with("Names", names(container.names.as_deref().unwrap_or_default(), truncate))
         .with("Image", image(container, truncate))
         .with("Command", go_quote(&command))
         .with("CreatedAt", human::local(container.created))
@@ -217,9 +217,9 @@ fn health(status: &str) -> &'static str {
 }
 
 /// Names without the leading slash; names through links (`/web/db`) are left out when truncating, as docker does.
-fn names(names: &[String]) -> String {
-    let shown: Vec<&str> = names.iter().map(|name| name.strip_prefix('/').unwrap_or(name)).filter(|name| !name.contains('/')).collect();
-    shown.join(",")
+fn names(names: &[String], truncate: bool) -> String {
+    let bare = names.iter().map(|name| name.strip_prefix('/').unwrap_or(name));
+    bare.filter(|name| !truncate || !name.contains('/')).collect::<Vec<_>>().join(",")
 }
 
 fn image(container: &Summary, truncate: bool) -> String {
@@ -336,6 +336,8 @@ mod tests {
 
     #[test]
     fn a_row_reads_as_docker_prints_it() {
+        let links = ["/web".to_owned(), "/db/web".to_owned()];
+        assert_eq!((names(&links, true).as_str(), names(&links, false).as_str()), ("web", "web,db/web"));
         let text = r#"{"Id":"cdb53a20144fdec6d04753cbddf8d22882dc68f5be5df2a89c1a7513fc2d796f","Names":["/web","/db/web"],"Image":"busybox@sha256:aa",
             "ImageID":"sha256:bb","Command":"sh -c 'exit 7' and more","Created":1,"Ports":[],"SizeRw":5,"SizeRootFs":1982382,"Labels":{"b":"2","a":"1"},
             "State":"exited","Status":"Exited (7)","NetworkSettings":{"Networks":{"none":{}}},"Mounts":[{"Name":"0123456789abcdefgh","Driver":"local"}]}"#;

@@ -22,7 +22,7 @@ fn body(arguments: &[&str]) -> Outcome<Value> {
 
 #[test]
 fn flags_reach_the_body() {
-    let table: [(&[&str], &str, Value); 20] = [
+    let table: [(&[&str], &str, Value); 21] = [
         (&["busybox"], "/Cmd", Value::Null),
         (&["busybox", "echo", "-n"], "/Cmd", json!(["echo", "-n"])),
         (&["-e", "A=b", "-eC=d", "busybox"], "/Env", json!(["A=b", "C=d"])),
@@ -61,7 +61,7 @@ fn flags_reach_the_body() {
 
 #[test]
 fn mistakes_are_refused_with_advice_and_code_125() {
-    let table: [(&[&str], &str); 8] = [
+    let table: [(&[&str], &str); 11] = [
         (&["-p", "800:80:90", "busybox"], "invalid IP address: 800"),
         (&["--network", "nat", "--network", "nat", "busybox"], "network \"nat\" is specified multiple times"),
         (
