@@ -42,11 +42,15 @@ impl FromStr for InterfaceSetting {
             expected: "net.ipv4.conf.IFNAME.NAME=VALUE (or ipv6, mpls; neigh)",
         };
         let (key, value) = text.split_once('=').ok_or_else(wrong)?;
-        let ["net", protocol @ ("ipv4" | "ipv6" | "mpls"), table @ ("conf" | "neigh"), PLACE, name] =
+        let ["net", protocol @ ("ipv4" | "ipv6" | "mpls"), table @ ("conf" | "neigh"), place, name] =
             key.split('.').collect::<Vec<_>>()[..]
         else {
             return Err(wrong());
         };
+        // docker's client sends everything in lower case.
+        if !place.eq_ignore_ascii_case(PLACE) {
+            return Err(wrong());
+        }
         let plain = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
         if !plain(name) || value.is_empty() || !value.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') {
             return Err(wrong());
@@ -64,6 +68,7 @@ mod tests {
         let read = |text: &str| text.parse::<InterfaceSetting>().map(|setting| setting.path(&InterfaceName::ethernet(0)));
         assert_eq!(read("net.ipv4.conf.IFNAME.log_martians=1").unwrap(), "net/ipv4/conf/eth0/log_martians");
         assert_eq!(read("net.ipv6.neigh.IFNAME.gc_stale_time=10").unwrap(), "net/ipv6/neigh/eth0/gc_stale_time");
+        assert!(read("net.ipv4.conf.ifname.log_martians=1").is_ok(), "as docker's client sends it");
         for bad in [
             "net.ipv4.ip_forward=1",
             "net.ipv4.conf.all.log_martians=1",
