@@ -110,7 +110,7 @@ MY_STORE_PORT_6000_TCP_START=tcp://172.17.0.2:6000";
     );
     assert_eq!(shipway(&daemon, "inspect --format {{.HostConfig.Links}} two"), "[/db:/two/y]");
     for (name, words) in [
-        ("two/x", "No such container: two/x\nhint: the links of two are two/y"),
+        ("two/x", "No such container: two/x\n  hint: the links of two are two/y"),
         ("nosuch/x", "No such container: nosuch/x"),
         ("two", "Conflict, cannot remove the default link name of the container"),
     ] {

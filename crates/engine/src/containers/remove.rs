@@ -30,7 +30,8 @@ impl Engine {
     /// One transaction removes the record (durably, unless the container was to remove itself); folders go behind it and are found again after a crash.
     pub async fn remove_container(&self, name: &str, options: RemoveOptions) -> Result<()> {
         if options.link {
-            return self.remove_link(name).await;
+            // Rare, and large: not in every removal.
+            return Box::pin(self.remove_link(name)).await;
         }
         let container = self.container(name)?;
         let _turn = container.turn.lock().await;
