@@ -47,6 +47,14 @@ fn a_hard_link_to_a_file_of_a_lower_layer_is_that_file() {
     assert_eq!(other.shell(&onward, "cmp /again /bin/busybox && echo same").said(), "same\n");
     other.assert_sound();
 
+    // Whose base has another file there does not get, nor give, that layer.
+    let busybox = busybox_tar().file("bin/busybox2", "mine").finish();
+    let stranger = SampleImage::of(&[busybox, link("bin/busybox")]);
+    let registry = BadRegistry::plain(move |asked, _| stranger.answer(asked));
+    let words = refused(&daemon.shipway(&["pull", &format!("{}/app:1", registry.domain())]));
+    assert!(words.contains("is here already on top of other layers") && words.contains("shipway image rm"), "{words}");
+    daemon.assert_sound();
+
     let nowhere = SampleImage::of(&[busybox_tar().finish(), link("bin/nowhere")]);
     let registry = BadRegistry::plain(move |asked, _| nowhere.answer(asked));
     let words = refused(&daemon.shipway(&["pull", &format!("{}/app:1", registry.domain())]));

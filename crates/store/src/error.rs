@@ -43,6 +43,12 @@ pub enum Error {
         /// The first layer that is missing.
         layer: String,
     },
+    /// A layer with links into the layers below it is here, unpacked on others.
+    #[error("layer {layer} has links to files of the layers below it, and is here already on top of other layers")]
+    OtherBelow {
+        /// Its diff id.
+        layer: String,
+    },
     /// An option of a volume that its driver cannot take, in dockerd's words.
     #[error("{reason}")]
     Option {
@@ -177,7 +183,7 @@ impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
             Self::NotFound { .. } | Self::MissingBase { .. } => ErrorKind::NotFound,
-            Self::Conflict { .. } => ErrorKind::Conflict,
+            Self::Conflict { .. } | Self::OtherBelow { .. } => ErrorKind::Conflict,
             Self::Invalid { .. } | Self::Option { .. } | Self::Mount { .. } => ErrorKind::Invalid,
             Self::Locked { .. } | Self::Degraded { .. } => ErrorKind::Unavailable,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
@@ -194,6 +200,9 @@ impl Classified for Error {
             Self::MissingBase { base, id, .. } => Some(format!(
                 "bring the image with the id {id} here first (`shipway pull {base}`, or load an archive of it), then load this again"
             )),
+            Self::OtherBelow { .. } => {
+                Some("remove the other image that has it (`shipway image rm`, then `shipway image prune`), and pull again".to_owned())
+            }
             Self::NoSpace { .. } => Some("free space with `shipway system prune`; removing works on a full disk".to_owned()),
             Self::Corrupt { what, .. } if what.starts_with("the database") => {
                 Some("put a copy of the database back, or use another --data-root; nothing was changed".to_owned())

@@ -10,7 +10,7 @@ use shipway_model::{Descriptor, Digest, ImageConfig, ImageId, LayerId, Reference
 use shipway_state::{Codec, Table, WriteTxn};
 
 use crate::clock;
-use crate::layers::{LAYERS, LayerOrigin};
+use crate::layers::{LAYERS, LayerOrigin, chain_of};
 use crate::memory::{Shared, Tag};
 use crate::open::Store;
 use crate::referrers::REFERRERS;
@@ -129,6 +129,10 @@ impl Images<'_> {
                 return Err(Error::not_found("layer", layer));
             }
             let layer = self.store.need_layer(layer)?;
+            // Whoever made the layers below it first has chosen what its links hold; nobody else's image gets that.
+            if layer.below.is_some_and(|below| below != chain_of(diff_ids.iter().copied())) {
+                return Err(Error::OtherBelow { layer: layer.diff_id.to_string() });
+            }
             size += layer.content_size;
             diff_ids.push(layer.diff_id);
         }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 use shipway_archive::index::LayerIndex;
-use shipway_model::{DiffId, LayerId, Timestamp};
+use shipway_model::{DiffId, Digest, LayerId, Timestamp};
 use shipway_state::Table;
 use shipway_sys::path::Root;
 
@@ -76,6 +76,8 @@ pub struct Layer {
     pub index_size: u64,
     /// The layer its folder has only the difference to. It lives as long as this one.
     pub base: Option<LayerId>,
+    /// [`chain_of`] the layers below it, where it was unpacked with files of theirs: on others it would be another layer.
+    pub below: Option<Digest>,
 }
 
 /// A layer as its row has it.
@@ -93,6 +95,14 @@ pub(crate) struct LayerRecord {
     index_size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base: Option<LayerId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    below: Option<Digest>,
+}
+
+/// Names a stack of layers, bottom first, by what they contain.
+pub(crate) fn chain_of(diff_ids: impl IntoIterator<Item = DiffId>) -> Digest {
+    let text: String = diff_ids.into_iter().map(|diff_id| format!("{diff_id}\n")).collect();
+    Digest::sha256_of(text.as_bytes())
 }
 
 impl Layer {
@@ -108,6 +118,7 @@ impl Layer {
             newest: self.newest,
             index_size: self.index_size,
             base: self.base,
+            below: self.below,
         }
     }
 
@@ -126,6 +137,7 @@ impl Layer {
             newest: record.newest,
             index_size: record.index_size,
             base: record.base,
+            below: record.below,
         })
     }
 }

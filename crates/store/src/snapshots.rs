@@ -227,6 +227,7 @@ impl ActiveSnapshot {
             newest: options.newest,
             index_size: index.len() as u64,
             base,
+            below: None,
         };
         let folder = self.shared.layout.active(&self.id);
         let id = layer.id;

@@ -19,7 +19,7 @@ use shipway_sys::durable::fault;
 use shipway_sys::path::Root;
 
 use crate::error::Doing as _;
-use crate::layers::{Layer, LayerOrigin, TarSource};
+use crate::layers::{Layer, LayerOrigin, TarSource, chain_of};
 use crate::layout::create_dir;
 use crate::leases::Lease;
 use crate::open::Store;
@@ -88,8 +88,13 @@ impl Store {
         let tree = folder.join("diff");
         create_dir(&tree, 0o755)?;
         let root = Root::open(&tree).doing(|| format!("open {tree:?}"))?;
-        let below = if request.lower.is_empty() { None } else { Some(self.tree(&request.lower)?) };
-        let lower: &dyn Lower = match &below {
+        let (tree_below, below) = if request.lower.is_empty() {
+            (None, None)
+        } else {
+            let layers = request.lower.iter().map(|id| self.need_layer(id)).collect::<Result<Vec<_>>>()?;
+            (Some(self.tree(&request.lower)?), Some(chain_of(layers.iter().map(|layer| layer.diff_id))))
+        };
+        let lower: &dyn Lower = match &tree_below {
             Some(tree) => tree,
             None => &NoLower,
         };
@@ -143,6 +148,7 @@ impl Store {
             newest: None,
             index_size: index.len() as u64,
             base: None,
+            below,
         };
         fault::point("store.unpack.unpacked");
         let layer = install(self.shared(), folder, "diff", &index, layer, request.lease.as_ref())?;
