@@ -23,6 +23,8 @@ use crate::Error;
 const CONFIG_LIMIT: usize = 8 << 20;
 /// Indexes inside indexes are followed so deep (S-503).
 const DEPTH: usize = 4;
+/// From so many bytes on what comes is written to the disk while the rest comes. With less, writing early only disturbs the making of files.
+const MUCH: u64 = 128 << 20;
 /// Layers of one image: overlayfs mounts stop long before.
 const LAYERS: usize = 1000;
 
@@ -141,7 +143,8 @@ impl Puller {
         events: &TransferSink,
     ) -> Result<Pulled, Error> {
         let lease = self.store.lease();
-        let _early = self.store.write_early();
+        let announced: u64 = chosen.manifest.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
+        let _early = (announced >= MUCH).then(|| self.store.write_early());
         let config_bytes = registry.small_blob(&request.repository, &chosen.manifest.config, CONFIG_LIMIT).await?;
         let diff_ids = self.check(&chosen, &config_bytes, request)?;
         let tell = |descriptor: &Descriptor, state| events(TransferEvent { layer: descriptor.digest, state });
