@@ -463,9 +463,7 @@ async fn lists_of_referrers_are_bounded_and_stay_at_home() {
     for (count, link) in [(2000, ""), (100, "</v2/app/referrers/x?next=1>; rel=\"next\"")] {
         let body = page(0, count);
         let server = BadRegistry::plain(move |asked, number| match asked.path().contains("/referrers/") {
-            true => Reply::new(200, body.clone())
-                .with("Content-Type", INDEX)
-                .with("Link", &link.replace("=1", &format!("={number}"))),
+            true => Reply::new(200, body.clone()).with("Content-Type", INDEX).with("Link", &link.replace("=1", &format!("={number}"))),
             false => Reply::refusal(404, "MANIFEST_UNKNOWN", "manifest unknown"),
         });
         let error = registry(&server, &Access::anonymous()).referrers("app", &subject).await.unwrap_err();
