@@ -253,6 +253,26 @@ fn a_build_step_has_the_bridge_or_the_network_it_is_given() {
     });
 }
 
+/// Steps follow each other in places that were used before; a network that had an interface is no later step's.
+#[test]
+fn steps_with_and_without_a_network_take_turns() {
+    let daemon = daemon();
+    shipway(&daemon, "network create nat");
+    server(&daemon, "web", "--network nat");
+    let context = |script: &str| {
+        let dockerfile = format!("FROM box\n{}", format!("RUN {script}\n").repeat(3));
+        shipway_testkit::Tar::new().file("Dockerfile", dockerfile).finish()
+    };
+    let alone = context("test $(ls /sys/class/net | grep -c eth) = 0 && ! nc -w 1 172.17.0.1 80 && nc -l -p 80 -e true & sleep 0.1; nc -w 1 127.0.0.1 80");
+    let joined = context("nc -w 3 web 80 | grep -q hello");
+    for round in 0..6 {
+        daemon.build(&format!("t=alone{round}&nocache=1&networkmode=none"), &alone).unwrap();
+        daemon.build(&format!("t=joined{round}&nocache=1&networkmode=nat"), &joined).unwrap();
+        std::thread::sleep(Duration::from_millis(200 * (round % 3)));
+    }
+    daemon.build("t=joined&nocache=1&networkmode=nat", &joined).unwrap();
+}
+
 #[test]
 fn an_internal_network_reaches_nothing_outside() {
     let daemon = daemon();
