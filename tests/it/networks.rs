@@ -263,7 +263,9 @@ fn steps_with_and_without_a_network_take_turns() {
         let dockerfile = format!("FROM box\n{}", format!("RUN {script}\n").repeat(3));
         shipway_testkit::Tar::new().file("Dockerfile", dockerfile).finish()
     };
-    let alone = context("test $(ls /sys/class/net | grep -c eth) = 0 && ! nc -w 1 172.17.0.1 80 && nc -l -p 80 -e true & sleep 0.1; nc -w 1 127.0.0.1 80");
+    let alone = context(
+        "test $(ls /sys/class/net | grep -c eth) = 0 && ! nc -w 1 172.17.0.1 80 && nc -l -p 80 -e true & sleep 0.1; nc -w 1 127.0.0.1 80",
+    );
     let joined = context("nc -w 3 web 80 | grep -q hello");
     for round in 0..6 {
         daemon.build(&format!("t=alone{round}&nocache=1&networkmode=none"), &alone).unwrap();
