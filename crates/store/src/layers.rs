@@ -76,7 +76,7 @@ pub struct Layer {
     pub index_size: u64,
     /// The layer its folder has only the difference to. It lives as long as this one.
     pub base: Option<LayerId>,
-    /// [`chain_of`] the layers below it, where it was unpacked with files of theirs: on others it would be another layer.
+    /// Names the layers below it by their contents, where it was unpacked with files of theirs: on others it would be another layer.
     pub below: Option<Digest>,
 }
 
