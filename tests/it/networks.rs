@@ -267,8 +267,11 @@ fn steps_with_and_without_a_network_take_turns() {
         "test $(ls /sys/class/net | grep -c eth) = 0 && ! nc -w 1 172.17.0.1 80 && nc -l -p 80 -e true & sleep 0.1; nc -w 1 127.0.0.1 80",
     );
     let joined = context("nc -w 3 web 80 | grep -q hello");
+    let address = address(&daemon, "web", "nat");
+    let outside = context(&format!("nc -w 3 {address} 80 | grep -q hello"));
     for round in 0..6 {
         daemon.build(&format!("t=alone{round}&nocache=1&networkmode=none"), &alone).unwrap();
+        daemon.build(&format!("t=outside{round}&nocache=1&networkmode=host"), &outside).unwrap();
         daemon.build(&format!("t=joined{round}&nocache=1&networkmode=nat"), &joined).unwrap();
         std::thread::sleep(Duration::from_millis(200 * (round % 3)));
     }

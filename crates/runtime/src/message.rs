@@ -95,6 +95,10 @@ pub(crate) struct World {
     pub(crate) queues: bool,
     /// Nothing beyond what was asked for: no kernel settings of a fresh network changed.
     pub(crate) bare: bool,
+    /// The network and cgroup namespaces are the seat's, for this world and those that follow. A first process that finds the network used takes one of
+    /// its own instead, so that no world differs from a fresh one.
+    #[serde(default)]
+    pub(crate) kept: bool,
 }
 
 /// A program and its identity, as the init and the seat need it.

@@ -57,6 +57,8 @@ pub(crate) struct Parked {
     pub(crate) seat: Pid,
     pub(crate) init: Option<Pid>,
     pub(crate) world: World,
+    /// It stands in a network that is the seat's ([`World::kept`]), in which nothing may be wired.
+    pub(crate) keeps_network: bool,
     pub(crate) group: Group,
     /// Still to be taken apart when dropped; false once it serves a container that may outlive us.
     pub(crate) disposable: bool,
@@ -102,7 +104,13 @@ pub(crate) fn default_world(tree: &Tree) -> World {
         own_ipc: true,
         queues: true,
         bare: false,
+        kept: false,
     }
+}
+
+/// The same for the build step after one with no network but its own: what no step can change stays.
+pub(crate) fn next_step_world(tree: &Tree) -> World {
+    World { kept: true, ..default_world(tree) }
 }
 
 pub(crate) fn cgroup_view(tree: &Tree) -> Vec<Vec<String>> {
@@ -181,22 +189,30 @@ impl Shared {
         }
     }
 
-    /// One that has run build steps before, or any.
-    pub(crate) fn take_for_step(&self) -> Result<Parked, LaunchError> {
-        let used = lock(&self.steps).pop();
+    /// One that has run build steps before, or any; one with no network but its first process's when `unusual` things are to be done with it.
+    pub(crate) fn take_for_step(&self, unusual: bool) -> Result<Parked, LaunchError> {
+        let used = {
+            let mut steps = lock(&self.steps);
+            let fit = steps.iter().rposition(|parked| !(unusual && parked.keeps_network));
+            fit.map(|place| steps.remove(place))
+        };
         used.map_or_else(|| self.take(), Ok)
     }
 
     /// Takes one back that has run a build step and stands ready again.
     pub(crate) fn give_back(&self, parked: Parked) {
-        if !self.stopping.load(Ordering::Relaxed) {
-            let mut steps = lock(&self.steps);
-            if steps.len() < self.size.max(2) {
-                steps.push(parked);
-                return;
-            }
+        if self.stopping.load(Ordering::Relaxed) {
+            return parked.dissolve();
         }
-        parked.dissolve();
+        let surplus = {
+            let mut steps = lock(&self.steps);
+            steps.push(parked);
+            // The one that has waited longest: nobody wants its kind any more.
+            (steps.len() > self.size.max(2)).then(|| steps.remove(0))
+        };
+        if let Some(surplus) = surplus {
+            surplus.dissolve();
+        }
     }
 
     /// A number never used before in this process.
@@ -266,6 +282,7 @@ impl Shared {
             seat: monitor,
             init: None,
             world: default_world(&self.tree),
+            keeps_network: false,
             group: group.clone(),
             disposable: false,
         };

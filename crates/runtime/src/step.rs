@@ -81,7 +81,7 @@ impl Runtime {
     /// Takes a place for one build step, so that its network can be wired first.
     pub async fn reserve_step(&self) -> Result<Reserved, LaunchError> {
         let shared = self.shared();
-        blocking(move || shared.take_for_step().map(|parked| Reserved { parked })).await
+        blocking(move || shared.take_for_step(true).map(|parked| Reserved { parked })).await
     }
 
     /// Runs one build step to its end. Its output goes to `output` as it comes; on cancellation it is killed.

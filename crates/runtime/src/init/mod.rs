@@ -20,7 +20,7 @@ use shipway_sys::{Error, mount, namespace, pty, socket};
 use crate::message::{Failure, InitPart, LONGEST, Report, Step, World, to_json};
 use crate::spec::DEFAULT_SHM_SIZE;
 
-pub(crate) use ground::clear_the_ground;
+pub(crate) use ground::Ground;
 pub(crate) use world::Standing;
 
 /// Lives the whole life of a first process on `line` (to the monitor). Never returns: it becomes the program, or leaves with a code nobody reads.

@@ -7,7 +7,7 @@
 //! /kernel        the same procfs, unmasked
 //! ```
 //!
-//! The folders stand on the seat's ground ([`super::clear_the_ground`]). What must stay true: everything here is made by us on fresh filesystems, so no name in it can be an
+//! The folders stand on the seat's [`super::Ground`]. What must stay true: everything here is made by us on fresh filesystems, so no name in it can be an
 //! image's trick; masks come from our own null device (S-107); kernel settings are written through our own procfs (S-109); no mount is let go while it
 //! hangs nowhere, and none is taken down alone, because each of these costs a grace period of the whole kernel (0.1 to 1 ms): they all go with the one
 //! old root.
@@ -73,7 +73,7 @@ pub(super) fn build(world: &World, joins: Vec<OwnedFd>) -> Result<Standing, Fail
             namespace::enter(handle.as_fd(), *kind).map_err(at(Step::Join))?;
         }
     }
-    if world.fresh & namespace::NETWORK != 0 {
+    if world.fresh & namespace::NETWORK != 0 && !world.kept {
         namespace::bring_loopback_up().map_err(at(Step::World))?;
     }
     furnish(world).map_err(at(Step::World))
@@ -86,10 +86,21 @@ fn furnish(world: &World) -> Result<Standing, Error> {
     proc.attach(open(top.as_fd(), "world/proc", OFlags::PATH)?.as_fd())?;
     kernel.attach(open(top.as_fd(), "kernel", OFlags::PATH)?.as_fd())?;
     let (dev, devpts, shm) = furnish_dev(world, top.as_fd())?;
-    let sys = furnish_sys(world, top.as_fd())?;
+    let stands = world.kept && is_untouched(&kernel)?;
+    let sys = if stands {
+        // With what is mounted below it and hidden in it.
+        DetachedMount::from_handle(open(top.as_fd(), "world/sys", OFlags::PATH)?)
+    } else {
+        if world.kept {
+            namespace::leave(namespace::NETWORK)?;
+            namespace::bring_loopback_up()?;
+        }
+        furnish_sys(world, top.as_fd())?
+    };
     if !world.privileged {
         let mut covers = Covers::new(open(dev.as_fd(), "null", OFlags::PATH)?);
-        for (prefix, mount) in [("/proc/", &proc), ("/sys/", &sys)] {
+        let standard = [("/proc/", &proc), ("/sys/", &sys)];
+        for (prefix, mount) in standard.into_iter().take(if stands { 1 } else { 2 }) {
             covers.hide(mount.as_fd(), below(&world.masked, prefix))?;
             mask::protect(mount.as_fd(), below(&world.readonly, prefix))?;
         }
@@ -200,7 +211,17 @@ fn place_on_shelf(shelf: BorrowedFd<'_>, controllers: &[String]) -> Result<Mount
     Ok(hierarchy)
 }
 
-fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Error> {
+/// Whether nothing in this process's network tells that somebody was here before: no socket, not even one that waits for its end, and no interface
+/// but the loopback.
+fn is_untouched(kernel: &DetachedMount) -> Result<bool, Error> {
+    let sockets = read(kernel, "self/net/sockstat")?;
+    let quiet = sockets.lines().any(|line| line == "sockets: used 0")
+        && sockets.lines().any(|line| line.starts_with("TCP:") && line.contains(" tw 0 "));
+    // Two lines of heading.
+    Ok(quiet && read(kernel, "self/net/dev")?.lines().count() == 3)
+}
+
+pub(super) fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Error> {
     let unless_privileged = if world.privileged { 0 } else { READ_ONLY };
     let sys = match MountBuilder::new("sysfs")?.mount(NO_SETUID | NO_DEVICES | NO_EXEC | unless_privileged) {
         // Where sysfs cannot be had an empty folder stands for it.
@@ -226,7 +247,7 @@ fn furnish_sys(world: &World, top: BorrowedFd<'_>) -> Result<DetachedMount, Erro
     Ok(sys)
 }
 
-fn below<'a>(paths: &'a [String], prefix: &'a str) -> impl Iterator<Item = &'a Path> {
+pub(super) fn below<'a>(paths: &'a [String], prefix: &'a str) -> impl Iterator<Item = &'a Path> {
     paths.iter().filter_map(move |path| path.strip_prefix(prefix)).map(Path::new)
 }
 

@@ -22,7 +22,7 @@ use crate::attach::Attachment;
 use crate::error::LaunchError;
 use crate::handle::Handle;
 use crate::message::{AttachWish, InitPart, Launch, LogPart, MonitorPart, Note, Order, World};
-use crate::pool::{Parked, Reserved, Shared, default_world, unexpected};
+use crate::pool::{Parked, Reserved, Shared, default_world, next_step_world, unexpected};
 use crate::spec::{ContainerSpec, LogConfig, Namespace};
 
 pub(crate) use mounts::{ReadyMount, make_ready, mount_root};
@@ -83,7 +83,7 @@ pub(crate) fn launch(
 ) -> Result<Launched, LaunchError> {
     let taken = reserved.map(|reserved| reserved.parked);
     let wired = taken.is_some();
-    let mut prepared = match prepare(shared, spec, duty) {
+    let mut prepared = match prepare(shared, spec, duty, wired) {
         Ok(prepared) => prepared,
         Err(error) => {
             if let Some(parked) = taken {
@@ -96,7 +96,7 @@ pub(crate) fn launch(
         (Some(parked), _) => parked,
         (None, Duty::Container) if spec.cgroup_parent.is_some() => below(shared, spec)?,
         (None, Duty::Container) => shared.take()?,
-        (None, Duty::Step) => shared.take_for_step()?,
+        (None, Duty::Step) => shared.take_for_step(!prepared.keeps_network())?,
     };
     let program = spec.process.args.first().cloned().unwrap_or_default();
     // Kept until the first process has entered the network that was wired there.
@@ -131,13 +131,28 @@ struct Prepared {
     world: World,
     joins: Vec<OwnedFd>,
     init: InitPart,
+    /// What the monitor is to wait in for the next step.
+    again: Option<World>,
     handles: Handles,
     rules: Vec<Rule>,
     limits: cgroup::Limits,
 }
 
-fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Prepared, LaunchError> {
+impl Prepared {
+    /// The next step will stand in the same network.
+    fn keeps_network(&self) -> bool {
+        self.again.as_ref().is_some_and(|world| world.kept)
+    }
+}
+
+fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty, wired: bool) -> Result<Prepared, LaunchError> {
     let (world, joins) = world::world_of(shared, spec)?;
+    let usual = default_world(&shared.tree);
+    let again = match duty {
+        Duty::Container => None,
+        Duty::Step if wired || world != usual => Some(usual),
+        Duty::Step => Some(next_step_world(&shared.tree)),
+    };
     let mut handles = Handles::default();
     let stubs = if matches!(duty, Duty::Step) { &shared.step_stubs } else { &shared.stubs };
     let root = handles.add(mount_root(&spec.root, stubs)?);
@@ -171,7 +186,7 @@ fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty) -> Result<Pre
         gate: None,
         program,
     };
-    Ok(Prepared { world, joins, init, handles, rules, limits: limits_of(&spec.limits) })
+    Ok(Prepared { world, joins, init, again, handles, rules, limits: limits_of(&spec.limits) })
 }
 
 type CarriedOut = (crate::clock::Instant, OwnedFd, u64, Vec<String>);
@@ -184,7 +199,8 @@ fn carry_out(
     parked: &mut Parked,
     first_client: Option<(OwnedFd, AttachWish)>,
 ) -> Result<CarriedOut, LaunchError> {
-    let Prepared { world, joins, init, handles, rules, limits } = prepared;
+    parked.keeps_network = prepared.keeps_network();
+    let Prepared { world, joins, init, again, handles, rules, limits } = prepared;
     if parked.world != world || parked.init.is_none() {
         let joins: Vec<BorrowedFd<'_>> = joins.iter().map(AsFd::as_fd).collect();
         parked.raise(&world, &joins)?;
@@ -222,7 +238,7 @@ fn carry_out(
         attach: first_client.map(|(line, wish)| (add_own(line), wish)),
         oom_counter: parked.group.oom_counter().map(&mut add_own),
         seccomp,
-        again: matches!(duty, Duty::Step).then(|| default_world(&shared.tree)),
+        again,
         hold: None,
     };
     let order = Order::Launch(Box::new(Launch { monitor, init, init_handles }));

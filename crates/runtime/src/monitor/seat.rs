@@ -13,7 +13,7 @@ use rustix::process::Pid;
 use shipway_sys::process::{self, CLONE_PARENT, Cloned, SingleThreaded};
 use shipway_sys::{Error, namespace, socket};
 
-use crate::init;
+use crate::init::{self, Ground};
 use crate::message::{Failure, LONGEST, Program, Report, SeatOrder, SeatReport, Step, World, to_json};
 
 /// The monitor's grip on it.
@@ -77,11 +77,14 @@ fn sit(line: &OwnedFd, one_thread: SingleThreaded) -> ! {
     let _ = process::forbid_inspection();
     // Among the rest is the monitor's control line, whose end must be the monitor's end.
     let _ = process::close_all_but(one_thread, &[line.as_fd()]);
-    let ground = init::clear_the_ground().map_err(|error| Failure::new(Step::World, error));
+    let mut ground = Ground::clear().map_err(|error| Failure::new(Step::World, error));
     let mut joined = false;
     while let Ok(Some(message)) = socket::receive(line.as_fd(), LONGEST) {
         let answer = match serde_json::from_slice(&message.bytes) {
-            Ok(SeatOrder::Raise(world)) => ground.clone().and_then(|()| raise(&world, message.handles, one_thread)),
+            Ok(SeatOrder::Raise(world)) => match &mut ground {
+                Ok(ground) => raise(&world, ground, message.handles, one_thread),
+                Err(failure) => Err(failure.clone()),
+            },
             Ok(SeatOrder::Execute { program, joins }) => execute(&program, joins, &mut joined, message.handles, one_thread),
             Err(error) => Err(Failure::said(Step::Protocol, error.to_string())),
         };
@@ -96,7 +99,7 @@ fn sit(line: &OwnedFd, one_thread: SingleThreaded) -> ! {
     process::leave_now(0)
 }
 
-fn raise(world: &World, mut handles: Vec<OwnedFd>, one_thread: SingleThreaded) -> Result<Pid, Failure> {
+fn raise(world: &World, ground: &mut Ground, mut handles: Vec<OwnedFd>, one_thread: SingleThreaded) -> Result<Pid, Failure> {
     if handles.len() != world.joins.len() + 1 {
         return Err(Failure::said(Step::Protocol, "a namespace's handle is missing"));
     }
@@ -107,7 +110,8 @@ fn raise(world: &World, mut handles: Vec<OwnedFd>, one_thread: SingleThreaded) -
             namespace::enter(handle.as_fd(), *kind).map_err(|error| Failure::new(Step::Join, error))?;
         }
     }
-    match process::clone_process(one_thread, world.fresh | CLONE_PARENT, None).map_err(|error| Failure::new(Step::Clone, error))? {
+    let fresh = ground.prepare(world).map_err(|error| Failure::new(Step::World, error))?;
+    match process::clone_process(one_thread, fresh | CLONE_PARENT, None).map_err(|error| Failure::new(Step::Clone, error))? {
         Cloned::Parent(pid) => Ok(pid),
         Cloned::Child => {
             let kept: Vec<BorrowedFd<'_>> = handles.iter().chain([&to_monitor]).map(AsFd::as_fd).collect();

@@ -113,6 +113,7 @@ fn world_of(shared: &Shared, linux: &Linux) -> Result<(World, Vec<OwnedFd>), Err
         own_ipc: false,
         queues: false,
         bare: true,
+        kept: false,
     };
     let mut handles = Vec::new();
     for wish in &linux.namespaces {
