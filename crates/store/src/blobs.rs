@@ -98,9 +98,15 @@ impl Blobs<'_> {
         if self.has(&digest) {
             return Ok(digest);
         }
-        let mut ingest = self.ingest()?;
-        ingest.write_all(bytes).doing(|| format!("write blob {digest}"))?;
-        ingest.commit(Some(digest)).map(|(digest, _)| digest)
+        self.ingest()?.take(bytes, Some(digest))
+    }
+
+    /// Stores `bytes`, which must have the digest `expected` where one is given, and has `lease` keep them; pending until the next publish.
+    ///
+    /// # Errors
+    /// As [`Ingest::commit`].
+    pub fn put_kept(&self, bytes: &[u8], expected: Option<Digest>, lease: &Lease) -> Result<Digest> {
+        self.ingest()?.keep_in(lease).take(bytes, expected)
     }
 
     /// Every blob with its size, in no order.
@@ -115,6 +121,12 @@ impl Ingest {
     pub fn keep_in(mut self, lease: &Lease) -> Self {
         self.lease = Some(lease.clone());
         self
+    }
+
+    /// All of a blob at once.
+    fn take(mut self, bytes: &[u8], expected: Option<Digest>) -> Result<Digest> {
+        self.write_all(bytes).doing(|| format!("write {:?}", self.path))?;
+        self.commit(expected).map(|(digest, _)| digest)
     }
 
     /// Bytes written so far.

@@ -37,7 +37,7 @@ pub struct Download {
     _claim: Claim,
 }
 
-/// The right to write to the file of one blob.
+/// The right to write to the file of one blob. A session that hung may still have one when the next has taken its work over.
 struct Claim {
     shared: Arc<Shared>,
     digest: Digest,
@@ -45,14 +45,20 @@ struct Claim {
 
 impl Claim {
     fn on(shared: &Arc<Shared>, digest: &Digest) -> Self {
-        shared.downloading.lock().unwrap_or_else(PoisonError::into_inner).insert(*digest);
+        *shared.downloading.lock().unwrap_or_else(PoisonError::into_inner).entry(*digest).or_default() += 1;
         Self { shared: Arc::clone(shared), digest: *digest }
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.downloading.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.digest);
+        let mut downloading = self.shared.downloading.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Entry::Occupied(mut claims) = downloading.entry(self.digest) {
+            *claims.get_mut() -= 1;
+            if *claims.get() == 0 {
+                claims.remove();
+            }
+        }
     }
 }
 
@@ -109,7 +115,7 @@ impl Store {
         let downloading = shared.downloading.lock().unwrap_or_else(PoisonError::into_inner);
         let mut freed = 0;
         for name in names_in(&shared.layout.partials())? {
-            if named(&name).is_some_and(|digest| downloading.contains(&digest)) {
+            if named(&name).is_some_and(|digest| downloading.contains_key(&digest)) {
                 continue;
             }
             let path = shared.layout.partials().join(&name);

@@ -32,8 +32,8 @@ pub(crate) struct Shared {
     memory: RwLock<Memory>,
     /// How often folders and memory began to differ for a moment, and agreed again.
     moves: (AtomicU64, AtomicU64),
-    /// Blobs on their way; nobody else touches their files.
-    pub(crate) downloading: std::sync::Mutex<HashSet<Digest>>,
+    /// Blobs on their way, and how many bring each: nobody else touches their files.
+    pub(crate) downloading: std::sync::Mutex<HashMap<Digest, usize>>,
     /// Raised after every write of files that a later row will speak of.
     dirty: AtomicU64,
     /// The value of `dirty` up to which everything is known to be on disk.

@@ -78,9 +78,7 @@ impl Engine {
     pub async fn raw_manifest(&self, reference: &Reference, credentials: Option<Credentials>) -> Result<RawManifest> {
         let reference = reference.clone().with_default_tag();
         let registry = self.registry_of(&reference, credentials, false)?;
-        let wanted = reference
-            .digest()
-            .map_or_else(|| Wanted::Tag(reference.tag().unwrap_or("latest").to_owned()), |digest| Wanted::Digest(*digest));
+        let wanted = Wanted::of(&reference);
         let found = registry.manifest(reference.path(), &wanted).await.map_err(|error| self.cannot_pull(&reference, &error))?;
         Ok(RawManifest { descriptor: found.descriptor, bytes: found.bytes })
     }
@@ -128,12 +126,12 @@ fn stars(values: &[String]) -> Result<i64> {
     Ok(values.iter().map(read).collect::<Result<Vec<_>>>()?.into_iter().max().unwrap_or(0))
 }
 
-/// The name in references of the registry that clients call `server`.
-fn domain_of(server: &str) -> String {
+/// The name in references of the registry that clients call `server`, at `login` or in their `config.json`; Docker Hub has several, and is meant by none.
+pub fn domain_of(server: &str) -> String {
     let bare = server.strip_prefix("https://").or_else(|| server.strip_prefix("http://")).unwrap_or(server);
-    match bare.split('/').next().unwrap_or_default() {
+    match bare.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str() {
         "" | "docker.io" | "index.docker.io" | "registry-1.docker.io" => HUB.to_owned(),
-        host => host.to_ascii_lowercase(),
+        host => host.to_owned(),
     }
 }
 

@@ -23,9 +23,7 @@ impl Engine {
     pub async fn distribution(&self, reference: &Reference, credentials: Option<Credentials>) -> Result<Distribution> {
         let reference = reference.clone().with_default_tag();
         let registry = self.registry_of(&reference, credentials, false)?;
-        let wanted = reference
-            .digest()
-            .map_or_else(|| Wanted::Tag(reference.tag().unwrap_or("latest").to_owned()), |digest| Wanted::Digest(*digest));
+        let wanted = Wanted::of(&reference);
         let failed = |error: shipway_registry::Error| self.cannot_pull(&reference, &error);
         let found = registry.manifest(reference.path(), &wanted).await.map_err(failed)?;
         let platforms = match &found.document {

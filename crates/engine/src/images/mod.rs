@@ -20,7 +20,7 @@ use std::sync::Arc;
 use shipway_model::{ImageId, Reference, Timestamp};
 use shipway_store::{Image, ResolveError};
 
-pub use account::{RawManifest, SearchSpec};
+pub use account::{RawManifest, SearchSpec, domain_of};
 pub use distribution::Distribution;
 pub(crate) use exchange::Exchange;
 pub use exchange::{ImagesToSend, Line, ReceiveFailure, Received, SendMessage, SendSink, Sent};

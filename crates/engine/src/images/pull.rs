@@ -76,10 +76,7 @@ impl Engine {
     async fn pull_one(&self, registry: &Registry, reference: &Reference, spec: &PullSpec, messages: &PullSink) -> Result<(ImageId, bool)> {
         let platform = spec.platform.as_ref();
         let policy = self.policy_for(reference)?;
-        let wanted = match (reference.digest(), reference.tag()) {
-            (Some(digest), _) => Wanted::Digest(*digest),
-            (None, tag) => Wanted::Tag(tag.unwrap_or("latest").to_owned()),
-        };
+        let wanted = Wanted::of(reference);
         let begun = PullMessage::Begun { repository: reference.path().to_owned(), tag: wanted.to_string() };
         if let Some((image, digest)) = self.up_to_date(registry, reference, &wanted, platform).await {
             let own = self.inner.store.images().get(&image).and_then(|image| image.manifest.as_ref().map(|manifest| manifest.digest));

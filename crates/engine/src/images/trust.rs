@@ -7,7 +7,7 @@ use shipway_model::{Algorithm, Descriptor, Digest, ImageId, Reference};
 use shipway_registry::{Credentials, FetchedReferrer, Registry, Scope, SignaturePolicy, Wanted};
 use shipway_store::{Lease, NewImage, Referrer, Store};
 
-use crate::{Engine, Error, Result, blocking};
+use crate::{Engine, Result, blocking};
 
 /// A referrer at a registry.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +39,9 @@ impl Engine {
         let reference = reference.clone().with_default_tag();
         let registry = self.registry_of(&reference, credentials, false)?;
         let failed = |error: shipway_registry::Error| self.cannot_pull(&reference, &error);
-        let subject = match reference.digest() {
-            Some(digest) => *digest,
-            None => {
-                let wanted = Wanted::Tag(reference.tag().unwrap_or("latest").to_owned());
+        let subject = match Wanted::of(&reference) {
+            Wanted::Digest(digest) => digest,
+            wanted @ Wanted::Tag(_) => {
                 let told = registry.manifest_digest(reference.path(), &wanted, &Scope::pull(reference.path())).await.map_err(failed)?;
                 match told {
                     Some(digest) => digest,
@@ -153,13 +152,6 @@ impl Engine {
 
 /// Stores the bytes of what was fetched; `lease` keeps them. What is named by other digests than ours cannot be kept.
 pub(super) fn keep(store: &Store, fetched: Vec<FetchedReferrer>, lease: &Lease) -> Result<Vec<Referrer>> {
-    use std::io::Write as _;
-    let put = |bytes: &[u8], digest: Digest| -> Result<()> {
-        let mut ingest = store.blobs().ingest()?.keep_in(lease);
-        ingest.write_all(bytes).map_err(|error| Error::internal(format!("cannot write a blob: {error}")))?;
-        ingest.commit(Some(digest))?;
-        Ok(())
-    };
     let mut kept = Vec::new();
     for FetchedReferrer { subject, found, manifest, blobs } in fetched {
         let digests = || std::iter::once(found.descriptor.digest).chain(blobs.iter().map(|(blob, _)| blob.digest));
@@ -167,9 +159,9 @@ pub(super) fn keep(store: &Store, fetched: Vec<FetchedReferrer>, lease: &Lease) 
             tracing::info!(referrer = %found.descriptor.digest, "what speaks of an image under other digests than SHA-256 is not kept");
             continue;
         }
-        put(&manifest, found.descriptor.digest)?;
+        store.blobs().put_kept(&manifest, Some(found.descriptor.digest), lease)?;
         for (blob, bytes) in &blobs {
-            put(bytes, blob.digest)?;
+            store.blobs().put_kept(bytes, Some(blob.digest), lease)?;
         }
         kept.push(Referrer {
             subject,

@@ -72,18 +72,12 @@ impl Engine {
         let default = default_of(&planned);
         let mut done: Vec<EndpointRecord> = Vec::new();
         for (slot, plan) in planned.iter().enumerate() {
-            match self.claim_one(record, plan, slot, default == Some(slot)) {
+            match self.claim_one(record, plan, &done, default == Some(slot)) {
                 Ok(attached) => {
-                    let others = done.iter().filter_map(|other| Some(other.attached.as_ref()?.interface.as_str()));
-                    let unique = endpoint_options::check_unique(&attached.interface, others);
                     let mut endpoint = plan.endpoint.clone();
                     endpoint.network = Some(plan.network.id);
                     endpoint.attached = Some(attached);
                     done.push(endpoint);
-                    if let Err(error) = unique {
-                        done.iter().for_each(|endpoint| self.release_claim(record, endpoint));
-                        return Err(error);
-                    }
                 }
                 Err(error) => {
                     for endpoint in &done {
@@ -98,10 +92,11 @@ impl Engine {
         Ok(wires)
     }
 
-    fn claim_one(&self, record: &ContainerRecord, plan: &Planned, slot: usize, is_default: bool) -> Result<AttachedEndpoint> {
+    /// Claims what the endpoint after those in `done` needs.
+    fn claim_one(&self, record: &ContainerRecord, plan: &Planned, done: &[EndpointRecord], is_default: bool) -> Result<AttachedEndpoint> {
         let (network, wish) = (&plan.network, &plan.endpoint.wish);
         let id = EndpointId::from_random(clock::random());
-        let slot = u16::try_from(slot).map_err(|_| Error::invalid("a container cannot be in so many networks"))?;
+        let slot = u16::try_from(done.len()).map_err(|_| Error::invalid("a container cannot be in so many networks"))?;
         if !network.driver.is_wired() {
             return Ok(AttachedEndpoint {
                 id,
@@ -121,6 +116,7 @@ impl Engine {
         let hand = &self.inner.hand;
         let options = super::options::BridgeOptions::read(&network.options)?;
         let EndpointOptions { interface, settings } = endpoint_options::read(wish)?;
+        let interface = endpoint_options::name_of(interface, &options.prefix, slot, done)?;
         let published = if is_default {
             let bindings = wanted_ports(record);
             hand.claim_ports(record.name.as_str(), network, &bindings).map_err(|source| Error::Endpoint {
@@ -141,7 +137,6 @@ impl Engine {
         };
         let mac = mac_of(network, wish, &addresses, &format!("{} {}", record.id, network.id));
         let Addresses { ipv4, ipv6 } = addresses;
-        let interface = interface.map_or_else(|| format!("{}{slot}", options.prefix), |name| name.to_string());
         Ok(AttachedEndpoint {
             id,
             interface,

@@ -94,9 +94,7 @@ impl Engine {
         let options = super::options::BridgeOptions::read(&network.options)?;
         let (routed, prefix) = (options.routed(), options.prefix);
         let EndpointOptions { interface, settings } = endpoint_options::read(&wish)?;
-        let interface = interface.map_or_else(|| format!("{prefix}{slot}"), |name| name.to_string());
-        let others = record.endpoints.iter().filter_map(|other| Some(other.attached.as_ref()?.interface.as_str()));
-        endpoint_options::check_unique(&interface, others)?;
+        let interface = endpoint_options::name_of(interface, &prefix, slot, &record.endpoints)?;
         let Addresses { ipv4, ipv6 } = hand.claim_addresses(network, &wish, &format!("container \"{}\"", record.name))?;
         let mac = mac_of(network, &wish, &Addresses { ipv4, ipv6 }, &format!("{} {}", record.id, network.id));
         let mut attached = AttachedEndpoint {

@@ -4,7 +4,7 @@
 
 use shipway_network::{InterfaceName, InterfaceSetting};
 
-use super::record::EndpointWish;
+use super::record::{EndpointRecord, EndpointWish};
 use crate::{Error, Result};
 
 /// Docker's keys.
@@ -33,11 +33,17 @@ pub(super) fn read(wish: &EndpointWish) -> Result<EndpointOptions> {
     Ok(EndpointOptions { interface, settings })
 }
 
-/// Refuses two interfaces of one name in one container.
+/// What an interface is called: as `asked`, or after its slot.
 ///
 /// # Errors
-/// `Invalid` names it.
-pub(super) fn check_unique<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
+/// `Invalid` when one of the container's `others` is called so.
+pub(super) fn name_of(asked: Option<InterfaceName>, prefix: &str, slot: u16, others: &[EndpointRecord]) -> Result<String> {
+    let name = asked.map_or_else(|| format!("{prefix}{slot}"), |name| name.to_string());
+    check_unique(&name, others.iter().filter_map(|other| Some(other.attached.as_ref()?.interface.as_str())))?;
+    Ok(name)
+}
+
+fn check_unique<'a>(name: &str, mut others: impl Iterator<Item = &'a str>) -> Result<()> {
     if !name.is_empty() && others.any(|other| other == name) {
         return Err(Error::InvalidWithHint {
             reason: format!("two interfaces of the container would be called {name}"),

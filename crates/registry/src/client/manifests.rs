@@ -11,7 +11,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, LINK};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Deserialize;
 use shipway_model::manifest::MANIFEST_LIMIT;
-use shipway_model::{Descriptor, Digest, Index, ManifestDocument, MediaType, Platform};
+use shipway_model::{Descriptor, Digest, Index, ManifestDocument, MediaType, Platform, Reference};
 
 use super::access::Scope;
 use super::refusal::{read, refusal};
@@ -34,6 +34,16 @@ const PAGE_LIMIT: usize = 4 << 20;
 pub enum Wanted {
     Tag(String),
     Digest(Digest),
+}
+
+impl Wanted {
+    /// What `reference` means: its digest where it has one, else its tag, else `latest`.
+    pub fn of(reference: &Reference) -> Self {
+        match reference.digest() {
+            Some(digest) => Self::Digest(*digest),
+            None => Self::Tag(reference.tag().unwrap_or("latest").to_owned()),
+        }
+    }
 }
 
 /// A manifest as it came.

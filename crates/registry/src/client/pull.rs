@@ -241,14 +241,8 @@ impl Puller {
     async fn keep(&self, documents: Vec<Bytes>, lease: &Lease) -> Result<Vec<Digest>, Error> {
         let (store, lease) = (self.store.clone(), lease.clone());
         super::blocking(move || {
-            use std::io::Write as _;
-            let mut digests = Vec::new();
-            for bytes in documents {
-                let mut ingest = store.blobs().ingest()?.keep_in(&lease);
-                ingest.write_all(&bytes).map_err(|source| Error::File { path: store.root().to_owned(), source })?;
-                digests.push(ingest.commit(None)?.0);
-            }
-            Ok(digests)
+            let keep = |bytes: &Bytes| Ok(store.blobs().put_kept(bytes, None, &lease)?);
+            documents.iter().map(keep).collect()
         })
         .await
     }

@@ -26,7 +26,7 @@ use super::manifests::Wanted;
 use super::refusal::refusal;
 use super::registry::Registry;
 use super::transfer::TransferSink;
-use crate::Error;
+use crate::{Error, Response};
 
 /// How layers of ours are compressed when they are pushed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,13 +122,7 @@ impl Pusher {
             push.manifest(&manifest, &bytes).await?;
         }
         let (store, kept) = (self.store.clone(), lease.clone());
-        super::blocking(move || {
-            use std::io::Write as _;
-            let mut ingest = store.blobs().ingest()?.keep_in(&kept);
-            ingest.write_all(&bytes).map_err(|source| Error::File { path: store.root().to_owned(), source })?;
-            Ok(ingest.commit(None)?)
-        })
-        .await?;
+        super::blocking(move || Ok(store.blobs().put_kept(&bytes, None, &kept)?)).await?;
         let origin = format!("{}/{}", registry.domain(), request.repository);
         let forms = layers
             .into_iter()
@@ -184,16 +178,19 @@ impl Push<'_> {
 
     /// Puts the manifest under the tag.
     async fn manifest(&self, descriptor: &Descriptor, bytes: &Bytes) -> Result<(), Error> {
-        let (repository, tag) = (&self.request.repository, &self.request.tag);
-        let media_type =
-            HeaderValue::from_str(descriptor.media_type.as_str()).map_err(|error| Error::Internal { what: error.to_string() })?;
+        self.put_document(&self.request.tag, &descriptor.media_type, bytes).await.map(drop)
+    }
+
+    /// Puts a manifest or an index under `name`, a tag or its digest.
+    async fn put_document(&self, name: &str, media_type: &MediaType, bytes: &Bytes) -> Result<Response, Error> {
+        let media_type = HeaderValue::from_str(media_type.as_str()).map_err(|error| Error::Internal { what: error.to_string() })?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);
-        let path = format!("{repository}/manifests/{tag}");
+        let path = format!("{}/manifests/{name}", self.request.repository);
         let response = self.insist(&Method::PUT, &path, &headers, bytes).await?;
-        if !matches!(response.status, StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED) {
-            return Err(refusal(response).await);
+        match response.status {
+            StatusCode::CREATED | StatusCode::OK | StatusCode::ACCEPTED => Ok(response),
+            _ => Err(refusal(response).await),
         }
-        Ok(())
     }
 }
 

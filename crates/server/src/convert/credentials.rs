@@ -9,6 +9,7 @@ use base64::alphabet::URL_SAFE;
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::Deserialize;
+use shipway_engine::images::domain_of;
 use shipway_engine::values::Credentials;
 use shipway_model::Secret;
 
@@ -56,21 +57,13 @@ pub(crate) fn from_config_header(header: &str) -> Result<BTreeMap<String, Creden
     let mut found = BTreeMap::new();
     // The plain name of a registry counts more than an address of it, which older tools wrote: it goes in last.
     let (addresses, plain): (Vec<_>, Vec<_>) = configs.into_iter().partition(|(key, _)| key.contains("://"));
-    for (key, config) in addresses.into_iter().chain(plain) {
+    // A key without a name means no registry here, not the Hub.
+    for (key, config) in addresses.into_iter().chain(plain).filter(|(key, _)| !key.is_empty()) {
         if let Some(credentials) = credentials(config) {
             found.insert(domain_of(&key), credentials);
         }
     }
     Ok(found)
-}
-
-/// The domain that a key of `config.json` means; Docker Hub has several.
-fn domain_of(key: &str) -> String {
-    let bare = key.strip_prefix("https://").or_else(|| key.strip_prefix("http://")).unwrap_or(key);
-    match bare.split('/').next().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "index.docker.io" | "registry-1.docker.io" => "docker.io".to_owned(),
-        host => host.to_owned(),
-    }
 }
 
 fn document<T: serde::de::DeserializeOwned>(header: &str, name: &str) -> Result<T, ApiError> {

@@ -35,42 +35,43 @@ pub(crate) async fn send(api: &Api, request: &mut Request) -> ApiResult {
     }
     request.read_all(crate::request::JSON_LIMIT).await?;
     let images = api.engine.images_to_send(&names)?;
-    let (head, serving) = (hijack::head(request, hijack::stream_type(false, ApiVersion::MAX)), request.serving.clone());
-    request
-        .take_over(move |connection| {
-            Box::pin(async move {
-                let work = |line, messages: mpsc::UnboundedSender<Message>| async move {
-                    let told = messages.clone();
-                    let sink: SendSink = Arc::new(move |message| drop(told.send(progress(&message))));
-                    let last = match images.send(line, sink).await {
-                        Ok(sent) => Message::aux(
-                            json!({"Images": sent.images, "Layers": sent.layers, "LayersSent": sent.layers_sent, "Bytes": sent.bytes}),
-                        ),
-                        Err(error) => Message::failure(error.to_string(), None, error.hint()),
-                    };
-                    drop(messages.send(last));
-                };
-                carry(connection, head, work).await;
-                drop(serving);
-            })
-        })
-        .await
+    hand_over(request, |line, messages: mpsc::UnboundedSender<Message>| async move {
+        let sink: SendSink = Arc::new(move |message| drop(messages.send(progress(&message))));
+        match images.send(line, sink).await {
+            Ok(sent) => {
+                Message::aux(json!({"Images": sent.images, "Layers": sent.layers, "LayersSent": sent.layers_sent, "Bytes": sent.bytes}))
+            }
+            Err(error) => Message::failure(error.to_string(), None, error.hint()),
+        }
+    })
+    .await
 }
 
 pub(crate) async fn receive(api: &Api, request: &mut Request) -> ApiResult {
     request.read_all(crate::request::JSON_LIMIT).await?;
     let engine = api.engine.clone();
+    hand_over(request, |line, _| async move {
+        match engine.receive_images(line).await {
+            Ok(images) => Message::aux(json!({"Images": images.len()})),
+            // Whoever started the exchange hears of it from the other side.
+            Err(failure) if failure.told => Message::aux(json!({"Refused": failure.to_string()})),
+            Err(failure) => Message::failure(failure.to_string(), None, failure.hint()),
+        }
+    })
+    .await
+}
+
+/// Leaves HTTP and runs `work` with the client as its line; what it answers is the last message.
+async fn hand_over<F>(request: &mut Request, work: impl FnOnce(Line, mpsc::UnboundedSender<Message>) -> F + Send + 'static) -> ApiResult
+where
+    F: Future<Output = Message> + Send + 'static,
+{
     let (head, serving) = (hijack::head(request, hijack::stream_type(false, ApiVersion::MAX)), request.serving.clone());
     request
         .take_over(move |connection| {
             Box::pin(async move {
                 let work = |line, messages: mpsc::UnboundedSender<Message>| async move {
-                    let last = match engine.receive_images(line).await {
-                        Ok(images) => Message::aux(json!({"Images": images.len()})),
-                        // Whoever started the exchange hears of it from the other side.
-                        Err(failure) if failure.told => Message::aux(json!({"Refused": failure.to_string()})),
-                        Err(failure) => Message::failure(failure.to_string(), None, failure.hint()),
-                    };
+                    let last = work(line, messages.clone()).await;
                     drop(messages.send(last));
                 };
                 carry(connection, head, work).await;

@@ -49,7 +49,7 @@ pub(in crate::client) struct HostsFile {
 /// The file for the registry `domain` in the first of `folders` that has one.
 pub(in crate::client) fn find(folders: &[PathBuf], domain: &str) -> Result<Option<HostsFile>, Error> {
     for folder in folders {
-        for name in [domain.to_owned(), domain.replace(':', "_") + "_", "_default".to_owned()] {
+        for name in folder_names(domain) {
             let folder = folder.join(&name);
             let path = folder.join("hosts.toml");
             match read_bounded(&path) {
@@ -60,6 +60,11 @@ pub(in crate::client) fn find(folders: &[PathBuf], domain: &str) -> Result<Optio
         }
     }
     Ok(None)
+}
+
+/// What the folder of the registry `domain` may be called, the closest first.
+pub(super) fn folder_names(domain: &str) -> [String; 3] {
+    [domain.to_owned(), domain.replace(':', "_") + "_", "_default".to_owned()]
 }
 
 fn wrong(path: &Path, reason: &str) -> Error {

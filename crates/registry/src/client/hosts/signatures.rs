@@ -15,7 +15,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::read_bounded;
+use super::file::{folder_names, read_bounded};
 use super::toml::{self, Table, Value};
 use crate::Error;
 use crate::client::signatures::TrustedKey;
@@ -73,7 +73,7 @@ impl SignaturePolicy {
 
 /// The policy for the registry `domain`, if there is one.
 pub(in crate::client) fn find(folders: &[PathBuf], domain: &str) -> Result<Option<SignaturePolicy>, Error> {
-    for name in [domain.to_owned(), domain.replace(':', "_") + "_", "_default".to_owned()] {
+    for name in folder_names(domain) {
         for folder in folders {
             let folder = folder.join(&name);
             let file = folder.join("signatures.toml");

@@ -4,8 +4,6 @@
 //! OCI distribution-spec 1.1, "Pushing Manifests with Subject", "Unavailable Referrers API" (who pushes keeps the list under a tag then).
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method};
 use shipway_model::manifest::MANIFEST_LIMIT;
 use shipway_model::{Descriptor, Digest, Index, ManifestDocument, MediaType};
 use shipway_store::Referrer;
@@ -14,7 +12,6 @@ use super::{Push, PushRequest, Pusher};
 use crate::Error;
 use crate::client::manifests::Wanted;
 use crate::client::referrers::fallback_tag;
-use crate::client::refusal::refusal;
 use crate::client::registry::Registry;
 use crate::client::transfer::TransferSink;
 
@@ -97,14 +94,6 @@ impl Push<'_> {
         };
         let bytes = serde_json::to_vec(&index).map_err(|error| Error::Internal { what: error.to_string() })?;
         self.put_document(&tag, &MediaType::OciIndex, &bytes.into()).await.map(drop)
-    }
-
-    async fn put_document(&self, name: &str, media_type: &MediaType, bytes: &Bytes) -> Result<crate::Response, Error> {
-        let media_type = HeaderValue::from_str(media_type.as_str()).map_err(|error| Error::Internal { what: error.to_string() })?;
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, media_type)]);
-        let path = format!("{}/manifests/{name}", self.request.repository);
-        let response = self.insist(&Method::PUT, &path, &headers, bytes).await?;
-        if response.status.is_success() { Ok(response) } else { Err(refusal(response).await) }
     }
 
     async fn blob(&self, digest: &Digest, limit: u64) -> Result<Bytes, Error> {
