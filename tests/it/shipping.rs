@@ -4,7 +4,7 @@ use std::process::{Command, Output};
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use shipway_testkit::{Daemon, DebianRegistry, Tar};
+use shipway_testkit::{Daemon, DebianRegistry, Gate, OwnRegistry, Tar};
 
 use crate::BINARY;
 
@@ -84,6 +84,23 @@ fn an_image_goes_out_and_comes_back_the_same() {
     assert_eq!((about["Descriptor"]["digest"].as_str(), about["Platforms"][0]["os"].as_str()), (Some(digest.as_str()), Some("linux")));
     daemon.assert_sound();
     daemon.assert_nothing_left();
+}
+
+#[test]
+fn an_unchanged_push_asks_about_its_tag_and_nothing_else() {
+    let registry = OwnRegistry::start(BINARY, &[]);
+    let gate = Gate::before(registry.host());
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let steps: String = (0..12).map(|step| format!("RUN echo {step} > /step{step}\n")).collect();
+    let name = format!("{}/app:1", gate.host());
+    daemon.build(&format!("t={name}"), &Tar::new().file("Dockerfile", format!("FROM box\n{steps}").as_bytes()).finish()).unwrap();
+    let first = fine(&daemon.shipway(&["push", &name]));
+    let before = gate.sent();
+    let second = fine(&daemon.shipway(&["push", &name]));
+    assert_eq!((second.matches(": Layer already exists").count(), told(&second)), (13, told(&first)), "{second}");
+    let (sent, per_layer) = (gate.sent() - before, 100);
+    assert!(sent < 13 * per_layer, "{sent} bytes for a question");
 }
 
 #[test]

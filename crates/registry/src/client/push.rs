@@ -86,7 +86,8 @@ impl Pusher {
     /// `Refused` in the registry's words; `Store` when the image is gone or damaged.
     ///
     /// # Cost
-    /// One question for each layer that is there already, all at once; a layer that has no stored form is read, compressed and sent in one pass.
+    /// One question when the tag stands for the image already; else one for each layer that is there, all at once. A layer that has no stored form is
+    /// read, compressed and sent in one pass.
     pub fn push<'a>(
         &'a self,
         registry: &'a Registry,
@@ -103,24 +104,15 @@ impl Pusher {
         let image = image.ok_or_else(gone)?;
         let push = Push { pusher: self, registry, request, lease: &lease, events };
         let former = push.former(&image).await?;
-        let announced = former.as_ref().map(|(manifest, _)| manifest.layers.clone());
-        let layers = try_join_all(image.layers.iter().enumerate().map(|(at, layer)| {
-            let named = announced.as_ref().and_then(|layers| layers.get(at)).cloned();
-            push.layer(*layer, named)
-        }));
-        let (layers, config, there) = tokio::join!(layers, push.config(&image), push.tagged());
-        let (layers, config) = (layers?, config?);
-        let (manifest, bytes) = match former {
-            Some((manifest, bytes)) if manifest.layers == layers.iter().map(|layer| layer.descriptor.clone()).collect::<Vec<_>>() => {
-                let media_type = manifest.media_type.clone().unwrap_or(MediaType::OciManifest);
-                (media_type, bytes)
+        let (manifest, bytes, layers) = match former {
+            // Whoever took a manifest answers for all that it names (distribution-spec 1.1, "Pushing Manifests"): nothing else is asked.
+            Some((manifest, bytes)) if push.tagged().await? == Some(Digest::sha256_of(&bytes)) => {
+                let layers = push.known(&image, &manifest);
+                (manifest.media_type.unwrap_or(MediaType::OciManifest), bytes, layers)
             }
-            _ => (MediaType::OciManifest, compose(config, &layers)?),
+            former => push.complete(&image, former).await?,
         };
         let manifest = Descriptor::new(manifest, Digest::sha256_of(&bytes), bytes.len() as u64);
-        if there != Some(manifest.digest) {
-            push.manifest(&manifest, &bytes).await?;
-        }
         let (store, kept) = (self.store.clone(), lease.clone());
         super::blocking(move || Ok(store.blobs().put_kept(&bytes, None, &kept)?)).await?;
         let origin = format!("{}/{}", registry.domain(), request.repository);
@@ -158,6 +150,23 @@ impl Push<'_> {
         }
     }
 
+    /// Brings what is missing there: layers and config side by side, then the manifest. Its media type and bytes, and its layers.
+    async fn complete(&self, image: &Image, former: Option<(Manifest, Bytes)>) -> Result<(MediaType, Bytes, Vec<layer::There>), Error> {
+        let layers = try_join_all(image.layers.iter().enumerate().map(|(at, layer)| {
+            let named = former.as_ref().and_then(|(manifest, _)| manifest.layers.get(at)).cloned();
+            self.layer(*layer, named)
+        }));
+        let (layers, config) = tokio::try_join!(layers, self.config(image))?;
+        let (media_type, bytes) = match former {
+            Some((manifest, bytes)) if manifest.layers.iter().eq(layers.iter().map(|layer| &layer.descriptor)) => {
+                (manifest.media_type.unwrap_or(MediaType::OciManifest), bytes)
+            }
+            _ => (MediaType::OciManifest, compose(config, &layers)?),
+        };
+        self.put_document(&self.request.tag, &media_type, &bytes).await?;
+        Ok((media_type, bytes, layers))
+    }
+
     /// Sends the config, unless it is there.
     async fn config(&self, image: &Image) -> Result<Descriptor, Error> {
         let descriptor = Descriptor::new(MediaType::OciConfig, image.id.0, image.config_size);
@@ -170,15 +179,13 @@ impl Push<'_> {
         Ok(descriptor)
     }
 
-    /// What the tag stands for already. Some registries answer HEAD badly; then the manifest is put, which is right in any case.
-    async fn tagged(&self) -> Option<Digest> {
+    /// What the tag stands for already, where the registry says so as it should.
+    async fn tagged(&self) -> Result<Option<Digest>, Error> {
         let wanted = Wanted::Tag(self.request.tag.clone());
-        self.registry.manifest_digest(&self.request.repository, &wanted, &self.scope()).await.unwrap_or_default()
-    }
-
-    /// Puts the manifest under the tag.
-    async fn manifest(&self, descriptor: &Descriptor, bytes: &Bytes) -> Result<(), Error> {
-        self.put_document(&self.request.tag, &descriptor.media_type, bytes).await.map(drop)
+        match self.registry.manifest_digest(&self.request.repository, &wanted, &self.scope()).await {
+            Err(Error::Content { .. }) => Ok(None),
+            told => told,
+        }
     }
 
     /// Puts a manifest or an index under `name`, a tag or its digest.

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
 use shipway_archive::compress::{GzipBlocks, zstd_encoder};
-use shipway_model::{Compression, Descriptor, DiffId, Digest, LayerId, MediaType};
-use shipway_store::{Ingest, Representation};
+use shipway_model::{Compression, Descriptor, DiffId, Digest, LayerId, Manifest, MediaType};
+use shipway_store::{Image, Ingest, Representation};
 use tokio::sync::mpsc;
 
 use super::{LayerCompression, Push};
@@ -95,6 +95,18 @@ impl Push<'_> {
         let descriptor = self.compress(id, diff_id, layer.tar_size).await?;
         self.tell(diff_id, TransferState::Pushed);
         Ok(There { diff_id, descriptor, is_ours: true })
+    }
+
+    /// The layers of an image whose manifest is there.
+    pub(super) fn known(&self, image: &Image, manifest: &Manifest) -> Vec<There> {
+        let layers = image.layers.iter().zip(&manifest.layers);
+        let known = layers.filter_map(|(id, descriptor)| {
+            let diff_id = self.pusher.store.layer(id)?.diff_id;
+            self.tell(diff_id, TransferState::ExistsThere);
+            let is_ours = self.pusher.store.representations(&diff_id).iter().any(|form| form.digest == descriptor.digest);
+            Some(There { diff_id, descriptor: descriptor.clone(), is_ours })
+        });
+        known.collect()
     }
 
     fn may_pass_on(&self) -> bool {
