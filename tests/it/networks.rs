@@ -9,6 +9,7 @@ use shipway_testkit::{Daemon, Setup, eventually};
 
 use crate::BINARY;
 
+mod crowd;
 mod joining;
 mod kinds;
 mod outside;
