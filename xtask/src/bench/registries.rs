@@ -18,7 +18,7 @@ use super::workloads::Noise;
 const USAGE: &str = "usage: cargo xtask bench registry [--clients N] [--blob-mib N] [--rounds N] [--folder FOLDER] [--shipway BINARY]
   our registry beside docker-registry (apt-get install docker-registry): parallel pulls of one blob, wall time, processor time, memory";
 /// Bytes a client takes at once, and of the answer's beginning.
-const READ: usize = 256 * 1024;
+const READ: usize = MIB;
 const HEAD: usize = 4096;
 const MIB: usize = 1 << 20;
 /// Clock ticks a second in /proc/PID/stat; 100 on every Linux of ours.
@@ -213,7 +213,7 @@ impl Server {
         }
         if let Some(received) = &mut body {
             loop {
-                let (_, count) = rustix::net::recv(&stream, &mut buffer[..], RecvFlags::TRUNC).map_err(|errno| failed(errno.into()))?;
+                let (_, count) = rustix::net::recv(&stream, &mut buffer[..], RecvFlags::TRUNC | RecvFlags::WAITALL).map_err(|errno| failed(errno.into()))?;
                 if count == 0 {
                     break;
                 }

@@ -14,6 +14,7 @@
 //! another file has the same content; then the layer has no recipe. Nor has a layer that is mostly not files (see [`MOST`]): notes are kept in memory,
 //! compressed, and a hostile archive could be nothing but notes.
 
+use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
@@ -332,24 +333,23 @@ impl Draft {
         if self.notes.lost {
             return None;
         }
-        let mut by_content: HashMap<[u8; 32], Vec<u8>> = HashMap::new();
-        for entry in index.iter() {
-            if let Node::File { content, .. } = entry.node {
-                by_content.entry(content).or_insert_with(|| entry.path.clone());
-            }
-        }
-        let mut pieces = Vec::with_capacity(self.pieces.len());
-        for piece in self.pieces {
-            pieces.push(match piece {
-                Piece::File { path, size, content } => {
-                    let same = index
-                        .lookup(&path)
-                        .is_some_and(|entry| matches!(entry.node, Node::File { content: found, .. } if found == content));
-                    let path = if same { path } else { by_content.get(&content)?.clone() };
-                    Piece::File { path, size, content }
+        // Of use for archives only that name a file twice: what the former one was may still be somewhere else.
+        let by_content = LazyCell::new(|| {
+            let mut paths: HashMap<[u8; 32], &[u8]> = HashMap::new();
+            for entry in index.iter() {
+                if let Node::File { content, .. } = entry.node {
+                    paths.entry(content).or_insert(&entry.path);
                 }
-                raw => raw,
-            });
+            }
+            paths
+        });
+        let mut pieces = self.pieces;
+        for piece in &mut pieces {
+            let Piece::File { path, content, .. } = piece else { continue };
+            let found = index.lookup(path).map(|entry| &entry.node);
+            if !matches!(found, Some(Node::File { content: found, .. }) if found == content) {
+                *path = by_content.get(content)?.to_vec();
+            }
         }
         Some(Recipe { pieces, notes: self.notes })
     }
