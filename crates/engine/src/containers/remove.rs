@@ -49,6 +49,7 @@ impl Engine {
             }
             self.kill_for_removal(container).await?;
         }
+        container.ended_whole().await;
         container.change(|record| record.state = ContainerState::Removing);
         let (store, id) = (self.inner.store.clone(), container.id);
         let record = container.record();

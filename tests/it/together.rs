@@ -1,0 +1,154 @@
+//! Several people at one container at the same time: nobody's patience, and nobody's leaving, is another one's trouble.
+
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use shipway_testkit::{Daemon, Setup, eventually, split_frames};
+
+use crate::BINARY;
+
+/// A program that does not care to be asked to end.
+const DEAF: &str = "trap '' TERM; while :; do sleep 0.1; done";
+
+fn deaf(daemon: &Daemon) -> String {
+    let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sh", "-c", format!("{DEAF}; echo")]}));
+    // Until its shell has set the trap, the signal would end it.
+    eventually("a deaf shell", 5, || {
+        daemon.exec(&id, "grep -q 'SigIgn:.*4...$' /proc/1/status && echo deaf").stdout.starts_with("deaf").then_some(())
+    });
+    id
+}
+
+fn status(daemon: &Daemon, id: &str) -> Value {
+    daemon.get(&format!("/containers/{id}/json"))["State"]["Status"].clone()
+}
+
+#[test]
+fn a_patient_stop_keeps_nobody_waiting() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let (removed, stopped) = (deaf(&daemon), deaf(&daemon));
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for id in [&removed, &stopped] {
+            let (daemon, id) = (&daemon, id.clone());
+            scope.spawn(move || daemon.post(&format!("/containers/{id}/stop?t=60"), &Value::Null));
+        }
+        std::thread::sleep(Duration::from_millis(300));
+        daemon.post(&format!("/containers/{stopped}/rename?name=other"), &Value::Null).fine();
+        daemon.delete(&format!("/containers/{removed}?force=1")).fine();
+        daemon.post(&format!("/containers/{stopped}/stop?t=0"), &Value::Null).fine();
+    });
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert_eq!(status(&daemon, &stopped), "exited");
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn a_stop_kills_what_was_paused_while_it_waited() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = deaf(&daemon);
+    std::thread::scope(|scope| {
+        let stop = scope.spawn(|| daemon.post(&format!("/containers/{id}/stop?t=1"), &Value::Null));
+        std::thread::sleep(Duration::from_millis(300));
+        daemon.post(&format!("/containers/{id}/pause"), &Value::Null).fine();
+        stop.join().unwrap().fine();
+    });
+    assert_eq!(status(&daemon, &id), "exited");
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn a_restart_by_hand_is_not_the_end_of_a_container_that_removes_itself() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": {"AutoRemove": true}}));
+    assert_eq!(daemon.exec(&id, "echo kept > /file").code, 0);
+    for _ in 0..2 {
+        daemon.post(&format!("/containers/{id}/restart?t=0"), &Value::Null).fine();
+        assert_eq!(daemon.exec(&id, "cat /file").said(), "kept\n");
+    }
+    daemon.post(&format!("/containers/{id}/stop?t=0"), &Value::Null).fine();
+    eventually("its removal", 5, || (daemon.call("GET", &format!("/containers/{id}/json"), &Value::Null).status == 404).then_some(()));
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn a_client_that_left_before_the_start_takes_nobodys_input() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = daemon.create(&json!({"Image": "box", "Cmd": ["cat"], "OpenStdin": true, "StdinOnce": true}));
+    let path = format!("/containers/{id}/attach?stream=1&stdin=1&stdout=1");
+    for _ in 0..3 {
+        drop(daemon.stream("POST", &path, &Value::Null));
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let mut stays = daemon.stream("POST", &path, &Value::Null);
+    daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
+    stays.send(b"heard\n").unwrap();
+    stays.finish_sending().unwrap();
+    let mut said = Vec::new();
+    stays.read_to_end(&mut said).unwrap();
+    assert_eq!(split_frames(&said).0, "heard\n");
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn what_is_seen_to_have_ended_can_be_started_on_the_same_port_at_once() {
+    let daemon = Setup::new(BINARY).with_networks().start();
+    daemon.import_busybox("box");
+    let host = json!({"PortBindings": {"80/tcp": [{"HostPort": "48211"}]}});
+    let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": host}));
+    for _ in 0..20 {
+        std::thread::scope(|scope| {
+            scope.spawn(|| daemon.post(&format!("/containers/{id}/kill"), &Value::Null).fine());
+            // Whoever looks sees the end before everything is given back.
+            while status(&daemon, &id) != "exited" {}
+            daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
+        });
+        let ports = daemon.get(&format!("/containers/{id}/json"))["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].clone();
+        assert_eq!(ports, "48211");
+    }
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn a_container_that_is_to_have_no_network_has_none() {
+    let daemon = Setup::new(BINARY).with_networks().start();
+    daemon.import_busybox("box");
+    let run = |more: Value| {
+        let mut body = json!({"Image": "box", "Cmd": ["sh", "-c", "ip -o link | wc -l"]});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        daemon.run(&body).said()
+    };
+    assert_eq!(run(json!({})), "2\n");
+    assert_eq!(run(json!({"NetworkDisabled": true})), "1\n");
+    assert_eq!(run(json!({"NetworkDisabled": true, "HostConfig": {"NetworkMode": "bridge"}})), "1\n");
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn settings_in_the_body_of_a_commit_are_the_images() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = daemon.create(&json!({"Image": "box", "Cmd": ["true"], "Env": ["KEPT=1", "A=old"], "Labels": {"k": "v"}}));
+    let body = json!({"Cmd": ["echo", "x"], "Env": ["A=b"], "Labels": {"l": "m"}, "WorkingDir": "/w", "User": "5", "ExposedPorts": {"99/tcp": {}}});
+    daemon.post(&format!("/commit?container={id}&repo=made&changes=USER%206"), &body).fine();
+    let config = daemon.get("/images/made/json")["Config"].clone();
+    assert_eq!(config["Cmd"], json!(["echo", "x"]), "{config}");
+    assert_eq!((&config["User"], &config["WorkingDir"]), (&json!("6"), &json!("/w")), "a change goes over the body");
+    assert_eq!((&config["Labels"], &config["ExposedPorts"]), (&json!({"k": "v", "l": "m"}), &json!({"99/tcp": {}})));
+    let env: Vec<&str> = config["Env"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert!(env.contains(&"KEPT=1") && env.contains(&"A=b") && !env.contains(&"A=old"), "{env:?}");
+    daemon.post(&format!("/commit?container={id}&repo=plain"), &Value::Null).fine();
+    assert_eq!(daemon.get("/images/plain/json")["Config"]["Cmd"], json!(["true"]));
+    assert_eq!(daemon.post(&format!("/commit?container={id}"), &json!({"ExposedPorts": {"odd": {}}})).status, 400);
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
