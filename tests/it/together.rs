@@ -152,3 +152,89 @@ fn settings_in_the_body_of_a_commit_are_the_images() {
     daemon.remove_all_containers();
     daemon.assert_nothing_left();
 }
+
+#[test]
+fn a_joined_container_is_the_one_that_was_meant_whatever_it_is_called_now() {
+    let daemon = Setup::new(BINARY).with_networks().start();
+    daemon.import_busybox("box");
+    let target = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": {"IpcMode": "shareable"}}));
+    let name = daemon.get(&format!("/containers/{target}/json"))["Name"].as_str().unwrap().trim_start_matches('/').to_owned();
+    let mode = format!("container:{name}");
+    let joining = ["NetworkMode", "PidMode", "IpcMode"]
+        .map(|key| (key, daemon.create(&json!({"Image": "box", "Cmd": ["true"], "HostConfig": {key: mode}}))));
+    daemon.post(&format!("/containers/{target}/rename?name=moved"), &Value::Null).fine();
+    // Another one under the old name is not meant.
+    daemon.post(&format!("/containers/create?name={name}"), &json!({"Image": "box", "Cmd": ["true"]})).fine();
+    for (key, id) in &joining {
+        assert_eq!(daemon.get(&format!("/containers/{id}/json"))["HostConfig"][key], format!("container:{target}"));
+        daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
+        assert_eq!(daemon.wait(id), 0, "{key}");
+    }
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn how_an_exec_ended_can_be_asked_while_many_others_end_and_what_never_began_goes_with_its_container() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"]}));
+    let create = || {
+        daemon.post(&format!("/containers/{id}/exec"), &json!({"Cmd": ["sh", "-c", "exit 3"]})).fine().json()["Id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let asked = create();
+    daemon.post(&format!("/exec/{asked}/start"), &json!({"Detach": true})).fine();
+    let code = || daemon.call("GET", &format!("/exec/{asked}/json"), &Value::Null).fine().json()["ExitCode"].clone();
+    eventually("its end", 5, || (code() == 3).then_some(()));
+    let unstarted: Vec<String> = (0..1100).map(|_| create()).collect();
+    assert_eq!(code(), 3, "those that wait push nobody out");
+    daemon.post(&format!("/containers/{id}/stop?t=0"), &Value::Null).fine();
+    let answer = daemon.post(&format!("/exec/{}/start", unstarted[0]), &json!({"Detach": true}));
+    assert_eq!(answer.status, 404, "{}", answer.text());
+    assert_eq!(daemon.get(&format!("/containers/{id}/json"))["ExecIDs"], Value::Null);
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn what_start_update_and_prune_are_told_is_not_forgotten() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = daemon.create(&json!({"Image": "box", "Cmd": ["sleep", "1000"]}));
+    let start = |body: Value| daemon.post(&format!("/containers/{id}/start"), &body).status;
+    assert_eq!(start(json!({"Binds": ["/tmp:/x"]})), 400, "a configuration belongs to create");
+    assert_eq!(start(json!({})), 204);
+    for (asked, shown) in [(50, 50), (0, -1)] {
+        daemon.post(&format!("/containers/{id}/update"), &json!({"PidsLimit": asked})).fine();
+        assert_eq!(daemon.get(&format!("/containers/{id}/json"))["HostConfig"]["PidsLimit"], shown);
+    }
+    for kind in ["containers", "networks", "volumes", "images", "build"] {
+        let filters = shipway_testkit::escape(&json!({"label": ["none=such"]}).to_string());
+        daemon.post(&format!("/{kind}/prune?filters={filters}"), &Value::Null).fine();
+    }
+    daemon.remove_all_containers();
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn files_go_into_a_container_that_removes_itself_before_it_starts() {
+    let daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    let id = daemon.create(&json!({"Image": "box", "Cmd": ["cat", "/one", "/two"], "HostConfig": {"AutoRemove": true}}));
+    for name in ["one", "two"] {
+        let archive = shipway_testkit::Tar::new().file(name, format!("{name}\n")).finish();
+        let answer =
+            shipway_testkit::call(&daemon.socket(), "PUT", &format!("/containers/{id}/archive?path=/"), "application/x-tar", &archive);
+        answer.unwrap().fine();
+    }
+    let mut output = daemon.stream("POST", &format!("/containers/{id}/attach?stream=1&stdout=1"), &Value::Null);
+    daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
+    let mut said = Vec::new();
+    output.read_to_end(&mut said).unwrap();
+    assert_eq!(split_frames(&said).0, "one\ntwo\n");
+    eventually("its removal", 5, || (daemon.call("GET", &format!("/containers/{id}/json"), &Value::Null).status == 404).then_some(()));
+    daemon.assert_nothing_left();
+}

@@ -26,6 +26,7 @@ impl Engine {
         let before = container.record();
         let restart = !self.is_stopping() && will_restart(&before, exit.code);
         container.set_handle(None);
+        self.forget_unstarted_execs(container);
         let state = if restart {
             ContainerState::Restarting { code: exit.code, finished: exit.at }
         } else {
