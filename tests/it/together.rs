@@ -102,17 +102,19 @@ fn a_client_that_left_before_the_start_takes_nobodys_input() {
 fn what_is_seen_to_have_ended_can_be_started_on_the_same_port_at_once() {
     let daemon = Setup::new(BINARY).with_networks().start();
     daemon.import_busybox("box");
-    let host = json!({"PortBindings": {"80/tcp": [{"HostPort": "48211"}]}});
+    // So many that giving them back takes a while.
+    let ports: Vec<Value> = (0..800).map(|at| json!({"HostPort": (48_000 + at).to_string()})).collect();
+    let host = json!({"PortBindings": {"80/tcp": ports}});
     let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": host}));
-    for _ in 0..20 {
+    for _ in 0..6 {
         std::thread::scope(|scope| {
             scope.spawn(|| daemon.post(&format!("/containers/{id}/kill"), &Value::Null).fine());
             // Whoever looks sees the end before everything is given back.
             while status(&daemon, &id) != "exited" {}
             daemon.post(&format!("/containers/{id}/start"), &Value::Null).fine();
         });
-        let ports = daemon.get(&format!("/containers/{id}/json"))["NetworkSettings"]["Ports"]["80/tcp"][0]["HostPort"].clone();
-        assert_eq!(ports, "48211");
+        let bound = daemon.get(&format!("/containers/{id}/json"))["NetworkSettings"]["Ports"]["80/tcp"].clone();
+        assert_eq!(bound[0]["HostPort"], "48000");
     }
     daemon.remove_all_containers();
     daemon.assert_nothing_left();
@@ -236,5 +238,21 @@ fn files_go_into_a_container_that_removes_itself_before_it_starts() {
     output.read_to_end(&mut said).unwrap();
     assert_eq!(split_frames(&said).0, "one\ntwo\n");
     eventually("its removal", 5, || (daemon.call("GET", &format!("/containers/{id}/json"), &Value::Null).status == 404).then_some(()));
+    daemon.assert_nothing_left();
+}
+
+#[test]
+fn a_container_that_was_taken_out_of_its_last_network_starts_without_one() {
+    let daemon = Setup::new(BINARY).with_networks().start();
+    daemon.import_busybox("box");
+    daemon.post("/networks/create", &json!({"Name": "last"})).fine();
+    let id = daemon.run_detached(&json!({"Image": "box", "Cmd": ["sleep", "1000"], "HostConfig": {"NetworkMode": "last"}}));
+    daemon.post("/networks/last/disconnect", &json!({"Container": id})).fine();
+    daemon.delete("/networks/last").fine();
+    daemon.post(&format!("/containers/{id}/restart?t=0"), &Value::Null).fine();
+    assert_eq!(daemon.exec(&id, "ip -o link | wc -l").said(), "1\n");
+    daemon.post("/networks/bridge/connect", &json!({"Container": id})).fine();
+    assert_eq!(daemon.exec(&id, "ip -o link | wc -l").said(), "2\n");
+    daemon.remove_all_containers();
     daemon.assert_nothing_left();
 }
