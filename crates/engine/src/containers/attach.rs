@@ -100,11 +100,12 @@ pub(super) fn let_in(attachment: shipway_runtime::Attachment, mut waiting: Vec<W
         }
         return;
     }
-    let shipway_runtime::Attachment { mut output, mut input } = attachment;
+    let shipway_runtime::Attachment { mut output, input } = attachment;
     let mut outputs = Vec::with_capacity(waiting.len());
     for client in waiting {
         let (sender, receiver) = mpsc::channel(FRAMES);
-        let own_input = if client.wish.stdin { input.take() } else { None };
+        // Whoever types is heard; the input ends when the last of them is done.
+        let own_input = if client.wish.stdin { input.clone() } else { None };
         if client.deliver.send(shipway_runtime::Attachment { output: receiver, input: own_input }).is_ok() {
             outputs.push(sender);
         }
