@@ -1,5 +1,7 @@
 //! `inspect` of anything: raw JSON indented, or a template over it; names that do not exist are reported after those that do.
 
+mod absent;
+
 use super::exit::{Failure, Outcome};
 use super::output;
 use super::template::Template;
@@ -35,8 +37,9 @@ pub(crate) fn print(format: Option<&str>, found: &[String], failures: &[Failure]
 fn templated(format: &str, found: &[String]) -> Outcome {
     let template = Template::parse(format).map_err(|failure| Failure::new(format!("template parsing error: {failure}")))?;
     for document in found {
-        let value: Value =
+        let mut value: Value =
             serde_json::from_str(document).map_err(|error| Failure::new(format!("cannot understand the daemon's answer: {error}")))?;
+        absent::fill(&mut value);
         output::line(template.render_object(&value)?)?;
     }
     Ok(())

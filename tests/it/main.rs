@@ -30,6 +30,7 @@ mod sharing;
 mod shipping;
 mod signatures;
 mod supervision;
+mod together;
 mod volumes;
 
 /// The product.

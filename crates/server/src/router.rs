@@ -141,7 +141,7 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["containers", id, "json"] if read => containers::inspect(api, request, id).await,
         ["containers", id, "top"] if read => containers::top(api, request, id).await,
         ["containers", id, "logs"] if read => attach::logs(api, request, id).await,
-        ["containers", id, "start"] if post => containers::start(api, id).await,
+        ["containers", id, "start"] if post => containers::start(api, request, id).await,
         ["containers", id, "stop"] if post => containers::stop(api, request, id).await,
         ["containers", id, "restart"] if post => containers::restart(api, request, id).await,
         ["containers", id, "kill"] if post => containers::kill(api, request, id).await,

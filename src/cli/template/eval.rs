@@ -2,7 +2,7 @@
 
 use super::functions;
 use super::parser::{Command, Node, Operand, Pipeline, What};
-use super::show::show;
+use super::show::{show, show_null};
 use super::{Data, Missing};
 use serde_json::{Number, Value};
 
@@ -65,7 +65,10 @@ impl Run<'_> {
             Node::Action(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
-                    self.out.push_str(&show(&value));
+                    match (&value, self.data.missing, field_of(pipeline)) {
+                        (Value::Null, Missing::Key, Some(field)) => self.out.push_str(show_null(field)),
+                        _ => self.out.push_str(&show(&value)),
+                    }
                 }
             }
             Node::If { pipeline, then, otherwise } => {
@@ -208,6 +211,9 @@ impl Run<'_> {
         };
         let mut parent = "";
         for field in &operand.chain {
+            if value.is_null() && self.is_nothing_in_open_map(operand, parent) {
+                return Ok(Value::Null);
+            }
             value = self.field(&value, field, parent, operand.at, operand)?;
             parent = field;
         }
@@ -245,6 +251,13 @@ impl Run<'_> {
         }
     }
 
+    /// True when `field` of a chain is the key of somebody's own map: what is not there has no fields, and that is no mistake.
+    fn is_nothing_in_open_map(&self, operand: &Operand, field: &str) -> bool {
+        let before =
+            operand.chain.iter().position(|name| name == field).and_then(|at| at.checked_sub(1)).map(|at| operand.chain[at].as_str());
+        self.data.missing == Missing::Key && before.is_some_and(|before| OPEN_MAPS.contains(&before))
+    }
+
     fn label(&self, key: &str) -> Value {
         if self.data.header {
             let last = key.rsplit('.').next().unwrap_or(key);
@@ -261,6 +274,13 @@ impl Run<'_> {
         let column = before.rfind('\n').map_or(at, |newline| at - newline - 1);
         format!("template: :{line}:{column}: executing \"\" at <{shown}>: {message}")
     }
+}
+
+/// The last name of a pipeline that is nothing but a field.
+fn field_of(pipeline: &Pipeline) -> Option<&str> {
+    let [command] = pipeline.commands.as_slice() else { return None };
+    let [operand] = command.operands.as_slice() else { return None };
+    operand.chain.last().map(String::as_str)
 }
 
 fn number(text: &str) -> Option<Value> {

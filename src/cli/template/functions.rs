@@ -63,7 +63,8 @@ pub(super) fn call(name: &str, arguments: &[Value]) -> Result<Value, String> {
                 Value::String(text) => text.len(),
                 Value::Array(items) => items.len(),
                 Value::Object(fields) => fields.len(),
-                Value::Null => return Err("len of nil pointer".to_owned()),
+                // A list or a map that is nil, as far as JSON tells.
+                Value::Null => 0,
                 other => return Err(format!("len of type {}", go_type(other))),
             })
         }

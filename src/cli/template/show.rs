@@ -22,6 +22,18 @@ pub(super) fn show(value: &Value) -> String {
     }
 }
 
+/// `%v` of a field that is null, by the type that docker gives the field.
+pub(super) fn show_null(field: &str) -> &'static str {
+    match field {
+        "Binds" | "Cmd" | "Devices" | "Entrypoint" | "Env" | "ExecIDs" | "ExtraHosts" | "Links" | "Mounts" | "OnBuild" | "Shell"
+        | "Ulimits" | "VolumesFrom" | "CapAdd" | "CapDrop" | "Dns" | "GroupAdd" | "SecurityOpt" => "[]",
+        "Annotations" | "Data" | "ExposedPorts" | "Labels" | "Options" | "StorageOpt" | "Sysctls" | "Tmpfs" | "Volumes" => "map[]",
+        "Health" | "Healthcheck" | "Init" | "MemorySwappiness" | "OomKillDisable" | "PidsLimit" | "SizeRootFs" | "SizeRw"
+        | "StopTimeout" => "<nil>",
+        _ => "<no value>",
+    }
+}
+
 /// Inside a list or map, Go writes `<nil>`.
 fn inner(value: &Value) -> String {
     if value.is_null() { "<nil>".to_owned() } else { show(value) }

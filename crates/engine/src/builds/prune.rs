@@ -71,11 +71,13 @@ struct Choice {
     ids: Vec<String>,
     kinds: Vec<String>,
     descriptions: Vec<String>,
+    /// Only what has a certain label, which no result of a step has. `system prune` hands its filters to every kind of thing.
+    is_labelled: bool,
 }
 
 impl Choice {
     fn of(filters: &Filters) -> Result<Self> {
-        filters.check_known(&["until", "unused-for", "id", "type", "description", "inuse"])?;
+        filters.check_known(&["until", "unused-for", "id", "type", "description", "inuse", "label", "label!"])?;
         if filters.flag("inuse")? == Some(true) {
             return Err(Error::InvalidWithHint {
                 reason: "invalid filter 'inuse=true'".to_owned(),
@@ -85,11 +87,11 @@ impl Choice {
         let times = filters.values("until").iter().chain(filters.values("unused-for"));
         let until = times.map(|text| crate::images::parse_until(text)).collect::<Result<Vec<_>>>()?.into_iter().min();
         let words = |key: &str| filters.values(key).to_vec();
-        Ok(Self { until, ids: words("id"), kinds: words("type"), descriptions: words("description") })
+        Ok(Self { until, ids: words("id"), kinds: words("type"), descriptions: words("description"), is_labelled: filters.has("label") })
     }
 
     fn kind(&self, kind: &str) -> bool {
-        self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind)
+        !self.is_labelled && (self.kinds.is_empty() || self.kinds.iter().any(|wanted| wanted == kind))
     }
 
     fn is_narrow(&self) -> bool {

@@ -80,7 +80,9 @@ pub(super) type Lobby = Mutex<Vec<Waiting>>;
 
 /// What the launch must attach for the clients in the lobby, and the clients.
 pub(super) fn open_lobby(container: &Container) -> (Option<shipway_runtime::AttachOptions>, Vec<Waiting>) {
-    let waiting = std::mem::take(&mut *container.lobby.lock().unwrap_or_else(PoisonError::into_inner));
+    let mut waiting = std::mem::take(&mut *container.lobby.lock().unwrap_or_else(PoisonError::into_inner));
+    // One that left must not take the standard input of those who stayed.
+    waiting.retain(|client| !client.deliver.is_closed());
     let wish = waiting.iter().map(|client| client.wish).reduce(|one, other| shipway_runtime::AttachOptions {
         stdin: one.stdin || other.stdin,
         stdout: one.stdout || other.stdout,
@@ -98,11 +100,12 @@ pub(super) fn let_in(attachment: shipway_runtime::Attachment, mut waiting: Vec<W
         }
         return;
     }
-    let shipway_runtime::Attachment { mut output, mut input } = attachment;
+    let shipway_runtime::Attachment { mut output, input } = attachment;
     let mut outputs = Vec::with_capacity(waiting.len());
     for client in waiting {
         let (sender, receiver) = mpsc::channel(FRAMES);
-        let own_input = if client.wish.stdin { input.take() } else { None };
+        // Whoever types is heard; the input ends when the last of them is done.
+        let own_input = if client.wish.stdin { input.clone() } else { None };
         if client.deliver.send(shipway_runtime::Attachment { output: receiver, input: own_input }).is_ok() {
             outputs.push(sender);
         }
@@ -172,7 +175,7 @@ impl Engine {
         container: &Arc<Container>,
         options: AttachOptions,
     ) -> Result<(Option<Input>, Option<oneshot::Receiver<mpsc::Receiver<OutputFrame>>>)> {
-        let (deliver_output, live) = oneshot::channel();
+        let (mut deliver_output, live) = oneshot::channel();
         if let Some(handle) = container.handle() {
             let doing = format!("attach to container {}", container.name());
             let attached = handle.attach(options.wish()).await.map_err(|error| Error::internal(format!("{doing}: {error}")))?;
@@ -180,10 +183,18 @@ impl Engine {
             return Ok((attached.input.map(Input::new), Some(live)));
         }
         let (deliver, delivered) = oneshot::channel();
-        container.lobby.lock().unwrap_or_else(PoisonError::into_inner).push(Waiting { wish: options.wish(), deliver });
+        let mut lobby = container.lobby.lock().unwrap_or_else(PoisonError::into_inner);
+        lobby.retain(|client| !client.deliver.is_closed());
+        lobby.push(Waiting { wish: options.wish(), deliver });
+        drop(lobby);
         let (early, mut typed) = mpsc::channel::<Bytes>(FRAMES);
         tokio::spawn(async move {
-            let Ok(attached) = delivered.await else { return };
+            let delivered = tokio::select! {
+                delivered = delivered => delivered,
+                // The client left; so does its place in the lobby.
+                () = deliver_output.closed() => return,
+            };
+            let Ok(attached) = delivered else { return };
             let _ = deliver_output.send(attached.output);
             let Some(input) = attached.input else { return };
             while let Some(bytes) = typed.recv().await {

@@ -19,6 +19,8 @@ pub struct CommitSpec {
     pub reference: Option<Reference>,
     pub author: String,
     pub message: String,
+    /// Settings in place of the container's, where they say something.
+    pub config: ContainerDefaults,
     /// Dockerfile instructions applied to the new image's settings.
     pub changes: Vec<String>,
     /// Hold the container's processes while its files are read.
@@ -48,7 +50,8 @@ impl Engine {
             let reason = format!("You cannot commit container {} which is being removed", record.id);
             return Err(Error::Conflict { reason, hint: None });
         }
-        let changed = self.apply_changes_to(&record.process.env, &spec.changes).await?;
+        let changed = self.apply_changes_to(&env::merge(&record.process.env, &spec.config.env), &spec.changes).await?;
+        let changed = over(&spec.config, changed);
         let id = self.commit_files(&container, &record, &spec, changed).await?;
         let mut attributes = BTreeMap::from([("comment".to_owned(), spec.message), ("imageID".to_owned(), id.to_string())]);
         if let Some(reference) = spec.reference.map(Reference::with_default_tag) {
@@ -157,6 +160,33 @@ fn retried<T>(mut work: impl FnMut() -> std::result::Result<T, shipway_store::Er
     Ok(work()?)
 }
 
+/// The settings of a request with its changes on top.
+fn over(config: &ContainerDefaults, changed: ContainerDefaults) -> ContainerDefaults {
+    let or = |text: String, below: &str| if text.is_empty() { below.to_owned() } else { text };
+    let (entrypoint, cmd) = match (changed.entrypoint, changed.cmd) {
+        (None, cmd) => (config.entrypoint.clone(), cmd.or_else(|| config.cmd.clone())),
+        // An entrypoint alone clears the command, as in a Dockerfile.
+        asked => asked,
+    };
+    let mut labels = config.labels.clone();
+    labels.extend(changed.labels);
+    ContainerDefaults {
+        user: or(changed.user, &config.user),
+        exposed_ports: config.exposed_ports.union(&changed.exposed_ports).copied().collect(),
+        env: env::merge(&config.env, &changed.env),
+        entrypoint,
+        cmd,
+        volumes: config.volumes.union(&changed.volumes).cloned().collect(),
+        working_dir: or(changed.working_dir, &config.working_dir),
+        labels,
+        stop_signal: changed.stop_signal.or_else(|| config.stop_signal.clone()),
+        healthcheck: changed.healthcheck.or_else(|| config.healthcheck.clone()),
+        on_build: [&config.on_build[..], &changed.on_build].concat(),
+        shell: changed.shell.or_else(|| config.shell.clone()),
+        ..changed
+    }
+}
+
 /// The settings of the new image: what the container was made with, then the changes. An entrypoint alone clears the command, as in a Dockerfile.
 fn settings(record: &ContainerRecord, image: ContainerDefaults, changed: ContainerDefaults, asked: &[String]) -> ContainerDefaults {
     let process = &record.process;
@@ -180,7 +210,7 @@ fn settings(record: &ContainerRecord, image: ContainerDefaults, changed: Contain
         working_dir: or(changed.working_dir, &process.working_dir),
         labels,
         stop_signal: changed.stop_signal.or_else(|| process.stop_signal.clone()),
-        healthcheck: if says("HEALTHCHECK") { changed.healthcheck } else { process.healthcheck.clone() },
+        healthcheck: if says("HEALTHCHECK") { changed.healthcheck } else { changed.healthcheck.or_else(|| process.healthcheck.clone()) },
         on_build: changed.on_build,
         shell: changed.shell.or(image.shell),
         args_escaped: false,

@@ -31,6 +31,7 @@ impl Engine {
         self.complete_log(&mut spec.host.log);
         super::refuse::refuse(&spec)?;
         let mut warnings = super::kernel::discard_unknown(&mut spec.host);
+        self.join_by_id(&mut spec.host);
         let endpoints = self.endpoints_of(&spec)?;
         self.check_link_targets(&spec)?;
         warnings.extend(warnings_of(&spec.host));

@@ -1,6 +1,6 @@
 //! `exec`: another process in a running container.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use shipway_model::{ContainerId, ExecId, env};
@@ -12,7 +12,7 @@ use super::kill::not_running;
 use super::{Container, ContainerState};
 use crate::{Engine, Error, Result, blocking, clock};
 
-/// Finished instances that stay inspectable; dockerd keeps them for about five minutes.
+/// Ended instances that stay inspectable, the last ones; dockerd keeps them for about five minutes.
 const KEPT: usize = 1000;
 
 /// A process as asked for.
@@ -64,20 +64,49 @@ enum Life {
 /// All exec instances of this daemon's life.
 #[derive(Default)]
 pub(crate) struct Execs {
-    by_id: Mutex<HashMap<ExecId, Arc<Exec>>>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    by_id: HashMap<ExecId, Arc<Exec>>,
+    /// The one that ended first is first.
+    ended: VecDeque<ExecId>,
 }
 
 impl Execs {
+    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn insert(&self, exec: Arc<Exec>) {
-        let mut by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
-        if by_id.len() >= KEPT {
-            by_id.retain(|_, exec| !matches!(*exec.life(), Life::Ended { .. }));
+        self.known().by_id.insert(exec.id, exec);
+    }
+
+    /// Keeps an ended instance for those who ask how it ended, for as long as not too many others have ended after it.
+    fn keep_ended(&self, id: ExecId) {
+        let mut known = self.known();
+        known.ended.push_back(id);
+        while known.ended.len() > KEPT
+            && let Some(oldest) = known.ended.pop_front()
+        {
+            known.by_id.remove(&oldest);
         }
-        by_id.insert(exec.id, exec);
+    }
+
+    /// Forgets those of `ids` that nobody has started.
+    fn forget_unstarted(&self, ids: &[ExecId]) {
+        let mut known = self.known();
+        for id in ids {
+            let waits = known.by_id.get(id).is_some_and(|exec| matches!(*exec.life(), Life::Created));
+            if waits {
+                known.by_id.remove(id);
+            }
+        }
     }
 
     fn find(&self, text: &str) -> Option<Arc<Exec>> {
-        let by_id = self.by_id.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_id = &self.known().by_id;
         if let Some(exec) = text.parse::<ExecId>().ok().and_then(|id| by_id.get(&id)) {
             return Some(Arc::clone(exec));
         }
@@ -255,8 +284,16 @@ impl Engine {
         self.inner.execs.find(id).ok_or_else(|| Error::NoSuchExec { name: id.to_owned() })
     }
 
+    /// The container's process has ended: what was to run in it will not.
+    pub(super) fn forget_unstarted_execs(&self, container: &Container) {
+        let ids = container.execs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.inner.execs.forget_unstarted(&ids);
+        container.execs.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| self.inner.execs.known().by_id.contains_key(id));
+    }
+
     /// An ended instance is no longer one of its container's.
     fn forget(&self, exec: &Exec) {
+        self.inner.execs.keep_ended(exec.id);
         exec.container.execs.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| *id != exec.id);
         tracing::trace!(exec = %exec.id, container = %exec.container.id, engine = ?self.inner.started, "an exec instance ended");
     }

@@ -91,6 +91,10 @@ pub(crate) struct Container {
     last_wait: Mutex<std::time::Duration>,
     /// Held by whoever changes its life.
     pub(crate) turn: tokio::sync::Mutex<()>,
+    /// Held while the end of its process is being dealt with: what that gives back must not be what a new start has just claimed.
+    ending: tokio::sync::Mutex<()>,
+    /// Restarts by hand under way: the end that one causes is not the end of a container that removes itself.
+    restarts: std::sync::atomic::AtomicU32,
     /// Told to those who wait.
     pub(crate) milestones: watch::Sender<Milestones>,
 }
@@ -117,7 +121,9 @@ impl Container {
             roots: roots::Roots::default(),
             execs: Mutex::default(),
             last_wait: Mutex::default(),
-            turn: tokio::sync::Mutex::new(()),
+            turn: tokio::sync::Mutex::default(),
+            ending: tokio::sync::Mutex::default(),
+            restarts: std::sync::atomic::AtomicU32::default(),
             milestones: watch::Sender::new(Milestones { exits: 0, last, removed: false }),
         }
     }
@@ -159,6 +165,11 @@ impl Container {
     /// The process before the present one; its root may still be mounted.
     pub(crate) fn ended_handle(&self) -> Option<Handle> {
         self.ended.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until everything that the last process had is given back.
+    async fn ended_whole(&self) {
+        drop(self.ending.lock().await);
     }
 
     /// Changes the record in memory and answers the copy to store.

@@ -74,6 +74,22 @@ fn refuse_setting(host: &HostOptions, key: &str, value: &str) -> Result<()> {
 }
 
 impl Engine {
+    /// Names whose namespaces are joined, as ids: the one that is meant stays the one that is meant, whatever it or another is called later. A container
+    /// that is not there is told at the start.
+    pub(super) fn join_by_id(&self, host: &mut HostOptions) {
+        let id_of = |name: &str| self.container(name).ok().map(|found| found.id.to_string());
+        if let NetworkMode::Container(name) = &mut host.network
+            && let Some(id) = id_of(name)
+        {
+            *name = id;
+        }
+        for mode in [&mut host.pid_mode, &mut host.ipc_mode] {
+            if let Some(id) = mode.strip_prefix("container:").and_then(id_of) {
+                *mode = format!("container:{id}");
+            }
+        }
+    }
+
     /// Fills in every namespace but the network.
     pub(super) fn share_namespaces(&self, host: &HostOptions, namespaces: &mut Namespaces) -> Result<()> {
         namespaces.pid = match host.pid_mode.as_str() {

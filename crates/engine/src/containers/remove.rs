@@ -49,6 +49,7 @@ impl Engine {
             }
             self.kill_for_removal(container).await?;
         }
+        container.ended_whole().await;
         container.change(|record| record.state = ContainerState::Removing);
         let (store, id) = (self.inner.store.clone(), container.id);
         let record = container.record();
@@ -95,12 +96,10 @@ impl Engine {
         };
         let mut ended = container.milestones.subscribe();
         let before = ended.borrow_and_update().exits;
+        // Told before it is done, as with every signal: the end that it causes is told by somebody else.
+        let signal = BTreeMap::from([("signal".to_owned(), shipway_model::Signal::KILL.number().to_string())]);
+        self.publish_container(container, "kill", signal);
         handle.kill_all().await;
-        self.publish_container(
-            container,
-            "kill",
-            BTreeMap::from([("signal".to_owned(), shipway_model::Signal::KILL.number().to_string())]),
-        );
         let gone = tokio::time::timeout(std::time::Duration::from_secs(10), ended.wait_for(|now| now.exits > before)).await;
         if gone.is_err() {
             return Err(Error::internal(format!("container {} does not end although it was killed", container.name())));

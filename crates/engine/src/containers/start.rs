@@ -79,6 +79,7 @@ impl Engine {
 
     /// Launches the process and records it as running.
     async fn launch(&self, container: &Arc<Container>) -> Result<()> {
+        container.ended_whole().await;
         // The root of the process before must be unmounted: two mounts of one upper folder are undefined (overlayfs.rst).
         if let Some(before) = container.ended_handle() {
             before.gone().await;

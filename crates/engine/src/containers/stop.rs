@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use shipway_model::Signal;
@@ -23,6 +24,29 @@ pub struct StopOptions {
     pub timeout: Option<Duration>,
 }
 
+/// A restart by hand, for as long as it takes.
+struct Restarted(Arc<Container>);
+
+impl Restarted {
+    fn begin(container: &Arc<Container>) -> Self {
+        container.restarts.fetch_add(1, Ordering::AcqRel);
+        Self(Arc::clone(container))
+    }
+}
+
+impl Drop for Restarted {
+    fn drop(&mut self) {
+        self.0.restarts.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Container {
+    /// True while a person's restart of it is between its two halves.
+    pub(super) fn is_restarted_by_hand(&self) -> bool {
+        self.restarts.load(Ordering::Acquire) > 0
+    }
+}
+
 impl Engine {
     /// Stops the container `name`: its stop signal, a grace period, then SIGKILL to everything in it.
     ///
@@ -36,6 +60,7 @@ impl Engine {
     /// Stops (when it runs) and starts the container `name`.
     pub async fn restart_container(&self, name: &str, options: StopOptions) -> Result<()> {
         let container = self.container(name)?;
+        let _restarted = Restarted::begin(&container);
         match self.stop(&container, options).await {
             Ok(()) | Err(Error::Unchanged { .. }) => {}
             Err(error) => return Err(error),
@@ -50,7 +75,7 @@ impl Engine {
     }
 
     async fn stop(&self, container: &Arc<Container>, options: StopOptions) -> Result<()> {
-        let _turn = container.turn.lock().await;
+        let turn = container.turn.lock().await;
         // At the daemon's own end nobody has judged the container: policies bring it back when the daemon is.
         if !self.is_stopping() {
             self.note_ended_by_hand(container).await?;
@@ -73,8 +98,11 @@ impl Engine {
             self.note_unpaused(container);
         }
         self.signal(container, &handle, signal).await?;
+        // Patience is no reason to keep others waiting: a removal by force, or a stop in more of a hurry, goes first.
+        drop(turn);
         if tokio::time::timeout(grace, ended.wait_for(|now| now.exits > before)).await.is_err() {
             self.signal(container, &handle, Signal::KILL).await?;
+            // Kills what somebody has paused meanwhile, too.
             handle.kill_all().await;
             let gone = tokio::time::timeout(AFTER_KILL, ended.wait_for(|now| now.exits > before)).await;
             if gone.is_err() {
@@ -117,7 +145,7 @@ impl Engine {
 
     /// Stops every container within the configured time, all at once.
     pub(crate) async fn stop_all(&self) {
-        self.inner.stopping.store(true, std::sync::atomic::Ordering::Release);
+        self.inner.stopping.store(true, Ordering::Release);
         let stops =
             self.inner.containers.all().into_iter().filter(|container| container.state().is_going_on()).map(|container| async move {
                 let options = StopOptions { signal: None, timeout: Some(self.inner.config.shutdown_timeout) };

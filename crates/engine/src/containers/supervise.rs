@@ -22,9 +22,11 @@ impl Engine {
 
     /// Records that the process ended, tells those who wait, and does what the container's options say.
     pub(crate) async fn exited(&self, container: &Arc<Container>, exit: ExitStatus) {
+        let _ending = container.ending.lock().await;
         let before = container.record();
         let restart = !self.is_stopping() && will_restart(&before, exit.code);
         container.set_handle(None);
+        self.forget_unstarted_execs(container);
         let state = if restart {
             ContainerState::Restarting { code: exit.code, finished: exit.at }
         } else {
@@ -44,7 +46,7 @@ impl Engine {
             self.publish_container(container, "oom", BTreeMap::new());
         }
         self.publish_container(container, "die", BTreeMap::from([("exitCode".to_owned(), exit.code.to_string())]));
-        let removes = before.spec.host.auto_remove;
+        let removes = before.spec.host.auto_remove && !container.is_restarted_by_hand();
         if !restart {
             container.milestones.send_modify(|now| {
                 now.exits += 1;

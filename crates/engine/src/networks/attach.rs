@@ -50,9 +50,11 @@ impl Engine {
         Ok(claimed)
     }
 
-    /// A record from before there were networks, or one that was taken out of all of them: it gets that of its mode, as with dockerd.
+    /// A record from before there were networks, or one that was taken out of all of them: it gets that of its mode, as with dockerd; none when
+    /// that was removed meanwhile: whoever took it out of its last network can still start it.
     async fn claim_missing(&self, container: &Arc<Container>, record: &ContainerRecord) -> Result<bool> {
-        let endpoints = self.endpoints_of(&record.spec)?;
+        let mut endpoints = self.endpoints_of(&record.spec)?;
+        endpoints.retain(|endpoint| self.network(&endpoint.wish.network).is_ok());
         if endpoints.is_empty() {
             return Ok(false);
         }

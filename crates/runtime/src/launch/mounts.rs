@@ -29,7 +29,21 @@ pub(crate) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchE
     let mut lowers = root.lowers.clone();
     lowers.push(stubs.to_path_buf());
     let upper = root.upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+    if let Some((_, work)) = upper.filter(|_| root.volatile) {
+        forget_volatile(work);
+    }
     Ok(Overlay { lowers: &lowers, upper, volatile: root.volatile }.mount(0)?.into_handle())
+}
+
+/// Takes away the mark by which the kernel refuses to mount the upper folder of a volatile mount a second time (overlayfs.rst, "Volatile mount"): it is
+/// there for machines that went down meanwhile, after which such a folder is thrown away and never comes here. One that was not mounted yet has none.
+fn forget_volatile(work: &Path) {
+    let inside = |name: &str| work.join("work/incompat").join(name);
+    // What else goes wrong here comes back as the mount's own refusal.
+    if rustix::fs::unlink(inside("volatile/dirty")).is_ok() {
+        let _ = rustix::fs::rmdir(inside("volatile"));
+        let _ = rustix::fs::rmdir(inside(""));
+    }
 }
 
 pub(super) fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<MountPart, LaunchError> {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde_json::Map;
 use shipway_engine::Engine;
 use shipway_engine::containers::{
-    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, RestartPolicy, Throttled,
+    ContainerMount, ContainerRecord, ContainerState, ContainerView, HealthStatus, HostOptions, NetworkMode, RestartPolicy, Throttled,
 };
 use shipway_engine::networks::{AttachedEndpoint, EndpointRecord};
 use shipway_engine::values;
@@ -62,10 +62,9 @@ pub(crate) fn summary(
 ) -> ContainerSummary {
     let record = &view.record;
     let own = format!("/{}", record.name);
-    let network_mode = match echoed_host(record).network_mode {
-        mode if mode.is_empty() => "default".to_owned(),
-        mode => mode,
-    };
+    let mut host = echoed_host(record);
+    show_joined(&mut host, &record.spec.host);
+    let network_mode = if host.network_mode.is_empty() { "default".to_owned() } else { host.network_mode };
     ContainerSummary {
         id: record.id.to_string(),
         names: std::iter::once(own).chain(by_links.get(&record.id).into_iter().flatten().cloned()).collect(),
@@ -214,6 +213,7 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
         host.blkio_weight_device.iter_mut().for_each(Vec::clear);
     }
     show_limits(&mut host, applied);
+    show_joined(&mut host, applied);
     or(&mut host.network_mode, "default");
     or(&mut host.ipc_mode, "private");
     or(&mut host.cgroupns_mode, "private");
@@ -233,6 +233,18 @@ fn host_config(record: &ContainerRecord) -> HostConfig {
         host.readonly_paths.get_or_insert_with(values::default_readonly_paths);
     }
     host
+}
+
+/// Containers whose namespaces are joined, by their ids.
+fn show_joined(host: &mut HostConfig, applied: &HostOptions) {
+    if let NetworkMode::Container(id) = &applied.network {
+        host.network_mode = format!("container:{id}");
+    }
+    for (shown, mode) in [(&mut host.pid_mode, &applied.pid_mode), (&mut host.ipc_mode, &applied.ipc_mode)] {
+        if mode.starts_with("container:") {
+            shown.clone_from(mode);
+        }
+    }
 }
 
 /// Limits and restart policy as they are now: an update changes them after the request was made.

@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use shipway_engine::containers::{CreateSpec, Echo};
-use shipway_model::{ContainerName, Healthcheck, Port};
-use shipway_wire::containers::{ContainerConfig, CreateBody, HealthcheckConfig};
+use shipway_engine::containers::{CreateSpec, Echo, NetworkMode};
+use shipway_model::{ContainerDefaults, ContainerName, Healthcheck, Port};
+use shipway_wire::containers::{ContainerConfig, CreateBody, HealthcheckConfig, StringOrList};
 
 use super::host;
 use crate::error::ApiError;
@@ -20,7 +20,12 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
         return Err(ApiError::invalid("Config cannot be empty in order to create a container"));
     }
     let config = &body.config;
-    let list = |list: &Option<shipway_wire::containers::StringOrList>| list.as_ref().map(|list| list.0.clone());
+    let mut host = host::options(&body.host_config, &body.networking, &config.mac_address)?;
+    if config.network_disabled {
+        // Whatever else was said about networks: a stack of its own with nothing but the loopback.
+        host.network = NetworkMode::None;
+        host.endpoints.clear();
+    }
     Ok(CreateSpec {
         name: optional(name.trim_start_matches('/')).map(str::parse::<ContainerName>).transpose()?,
         image: config.image.clone(),
@@ -41,9 +46,36 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
         stop_signal: optional(&config.stop_signal).map(host::signal).transpose()?,
         stop_timeout: config.stop_timeout.map(seconds),
         healthcheck: config.healthcheck.as_ref().map(healthcheck),
-        host: host::options(&body.host_config, &body.networking, &config.mac_address)?,
+        host,
         echo: echo(body)?,
     })
+}
+
+/// The settings that the body of commit asks for in place of the container's.
+///
+/// # Errors
+/// For a port that is none.
+pub(crate) fn defaults(body: &CreateBody) -> Result<ContainerDefaults, ApiError> {
+    let config = &body.config;
+    Ok(ContainerDefaults {
+        user: config.user.clone(),
+        exposed_ports: exposed_ports(config)?,
+        env: config.env.clone().unwrap_or_default(),
+        entrypoint: list(&config.entrypoint),
+        cmd: list(&config.cmd),
+        volumes: config.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
+        working_dir: config.working_dir.clone(),
+        labels: config.labels.clone().unwrap_or_default(),
+        stop_signal: optional(&config.stop_signal).map(host::signal).transpose()?.map(|signal| signal.name()),
+        healthcheck: config.healthcheck.as_ref().map(healthcheck),
+        on_build: config.on_build.clone().unwrap_or_default(),
+        shell: config.shell.clone(),
+        ..ContainerDefaults::default()
+    })
+}
+
+fn list(list: &Option<StringOrList>) -> Option<Vec<String>> {
+    list.as_ref().map(|list| list.0.clone())
 }
 
 /// The halves of the body as they will be shown by inspect.
@@ -127,6 +159,15 @@ mod tests {
         assert_eq!((host.security.no_new_privileges, host.security.seccomp.clone()), (true, SeccompOption::Unconfined));
         assert_eq!(host.publish[0].host_port, Some(8080));
         assert!(spec.echo.host_config.contains("\"PidsLimit\":-1"));
+    }
+
+    #[test]
+    fn a_container_without_a_network_has_none_whatever_else_was_said() {
+        let spec = read(
+            r#"{"Image":"a","NetworkDisabled":true,"HostConfig":{"NetworkMode":"n"},"NetworkingConfig":{"EndpointsConfig":{"n":{}}}}"#,
+        );
+        let host = spec.unwrap().host;
+        assert_eq!((host.network, host.endpoints.len()), (NetworkMode::None, 0));
     }
 
     #[test]

@@ -351,7 +351,12 @@ pub(crate) fn ulimits(limits: &[UlimitSpec]) -> Result<Vec<Ulimit>, ApiError> {
 pub(crate) fn update(body: &UpdateBody) -> Result<UpdateSpec, ApiError> {
     let config = body.as_host_config();
     let restart = (!config.restart_policy.name.is_empty()).then(|| restart(&config)).transpose()?;
-    Ok(UpdateSpec { limits: limits(&config)?, restart })
+    let mut limits = limits(&config)?;
+    if config.pids_limit == Some(0) {
+        // At creation clients send a zero for "not said"; here they say nothing, and zero is "as many as it likes".
+        limits.pids = Some(-1);
+    }
+    Ok(UpdateSpec { limits, restart })
 }
 
 fn restart(config: &HostConfig) -> Result<RestartPolicy, ApiError> {

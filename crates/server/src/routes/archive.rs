@@ -5,14 +5,15 @@ use http::header::{HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use shipway_engine::containers::{CommitSpec, ExtractOptions, ExtractedOwner, OtherKindInTheWay};
 use shipway_engine::values::ChangeKind;
-use shipway_model::Reference;
-use shipway_wire::containers::{ChangeItem, Committed};
+use shipway_model::{ContainerDefaults, Reference};
+use shipway_wire::containers::{ChangeItem, Committed, CreateBody};
 
 use super::images::named;
 use crate::answer::{self, Answer, AnswerBody};
+use crate::convert::create;
 use crate::convert::files::{self, PathStatBody};
 use crate::error::{ApiError, ApiResult};
-use crate::request::{JSON_LIMIT, Request};
+use crate::request::{JSON_LIMIT, Request, bad_json};
 use crate::router::Api;
 use crate::upload;
 
@@ -73,14 +74,19 @@ pub(crate) async fn changes(api: &Api, id: &str) -> ApiResult {
 }
 
 pub(crate) async fn commit(api: &Api, request: &mut Request) -> ApiResult {
-    // A container config may come here; like dockerd's own client nobody sends one, and the changes say the same.
-    request.read_all(JSON_LIMIT).await?;
+    // docker's own client sends nothing or `null` here, the one for Python sends settings.
+    let text = request.read_all(JSON_LIMIT).await?;
+    let config = match text.trim_ascii() {
+        b"" | b"null" => ContainerDefaults::default(),
+        text => create::defaults(&CreateBody::parse(text).map_err(bad_json)?)?,
+    };
     let query = &request.query;
     let reference: Option<Reference> = query.non_empty("repo").map(|repository| named(repository, query.text("tag"))).transpose()?;
     let spec = CommitSpec {
         reference,
         author: query.text("author").to_owned(),
         message: query.text("comment").to_owned(),
+        config,
         changes: query.all("changes").into_iter().flat_map(str::lines).map(str::to_owned).collect(),
         pause: query.flag_or("pause", true),
     };

@@ -49,7 +49,14 @@ pub(crate) async fn top(api: &Api, request: &Request, id: &str) -> ApiResult {
     Ok(answer::ok(&TopAnswer { processes: table.rows, titles: table.titles }))
 }
 
-pub(crate) async fn start(api: &Api, id: &str) -> ApiResult {
+/// Longer than `null` and `{}`, which some clients send: then it is a host configuration, which belongs to create.
+const NO_CONFIGURATION: usize = 7;
+
+pub(crate) async fn start(api: &Api, request: &mut Request, id: &str) -> ApiResult {
+    if request.read_all(JSON_LIMIT).await?.len() > NO_CONFIGURATION {
+        let reason = "starting container with non-empty request body was deprecated since API v1.22 and removed in v1.24";
+        return Err(ApiError::invalid(reason));
+    }
     api.engine.start_container(id).await?;
     Ok(answer::status(StatusCode::NO_CONTENT))
 }

@@ -36,7 +36,7 @@ pub(crate) struct Copy {
 
 impl Verb for Copy {
     const NAMES: &'static [&'static str] = &["container cp", "cp"];
-    const USAGE: &'static str = "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-";
+    const USAGE: &'static str = "[OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        shipway cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH";
     const WORDS: Words = Words::Exactly(2);
 
     async fn run(self, session: &Session) -> Outcome {

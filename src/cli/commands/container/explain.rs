@@ -46,6 +46,9 @@ pub(super) async fn exec(session: &Session, failure: Failure, name: &str, termin
     let flags = if terminal { "-it " } else { "" };
     if failure.is_conflict() {
         let Ok(container) = client.json::<Value>(Call::get(path(name, "/json"))).await else { return failure };
+        if container.pointer("/State/Paused") == Some(&Value::Bool(true)) {
+            return failure.hint(format!("let it go on: shipway unpause {name}"));
+        }
         return failure.hint(describe_stopped(&container)).hint(format!("start it again: shipway start {name}"));
     }
     if !failure.is_not_found() {
