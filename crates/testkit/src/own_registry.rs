@@ -108,7 +108,7 @@ impl OwnRegistry {
 
     fn launch(&mut self, fault: Option<String>) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
-        let storage = if self.engine.is_some() { std::path::Path::new("engine") } else { &self.storage };
+        let storage = if self.engine.is_some() { Path::new("engine") } else { &self.storage };
         let mut child = Command::new(&self.binary)
             .args(self.engine.iter().flat_map(|socket| ["-H".to_owned(), format!("unix://{}", socket.display())]))
             .args(["registry", "serve", "--addr", &self.address, "--log-level", "warn", "--storage"])
