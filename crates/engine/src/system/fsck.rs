@@ -9,7 +9,7 @@ mod kernel;
 use std::path::Path;
 use std::time::Duration;
 
-use shipway_registry::server::{EngineFolder, StorageError};
+use shipway_registry::server::EngineFolder;
 use shipway_store::FsckOptions;
 
 use crate::{Engine, Result, blocking};
@@ -144,8 +144,7 @@ impl Engine {
 /// deletes, puts it right.
 fn registry_problems(root: &Path, strict: bool) -> Vec<Finding> {
     let finding = |place, what| Finding { kind: "registry".to_owned(), what, place, fixed: false };
-    let looked = || -> Result<_, StorageError> { EngineFolder::of(root)?.map(|folder| folder.check(strict)).transpose() };
-    match looked() {
+    match EngineFolder::of(root).and_then(|folder| folder.map(|folder| folder.check(strict)).transpose()) {
         Ok(problems) => problems.unwrap_or_default().into_iter().map(|problem| finding(problem.place, problem.what)).collect(),
         Err(error) => vec![finding("registry".to_owned(), error.to_string())],
     }
