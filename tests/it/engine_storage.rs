@@ -99,8 +99,11 @@ fn http(host: &str, method: &str, path: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(host).unwrap();
     let accept = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
     let length = body.len();
-    write!(stream, "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
-        .unwrap();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nAccept: {accept}\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
     let mut whole = Vec::new();
     stream.read_to_end(&mut whole).unwrap();
     let whole = String::from_utf8_lossy(&whole).into_owned();
@@ -249,7 +252,10 @@ fn only_an_engine_of_this_machine_is_shared() {
     pretend(&socket, Path::new("/nowhere/at/all"));
     let (code, words) = serve(&socket, &["--storage", "engine"]);
     assert_eq!(code, 1);
-    assert!(words.contains("nobody on this machine has the data root \"/nowhere/at/all\" open") && words.contains("run this on its machine"), "{words}");
+    assert!(
+        words.contains("nobody on this machine has the data root \"/nowhere/at/all\" open") && words.contains("run this on its machine"),
+        "{words}"
+    );
     let (code, words) = serve(&folder.path().join("none.sock"), &["--storage", "engine"]);
     assert!(code == 1 && words.contains("none.sock"), "{words}");
     let (code, words) = serve(&socket, &[]);

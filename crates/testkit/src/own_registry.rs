@@ -40,13 +40,7 @@ impl OwnRegistry {
         Self::begin(binary.into(), None, None, Vec::new(), Some(accounts))
     }
 
-    fn begin(
-        binary: PathBuf,
-        engine: Option<PathBuf>,
-        storage: Option<PathBuf>,
-        mut options: Vec<String>,
-        accounts: Option<&str>,
-    ) -> Self {
+    fn begin(binary: PathBuf, engine: Option<PathBuf>, storage: Option<PathBuf>, mut options: Vec<String>, accounts: Option<&str>) -> Self {
         let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").expect("tempdir");
         if let Some(accounts) = accounts {
             let file = home.path().join("htpasswd");

@@ -9,7 +9,8 @@ use shipway_engine::values;
 use shipway_model::Timestamp;
 use shipway_wire::ApiVersion;
 use shipway_wire::system::{
-    BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RegistryUsage, RuntimeInfo, Version, VersionPlatform,
+    BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RegistryUsage, RuntimeInfo, Version,
+    VersionPlatform,
 };
 use shipway_wire::volumes::{Volume, VolumeUsage};
 

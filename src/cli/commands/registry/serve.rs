@@ -68,8 +68,11 @@ async fn engine_root(session: &Session) -> Outcome<PathBuf> {
     if let Host::Tcp(address) = session.target()?.host
         && rustix::system::uname().nodename().to_bytes() != about.name.as_bytes()
     {
-        return Err(Failure::new(format!("the engine at {address} runs on another machine (\"{}\"): its store cannot be shared from here", about.name))
-            .hint("run this on that machine, or name a folder with --storage"));
+        return Err(Failure::new(format!(
+            "the engine at {address} runs on another machine (\"{}\"): its store cannot be shared from here",
+            about.name
+        ))
+        .hint("run this on that machine, or name a folder with --storage"));
     }
     Ok(about.docker_root_dir)
 }

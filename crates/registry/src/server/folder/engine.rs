@@ -84,7 +84,9 @@ pub(super) fn names_of_engine(layout: &Layout, path: &Path, ours: &Metadata) -> 
 /// The engine's file of a blob.
 fn open(layout: &Layout, digest: &Digest) -> Result<Option<(File, Metadata)>, StorageError> {
     let Some(engine) = &layout.engine else { return Ok(None) };
-    let trouble = |error: &dyn std::fmt::Display| StorageError::new(format!("cannot open the engine's blob {digest}"), io::Error::other(error.to_string()));
+    let trouble = |error: &dyn std::fmt::Display| {
+        StorageError::new(format!("cannot open the engine's blob {digest}"), io::Error::other(error.to_string()))
+    };
     let Some(file) = engine.open(digest).map_err(|error| trouble(&error))? else { return Ok(None) };
     let found = file.metadata().map_err(|error| trouble(&error))?;
     Ok(found.is_file().then_some((file, found)))

@@ -178,11 +178,7 @@ pub(super) fn link_file(path: &Path, link: &Path) -> Result<bool, StorageError> 
 }
 
 /// Makes `link` by `attempt`, durably, and its folder when it is not there; `has_source` tells the one missing thing from the other.
-pub(super) fn link_with(
-    link: &Path,
-    has_source: impl Fn() -> bool,
-    attempt: impl Fn() -> io::Result<()>,
-) -> Result<Linked, StorageError> {
+pub(super) fn link_with(link: &Path, has_source: impl Fn() -> bool, attempt: impl Fn() -> io::Result<()>) -> Result<Linked, StorageError> {
     let mut made = attempt();
     if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && has_source() {
         create_folder(link.parent().unwrap_or(Path::new(".")))?;
