@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use serde_json::Value;
-use shipway_testkit::{Daemon, OwnRegistry, Tar, eventually, noise};
+use shipway_testkit::{Daemon, Disk, OwnRegistry, Setup, Tar, eventually, noise};
 
 use crate::BINARY;
 
@@ -51,7 +51,10 @@ struct Beside {
 impl Beside {
     /// Its collector takes at once what it may.
     fn start() -> Self {
-        let daemon = Daemon::start(BINARY);
+        Self::at(Daemon::start(BINARY))
+    }
+
+    fn at(daemon: Daemon) -> Self {
         let metrics = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let address = format!("127.0.0.1:{metrics}");
         let registry = OwnRegistry::beside(BINARY, &daemon, &["--metrics", &address, "--gc-interval", "1s", "--gc-grace", "2s"]);
@@ -76,10 +79,7 @@ impl Beside {
 
     /// Digests and sizes of the layers of an image of this registry.
     fn layers(&self, repository: &str, tag: &str) -> BTreeMap<String, u64> {
-        let (_, text) = http(self.registry.host(), "GET", &format!("/v2/{repository}/manifests/{tag}"), "");
-        let manifest: Value = serde_json::from_str(&text).unwrap();
-        let layers = manifest["layers"].as_array().unwrap();
-        layers.iter().map(|layer| (layer["digest"].as_str().unwrap().to_owned(), layer["size"].as_u64().unwrap())).collect()
+        layers_at(self.registry.host(), repository, tag)
     }
 
     fn assert_sound(&self) {
@@ -92,6 +92,13 @@ impl Beside {
         let pulled = fine(&other.shipway(&["pull", name]));
         assert!(pulled.contains(&format!("Digest: {digest}")), "{pulled}");
     }
+}
+
+fn layers_at(host: &str, repository: &str, tag: &str) -> BTreeMap<String, u64> {
+    let (_, text) = http(host, "GET", &format!("/v2/{repository}/manifests/{tag}"), "");
+    let manifest: Value = serde_json::from_str(&text).unwrap();
+    let layers = manifest["layers"].as_array().unwrap();
+    layers.iter().map(|layer| (layer["digest"].as_str().unwrap().to_owned(), layer["size"].as_u64().unwrap())).collect()
 }
 
 /// Status and body of a request on a connection of its own.
@@ -216,6 +223,34 @@ fn when_either_dies_the_other_keeps_what_it_has() {
         let bytes = std::fs::read(beside.in_repository("mine/app", layer)).unwrap();
         assert_eq!(&shipway_testkit::sha256(&bytes), layer);
     }
+    beside.assert_serves(&own, &digest);
+}
+
+/// Ext4 gives a file 65,000 names. The layer that has them all comes by its bytes, and becomes nobody's link.
+#[test]
+fn a_file_with_all_the_names_it_can_have_is_sent() {
+    let disk = Disk::new(192);
+    let origin = OwnRegistry::start(BINARY, &[]);
+    let (name, digest) = published(&origin);
+    let beside = Beside::at(Setup::new(BINARY).data_root(disk.path().join("data")).start());
+    fine(&beside.daemon.shipway(&["pull", &name]));
+    let layers = layers_at(origin.host(), "team/app", "1");
+    let (large, _) = layers.iter().find(|(_, size)| **size > SIZE as u64).unwrap();
+    let names = disk.path().join("names");
+    std::fs::create_dir(&names).unwrap();
+    let mut made = 0;
+    while std::fs::hard_link(beside.engines(large), names.join(made.to_string())).is_ok() {
+        made += 1;
+    }
+    assert!(made > 60_000, "{made}");
+    let own = format!("{}/mine/app:1", beside.registry.host());
+    fine(&beside.daemon.shipway(&["tag", &name, &own]));
+    assert_eq!(told(&fine(&beside.daemon.shipway(&["push", &own]))), digest);
+    assert!(beside.number("received_bytes_total") > SIZE as u64);
+    let collections = beside.number("collections_total");
+    eventually("a collection", 20, || (beside.number("collections_total") > collections + 1).then_some(()));
+    assert_ne!(inode(&beside.in_repository("mine/app", large)), inode(&beside.engines(large)));
+    beside.assert_sound();
     beside.assert_serves(&own, &digest);
 }
 
