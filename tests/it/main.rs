@@ -10,6 +10,7 @@ mod bombs;
 mod breakouts;
 mod crash;
 mod distributed;
+mod engine_storage;
 mod files;
 mod interrupted_pulls;
 mod interrupted_pushes;

@@ -6,7 +6,7 @@
 use std::collections::hash_map::Entry;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -93,10 +93,17 @@ impl Store {
     pub fn download(&self, digest: &Digest, size: u64) -> Result<Download> {
         let path = self.shared().layout.partial(digest);
         let claim = Claim::on(self.shared(), digest);
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let file = file.doing(|| format!("open {path:?}"))?;
-        let mut received = file.metadata().doing(|| format!("stat {path:?}"))?.len();
-        if received > size {
+        let open = || OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+        let mut file = open().doing(|| format!("open {path:?}"))?;
+        let found = file.metadata().doing(|| format!("stat {path:?}"))?;
+        let mut received = found.len();
+        if received != size && found.nlink() > 1 {
+            // It came whole once and was not published; a registry beside us has linked it (see `shared_blobs`). Whoever announces another size now gets
+            // a file of its own to be wrong in.
+            std::fs::remove_file(&path).doing(|| format!("remove {path:?}"))?;
+            file = open().doing(|| format!("open {path:?}"))?;
+            received = 0;
+        } else if received > size {
             file.set_len(0).doing(|| format!("truncate {path:?}"))?;
             received = 0;
         }

@@ -18,6 +18,8 @@
 //!   trash/<n>                   renamed here, deleted in the background
 //!   tmp/<n>                     unfinished ingests; swept at start
 //!   partial/<hex>               a blob whose download broke off, or was not published; swept when a week old
+//!   registry/                   the folder of `registry serve --storage engine`, a process of its own, which draws it; its blobs are links to those in
+//!                               `blobs/` wherever both have them. Neither collects what the other needs: a file goes with its last name
 //! ```
 //!
 //! A folder in `layers/` or a file in `blobs/` without a row is unpublished work of a process that died; the next start moves a layer to the trash and a
@@ -135,6 +137,11 @@ impl Layout {
 
     pub(crate) fn volume(&self, name: &str) -> PathBuf {
         self.volumes().join(name)
+    }
+
+    /// Made by the registry when there is one; see `shared_blobs`.
+    pub(crate) fn registry(&self) -> PathBuf {
+        self.root.join("registry")
     }
 
     pub(crate) fn trash(&self) -> PathBuf {

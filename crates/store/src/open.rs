@@ -125,6 +125,11 @@ impl Store {
         self.shared().layout.builds().join(id)
     }
 
+    /// Folder of the registry that shares our blobs, if there is one.
+    pub fn registry_dir(&self) -> PathBuf {
+        self.shared().layout.registry()
+    }
+
     /// A path below `tmp/` that nobody used before; whatever is made there is swept at the next start.
     pub fn scratch_path(&self) -> PathBuf {
         self.shared().layout.fresh_tmp()

@@ -13,26 +13,34 @@ pub struct OwnRegistry {
     /// `127.0.0.1:PORT`.
     address: String,
     storage: PathBuf,
+    /// Socket of the daemon whose store it shares.
+    engine: Option<PathBuf>,
     home: tempfile::TempDir,
 }
 
 impl OwnRegistry {
     /// One with a folder of its own; `options` go to `registry serve`.
     pub fn start(binary: impl Into<PathBuf>, options: &[&str]) -> Self {
-        Self::begin(binary.into(), None, options.iter().map(|option| (*option).to_owned()).collect(), None)
+        Self::begin(binary.into(), None, None, options.iter().map(|option| (*option).to_owned()).collect(), None)
+    }
+
+    /// One that shares the store of a daemon that runs.
+    pub fn beside(binary: impl Into<PathBuf>, daemon: &crate::Daemon, options: &[&str]) -> Self {
+        let (storage, options) = (daemon.data_root().join("registry"), options.iter().map(|option| (*option).to_owned()).collect());
+        Self::begin(binary.into(), Some(daemon.socket()), Some(storage), options, None)
     }
 
     /// One whose storage is somewhere else, for instance on a disk that can lose power.
     pub fn start_in(binary: impl Into<PathBuf>, storage: &Path, options: &[&str]) -> Self {
-        Self::begin(binary.into(), Some(storage.to_owned()), options.iter().map(|option| (*option).to_owned()).collect(), None)
+        Self::begin(binary.into(), None, Some(storage.to_owned()), options.iter().map(|option| (*option).to_owned()).collect(), None)
     }
 
     /// One for people with an account only: `accounts` are lines as `htpasswd -B` writes them.
     pub fn guarded(binary: impl Into<PathBuf>, accounts: &str) -> Self {
-        Self::begin(binary.into(), None, Vec::new(), Some(accounts))
+        Self::begin(binary.into(), None, None, Vec::new(), Some(accounts))
     }
 
-    fn begin(binary: PathBuf, storage: Option<PathBuf>, mut options: Vec<String>, accounts: Option<&str>) -> Self {
+    fn begin(binary: PathBuf, engine: Option<PathBuf>, storage: Option<PathBuf>, mut options: Vec<String>, accounts: Option<&str>) -> Self {
         let home = tempfile::Builder::new().prefix("shipway-it-").rand_bytes(8).tempdir_in("/dev/shm").expect("tempdir");
         if let Some(accounts) = accounts {
             let file = home.path().join("htpasswd");
@@ -40,7 +48,7 @@ impl OwnRegistry {
             options.extend(["--htpasswd".to_owned(), file.display().to_string()]);
         }
         let storage = storage.unwrap_or_else(|| home.path().join("registry"));
-        let mut registry = Self { binary, options, child: None, address: "127.0.0.1:0".to_owned(), storage, home };
+        let mut registry = Self { binary, options, child: None, address: "127.0.0.1:0".to_owned(), storage, engine, home };
         registry.launch(None);
         registry
     }
@@ -94,9 +102,11 @@ impl OwnRegistry {
 
     fn launch(&mut self, fault: Option<String>) {
         let log = std::fs::File::options().create(true).append(true).open(self.home.path().join("log")).expect("log");
+        let storage = if self.engine.is_some() { Path::new("engine") } else { &self.storage };
         let mut child = Command::new(&self.binary)
+            .args(self.engine.iter().flat_map(|socket| ["-H".to_owned(), format!("unix://{}", socket.display())]))
             .args(["registry", "serve", "--addr", &self.address, "--log-level", "warn", "--storage"])
-            .arg(&self.storage)
+            .arg(storage)
             .args(&self.options)
             .env_clear()
             .envs(fault.map(|fault| ("SHIPWAY_FAULT".to_owned(), fault)))

@@ -233,6 +233,22 @@ pub struct DiskUsage {
     /// Until API 1.41.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub builder_size: Option<i64>,
+    /// Ours alone: the registry that shares the engine's blobs, where there is one; it comes with the images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<RegistryUsage>,
+}
+
+/// The disk that the registry of `registry serve --storage engine` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct RegistryUsage {
+    pub blobs: u64,
+    /// Those that the engine has too.
+    pub shared_blobs: u64,
+    /// Bytes of all of them.
+    pub size: i64,
+    /// Bytes of those that the engine does not have.
+    pub own_size: i64,
 }
 
 /// One record of the build cache.

@@ -1,13 +1,15 @@
 //! `system fsck`: is what is on disk, and what is in the kernel, what the records say?
 //!
 //! The store checks itself (`shipway_store`); this adds what only the engine knows: containers beside their writable layers, folders, cgroups,
-//! processes and mounts (security.md section 8). What must stay true: things come and go behind the answers of other requests, so only what stays
+//! processes and mounts (security.md section 8), and looks through the registry's folder. What must stay true: things come and go behind the answers of other requests, so only what stays
 //! through several looks is a finding; a container that a verb is working on is never looked at, and never repaired under its hands.
 
 mod kernel;
 
+use std::path::Path;
 use std::time::Duration;
 
+use shipway_registry::server::EngineFolder;
 use shipway_store::FsckOptions;
 
 use crate::{Engine, Result, blocking};
@@ -72,6 +74,9 @@ impl Engine {
                 findings.push(Finding { kind, what: finding.what, place: finding.place, fixed: finding.fixed });
             }
         }
+        let (store, strict) = (self.inner.store.clone(), options.strict);
+        let registry = blocking::files(move || Ok(registry_problems(store.root(), strict))).await?;
+        findings.extend(registry);
         let containers = self.inner.containers.all().len();
         Ok(Report { layers: stored.layers, blobs: stored.blobs, images: stored.images, containers, findings })
     }
@@ -132,5 +137,15 @@ impl Engine {
         let Ok(_turn) = container.turn.try_lock() else { return false };
         self.adopt(&container).await;
         true
+    }
+}
+
+/// What is wrong in the folder of the registry that shares the store's blobs. It is the registry's: nothing is repaired here; whoever pushes again, or
+/// deletes, puts it right.
+fn registry_problems(root: &Path, strict: bool) -> Vec<Finding> {
+    let finding = |place, what| Finding { kind: "registry".to_owned(), what, place, fixed: false };
+    match EngineFolder::of(root).and_then(|folder| folder.map(|folder| folder.check(strict)).transpose()) {
+        Ok(problems) => problems.unwrap_or_default().into_iter().map(|problem| finding(problem.place, problem.what)).collect(),
+        Err(error) => vec![finding("registry".to_owned(), error.to_string())],
     }
 }

@@ -5,6 +5,7 @@ mod info;
 mod usage;
 
 pub use info::{SystemInfo, VersionInfo};
+pub use shipway_registry::server::FolderUsage;
 pub use usage::{CacheUsage, DiskUsage, ImageUsage, VolumeUsage};
 
 use crate::EngineConfig;

@@ -1,8 +1,11 @@
 //! `system df`: where the bytes are. Logical sizes per image, physical sizes in total.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use shipway_model::LayerId;
+
+use shipway_registry::server::{EngineFolder, FolderUsage};
 
 use crate::builds::ContextIndexUsage;
 use crate::containers::{ContainerFilter, ContainerView};
@@ -48,6 +51,8 @@ pub struct DiskUsage {
     pub cache: Vec<CacheUsage>,
     /// Digests remembered of folders that were built from.
     pub contexts: Vec<ContextIndexUsage>,
+    /// What the registry in the data root has (`registry serve --storage engine`), where there ever was one.
+    pub registry: Option<FolderUsage>,
 }
 
 impl Engine {
@@ -75,7 +80,7 @@ impl Engine {
         let cache = self.cache_usage(&users)?;
         let (store, users) = (self.inner.store.clone(), self.volume_users());
         let engine = self.clone();
-        let (volumes, contexts) = blocking::files(move || {
+        let (volumes, contexts, registry) = blocking::files(move || {
             let volumes = store.volumes();
             let sized = volumes
                 .list()
@@ -86,10 +91,10 @@ impl Engine {
                     VolumeUsage { size, users: users.get(&volume.name).copied().unwrap_or(0), volume }
                 })
                 .collect();
-            Ok((sized, engine.context_indexes()?))
+            Ok((sized, engine.context_indexes()?, registry_usage(store.root())))
         })
         .await?;
-        Ok(DiskUsage { images, layers_size, containers, volumes, cache, contexts })
+        Ok(DiskUsage { images, layers_size, containers, volumes, cache, contexts, registry })
     }
 
     /// The build cache with what each record shares with images.
@@ -99,4 +104,13 @@ impl Engine {
         let shared = |record: &shipway_store::CacheRecord| record.result.is_some_and(|layer| users.contains_key(&layer));
         Ok(records.into_iter().map(|record| CacheUsage { shared: shared(&record), record }).collect())
     }
+}
+
+/// Measured while a registry may serve it; what cannot be read is in the log, and is no reason to tell nothing of all the rest.
+fn registry_usage(root: &Path) -> Option<FolderUsage> {
+    let measured = EngineFolder::of(root).and_then(|folder| folder.map(|folder| folder.usage()).transpose());
+    measured.unwrap_or_else(|error| {
+        tracing::warn!(%error, "cannot measure the registry's folder");
+        None
+    })
 }

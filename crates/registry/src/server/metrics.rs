@@ -17,6 +17,8 @@ pub(super) struct Metrics {
     pub(super) sent: AtomicU64,
     /// Bytes of uploads taken in.
     pub(super) received: AtomicU64,
+    /// Bytes of blobs that nobody had to send because the engine has them.
+    pub(super) adopted: AtomicU64,
     pub(super) connections: AtomicU64,
     pub(super) collections: AtomicU64,
     pub(super) collected_bytes: AtomicU64,
@@ -48,6 +50,7 @@ impl Metrics {
         family("requests_total", "counter", "Requests answered.", &requests);
         family("sent_bytes_total", "counter", "Bytes of blobs in answers.", &one(load(&self.sent)));
         family("received_bytes_total", "counter", "Bytes of uploads taken in.", &one(load(&self.received)));
+        family("adopted_bytes_total", "counter", "Bytes of blobs that the engine had and nobody sent.", &one(load(&self.adopted)));
         family("connections", "gauge", "Open connections.", &one(load(&self.connections)));
         family("uploads", "gauge", "Uploads in progress.", &one(uploads as u64));
         family("stored_bytes", "gauge", "Bytes of all blobs, each counted once.", &one(stored));

@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 pub use self::access::{Access, AccessError, Accounts, AnonymousRead, Keys, Tokens};
-pub use self::folder::FolderStorage;
+pub use self::folder::{EngineFolder, FolderProblem, FolderStorage, FolderUsage};
 pub use self::listen::{Listening, ServeError, serve};
 pub use self::names::{ManifestReference, RepositoryName, Tag};
 pub use self::proxy::Upstream;

@@ -49,8 +49,11 @@ impl ReplyBody {
     }
 
     pub(super) fn part(file: File, offset: u64, length: u64, outbox: Option<Arc<Outbox>>) -> Self {
-        // Advice: what cannot follow it changes nothing but speed.
-        let _ = rustix::fs::fadvise(&file, offset, std::num::NonZeroU64::new(length), rustix::fs::Advice::Sequential);
+        // Worth a call only where the kernel reads ahead in several steps.
+        if length > READ {
+            // Advice: what cannot follow it changes nothing but speed.
+            let _ = rustix::fs::fadvise(&file, offset, std::num::NonZeroU64::new(length), rustix::fs::Advice::Sequential);
+        }
         Self::Part(Part { file: Arc::new(file), offset, left: length, outbox, reading: None })
     }
 }
@@ -102,9 +105,6 @@ impl Part {
         if let Some(outbox) = &self.outbox {
             let piece = outbox.piece(&self.file, self.offset, self.left);
             self.advance(piece.len() as u64);
-            // The disk may fetch what comes next while this piece is on its way.
-            let _ =
-                rustix::fs::fadvise(&self.file, self.offset, std::num::NonZeroU64::new(self.left.min(READ)), rustix::fs::Advice::WillNeed);
             return Poll::Ready(Some(Ok(piece)));
         }
         let (file, offset, length) = (Arc::clone(&self.file), self.offset, self.left.min(READ));

@@ -22,6 +22,12 @@ pub enum StorageError {
     /// The folder cannot be a storage.
     #[error("\"{folder}\" cannot be the storage of a registry: {reason}")]
     Unusable { folder: String, reason: String },
+    /// The engine whose store was to be shared does not run here.
+    #[error("nobody on this machine has the data root \"{root}\" open")]
+    NoEngine { root: String },
+    /// The engine's store is another user's.
+    #[error("this user may not read the engine's data root \"{root}\"")]
+    Forbidden { root: String },
     /// Writing came from two sides, or a piece does not continue what is there.
     #[error("the upload is at byte {received}, not {asked}")]
     Elsewhere { received: u64, asked: u64 },
@@ -109,6 +115,8 @@ pub struct Collected {
     pub bytes: u64,
     /// Uploads that nobody came back to.
     pub uploads: u64,
+    /// Names of copies that are now names of what the engine has.
+    pub shared: u64,
 }
 
 /// Where a registry keeps what it is given.
@@ -121,6 +129,10 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Makes a blob of `from` one of `into`, too; false when `from` does not have it.
     fn mount_blob(&self, from: &RepositoryName, into: &RepositoryName, digest: &Digest) -> Result<bool, StorageError>;
+
+    /// Makes a blob of at most `room` bytes one of `repository` although nobody brought its bytes, because the machine has them anyway: its size, or none
+    /// where that cannot be. Who may push to one repository may do that with every blob of the machine's whose digest they know.
+    fn adopt_blob(&self, repository: &RepositoryName, digest: &Digest, room: u64) -> Result<Option<u64>, StorageError>;
 
     /// Takes a blob out of `repository`; false when it was not there.
     fn remove_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError>;

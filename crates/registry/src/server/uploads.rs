@@ -97,13 +97,10 @@ impl Registry {
         headers: &HeaderMap,
         body: Incoming,
     ) -> Result<Reply, Refusal> {
-        if let (Some(digest), Some(from)) = (parameters.get("mount"), mountable)
-            && let Ok(digest) = parse_digest(digest)
+        if let Some(Ok(digest)) = parameters.get("mount").map(parse_digest)
+            && self.mount(repository, digest, mountable).await?
         {
-            let into = repository.clone();
-            if with_storage(&self.storage, "mounting a blob", move |storage| storage.mount_blob(&from, &into, &digest)).await? {
-                return blob_created(repository, &digest);
-            }
+            return blob_created(repository, &digest);
         }
         let digest = parameters.get("digest").map(parse_digest).transpose()?;
         if self.sessions.count() >= self.settings.uploads {
@@ -127,6 +124,22 @@ impl Registry {
             self.discard(&turn).await?;
         }
         outcome
+    }
+
+    /// Makes a blob that is in `from`, or that the machine has anyway, one of `repository`; false when its bytes must come.
+    async fn mount(&self, repository: &RepositoryName, digest: Digest, from: Option<RepositoryName>) -> Result<bool, Refusal> {
+        let (into, room) = (repository.clone(), self.room());
+        let (mounted, adopted) = with_storage(&self.storage, "mounting a blob", move |storage| {
+            if let Some(from) = from
+                && storage.mount_blob(&from, &into, &digest)?
+            {
+                return Ok((true, None));
+            }
+            storage.adopt_blob(&into, &digest, room).map(|adopted| (false, adopted))
+        })
+        .await?;
+        self.metrics.adopted.fetch_add(adopted.unwrap_or_default(), Ordering::Relaxed);
+        Ok(mounted || adopted.is_some())
     }
 
     /// `GET /v2/<name>/blobs/uploads/<id>`
@@ -260,12 +273,17 @@ impl Registry {
     }
 
     pub(super) fn check_quota(&self, more: u64) -> Result<(), Refusal> {
-        let Some(quota) = self.settings.quota else { return Ok(()) };
-        let used = self.storage.usage() + self.sessions.pending.load(Ordering::Relaxed);
-        if used + more <= quota {
+        if more <= self.room() {
             return Ok(());
         }
+        let quota = self.settings.quota.unwrap_or(u64::MAX);
         Err(Refusal::new(Code::Denied, format!("the registry's quota of {quota} bytes is used up")))
+    }
+
+    /// Bytes that may come before the quota is used up.
+    fn room(&self) -> u64 {
+        let used = self.storage.usage() + self.sessions.pending.load(Ordering::Relaxed);
+        self.settings.quota.map_or(u64::MAX, |quota| quota.saturating_sub(used))
     }
 
     async fn commit(&self, turn: &Turn, digest: Digest) -> Result<Reply, Refusal> {

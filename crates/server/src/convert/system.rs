@@ -9,7 +9,8 @@ use shipway_engine::values;
 use shipway_model::Timestamp;
 use shipway_wire::ApiVersion;
 use shipway_wire::system::{
-    BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RuntimeInfo, Version, VersionPlatform,
+    BuildCacheItem, Commit, Component, DiskUsage, IndexConfig, Info, Plugins, RegistryConfig, RegistryUsage, RuntimeInfo, Version,
+    VersionPlatform,
 };
 use shipway_wire::volumes::{Volume, VolumeUsage};
 
@@ -186,6 +187,12 @@ pub(crate) fn disk_usage(engine: &Engine, usage: &Usage, parts: Parts, now: Time
             41,
             usage.cache.iter().map(|item| item.record.size).chain(usage.contexts.iter().map(|index| index.bytes)).map(signed).sum(),
         ),
+        registry: usage.registry.filter(|_| parts.images).map(|registry| RegistryUsage {
+            blobs: registry.blobs,
+            shared_blobs: registry.shared_blobs,
+            size: signed(registry.bytes),
+            own_size: signed(registry.own_bytes),
+        }),
     }
 }
 

@@ -4,9 +4,9 @@ use std::io::Read as _;
 use std::thread;
 
 use shipway_model::{DiffId, Digest, LayerId, MediaType};
-use shipway_store::{Representation, Store};
+use shipway_store::{Representation, SharedBlobs, Store};
 
-use crate::made::{assert_sound, image, layer, made};
+use crate::made::{Made, assert_sound, image, layer, made};
 
 fn form(bytes: &[u8], origin: &str) -> Representation {
     let digest = Digest::sha256_of(bytes);
@@ -106,4 +106,45 @@ fn beginnings_nobody_came_back_for_go_after_a_week() {
     let made = made.reopen();
     let left: Vec<_> = std::fs::read_dir(made.path().join("partial")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, [Digest::sha256_of(b"a").hex().as_str()]);
+}
+
+/// A registry beside the store links what it has; not even a manifest that lies about a size may change those bytes.
+#[test]
+fn a_download_never_writes_into_a_file_that_somebody_else_linked() {
+    let made = made();
+    let digest = Digest::sha256_of(b"abcdef");
+    for (size, piece) in [(4_u64, &b"wxyz"[..]), (9, b"ghi")] {
+        let partial = made.path().join("partial").join(digest.hex());
+        let linked = made.path().join(format!("linked-{size}"));
+        std::fs::write(&partial, "abcdef").unwrap();
+        std::fs::hard_link(&partial, &linked).unwrap();
+        let download = made.store.download(&digest, size).unwrap();
+        assert_eq!(download.received(), 0);
+        download.append(piece).unwrap();
+        assert_eq!(std::fs::read(&linked).unwrap(), b"abcdef");
+        download.discard();
+    }
+    // Of the size that was announced it is what it was: whole.
+    let (partial, linked) = (made.path().join("partial").join(digest.hex()), made.path().join("linked"));
+    made.store.wait_for_trash();
+    std::fs::write(&partial, "abcdef").unwrap();
+    std::fs::hard_link(&partial, &linked).unwrap();
+    assert_eq!(made.store.download(&digest, 6).unwrap().received(), 6);
+}
+
+#[test]
+fn blobs_are_shared_only_beside_a_living_owner() {
+    let made = made();
+    let digest = made.store.blobs().put(b"content").unwrap();
+    let shared = SharedBlobs::of(made.path()).unwrap();
+    let mut text = String::new();
+    shared.open(&digest).unwrap().unwrap().read_to_string(&mut text).unwrap();
+    assert_eq!(text, "content");
+    assert!(shared.open(&Digest::sha256_of(b"other")).unwrap().is_none());
+    assert!(shared.open(&Digest::of(shipway_model::Algorithm::Sha512, b"content")).unwrap().is_none());
+    let Made { folder, store } = made;
+    drop(store);
+    let gone = SharedBlobs::of(folder.path()).unwrap_err();
+    assert!(gone.to_string().contains("no such running daemon with the data root"), "{gone}");
+    assert!(SharedBlobs::of(&folder.path().join("elsewhere")).is_err());
 }

@@ -1,23 +1,81 @@
 //! `registry serve`: a registry in the foreground, until it is told to stop.
 //!
-//! No daemon of ours is needed or asked: this is the one command that serves by itself, on threads of its own.
+//! This is the one command that serves by itself, on threads of its own. No daemon of ours is needed or asked, but for one question when the registry is to
+//! share the engine's store: where that is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Deserialize;
 use shipway_model::{ByteSize, GoDuration};
 use shipway_registry::TransportConfig;
 use shipway_registry::server::{
-    Access, Accounts, AnonymousRead, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, Tokens, Upstream, serve,
+    Access, Accounts, AnonymousRead, FolderStorage, Identity, Keys, Listening, Registry, Settings, Storage, StorageError, Tokens, Upstream,
+    serve,
 };
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::catalog::{Verb, Words};
+use crate::cli::client::Call;
+use crate::cli::connect::Host;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::session::Session;
+
+/// The storage that is no folder of its own.
+const ENGINE: &str = "engine";
+
+/// Where a registry keeps what it is given.
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    /// In this data root, whose engine runs here.
+    Engine(PathBuf),
+}
+
+impl Place {
+    fn open(&self) -> Outcome<FolderStorage> {
+        let opened = match self {
+            Self::Folder(folder) => FolderStorage::open(folder),
+            Self::Engine(root) => FolderStorage::open_in_engine(root),
+        };
+        opened.map_err(|error| match &error {
+            StorageError::NoEngine { .. } => wrong(&error).hint(
+                "the engine that answered keeps its data elsewhere: run this on its machine (and outside of containers), or name a folder with --storage",
+            ),
+            StorageError::Forbidden { .. } => {
+                wrong(&error).hint("run this as the user whose engine it is (mostly root), or name a folder of your own with --storage")
+            }
+            _ => wrong(&error),
+        })
+    }
+}
+
+/// What is read of `info`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct About {
+    docker_root_dir: PathBuf,
+    name: String,
+}
+
+/// The data root of the engine we talk to, which is started where other commands would start it.
+async fn engine_root(session: &Session) -> Outcome<PathBuf> {
+    let about: About = session.client()?.json(Call::get("/info")).await?;
+    // The same path may be another engine's here.
+    if let Host::Tcp(address) = session.target()?.host
+        && rustix::system::uname().nodename().to_bytes() != about.name.as_bytes()
+    {
+        return Err(Failure::new(format!(
+            "the engine at {address} runs on another machine (\"{}\"): its store cannot be shared from here",
+            about.name
+        ))
+        .hint("run this on that machine, or name a folder with --storage"));
+    }
+    Ok(about.docker_root_dir)
+}
 
 /// Serve a registry of one's own
 #[derive(Debug, clap::Parser)]
@@ -55,8 +113,8 @@ pub(crate) struct Serve {
     /// Refuse every change
     #[arg(long)]
     read_only: bool,
-    /// Folder of the registry's own
-    #[arg(long, value_name = "folder")]
+    /// Folder of the registry's own, or "engine": beside the engine's store, sharing the blobs that both have
+    #[arg(long, value_name = "folder|engine")]
     storage: Option<PathBuf>,
     /// Certificate in PEM form, followed by those that vouch for it
     #[arg(long, value_name = "file")]
@@ -89,13 +147,22 @@ impl Verb for Serve {
     const USAGE: &'static str = "[OPTIONS]";
     const WORDS: Words = Words::Exactly(0);
 
-    async fn run(self, _session: &Session) -> Outcome {
+    async fn run(self, session: &Session) -> Outcome {
         crate::daemon::start_log(&self.log_level);
+        let place = match self.storage.as_deref() {
+            None => {
+                return Err(Failure::usage("--storage is missing")
+                    .hint("a folder of the registry's own: shipway registry serve --storage FOLDER")
+                    .hint("beside the engine's images, without copies: shipway registry serve --storage engine"));
+            }
+            Some(word) if word == Path::new(ENGINE) => Place::Engine(engine_root(session).await?),
+            Some(folder) => Place::Folder(folder.to_owned()),
+        };
         // The command line has one thread; a registry wants one a core.
         let served = tokio::task::spawn_blocking(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("registry").build();
             let runtime = runtime.map_err(|error| Failure::new(format!("cannot start worker threads: {error}")))?;
-            let outcome = runtime.block_on(self.serve());
+            let outcome = runtime.block_on(self.serve(&place));
             runtime.shutdown_timeout(Duration::from_secs(2));
             outcome
         });
@@ -104,14 +171,11 @@ impl Verb for Serve {
 }
 
 impl Serve {
-    async fn serve(self) -> Outcome {
+    async fn serve(self, place: &Place) -> Outcome {
         let stop = stop_signals()?;
-        let Some(folder) = self.storage.clone() else {
-            return Err(Failure::new("serving the engine's own images is not supported yet")
-                .hint("name a folder for the registry: shipway registry serve --storage FOLDER"));
-        };
         let (access, identity) = (self.access()?, self.identity()?);
-        let storage = FolderStorage::open(&folder).map_err(wrong)?;
+        let storage = place.open()?;
+        let folder = storage.folder().display().to_string();
         let settings = self.settings();
         let storage = Arc::new(storage) as Arc<dyn Storage>;
         let registry = match &self.proxy {
@@ -130,7 +194,7 @@ impl Serve {
             output::text(&trust(&address, certificate))?;
         }
         let scheme = if identity.is_some() { "https" } else { "http" };
-        output::line(format!("registry at {scheme}://{address}, storage {}", folder.display()))?;
+        output::line(format!("registry at {scheme}://{address}, storage {folder}"))?;
         let collector = tokio::spawn(Arc::clone(&registry).collect_until(stop.clone()));
         serve(registry, sockets, stop).await;
         collector.await.map_err(wrong)

@@ -29,6 +29,16 @@ struct Usage {
     containers: Option<Vec<container::list::Summary>>,
     volumes: Option<Vec<volume::list::Volume>>,
     build_cache: Option<Vec<CacheRecord>>,
+    registry: Option<Registry>,
+}
+
+/// The registry that shares the engine's blobs.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Registry {
+    blobs: usize,
+    shared_blobs: usize,
+    own_size: i64,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -74,7 +84,8 @@ impl Verb for DiskUsage {
     }
 }
 
-/// The four lines: images, containers, volumes, build cache.
+/// The four lines: images, containers, volumes, build cache; and one for the registry beside the engine, where there is one. Active are its blobs that the
+/// engine has too, its size is that of the others, and giving them back is its own business.
 fn summary(usage: &Usage) -> Vec<Row> {
     let images = usage.images.as_deref().unwrap_or_default();
     let used: i64 =
@@ -93,7 +104,7 @@ fn summary(usage: &Usage) -> Vec<Row> {
     let cache_size: i64 = cache.iter().map(|record| record.size).sum();
     let in_use: i64 = cache.iter().filter(|record| record.in_use && !record.shared).map(|record| record.size).sum();
     let active_volumes = volumes.iter().filter(|volume| volume.usage_data.as_ref().is_some_and(|usage| usage.ref_count > 0)).count();
-    vec![
+    let mut rows = vec![
         row("Images", images.len(), active, usage.layers_size, usage.layers_size - used, true),
         row(
             "Containers",
@@ -105,7 +116,9 @@ fn summary(usage: &Usage) -> Vec<Row> {
         ),
         row("Local Volumes", volumes.len(), active_volumes, volume_size(&|_| true), volume_size(&|count| count == 0), true),
         row("Build Cache", cache.len(), cache.iter().filter(|record| record.in_use).count(), cache_size, cache_size - in_use, false),
-    ]
+    ];
+    rows.extend(usage.registry.as_ref().map(|own| row("Registry", own.blobs, own.shared_blobs, own.own_size, 0, false)));
+    rows
 }
 
 fn row(kind: &str, total: usize, active: usize, size: i64, reclaimable: i64, percent: bool) -> Row {
@@ -174,5 +187,13 @@ mod tests {
         assert_eq!(rows[0].field("Reclaimable"), "2kB (66%)");
         assert_eq!(rows[1].field("Reclaimable"), "5B (100%)");
         assert_eq!(rows[3].field("Reclaimable"), "0B");
+        assert_eq!(rows.len(), 4, "no registry, no word of one");
+    }
+
+    #[test]
+    fn a_registry_beside_the_engine_counts_what_only_it_has() {
+        let usage: Usage = serde_json::from_str(r#"{"Registry":{"Blobs":5,"SharedBlobs":3,"Size":900,"OwnSize":200}}"#).unwrap();
+        let row = &summary(&usage)[4];
+        assert_eq!(["Type", "TotalCount", "Active", "Size"].map(|name| row.field(name)), ["Registry", "5", "3", "200B"]);
     }
 }

@@ -87,8 +87,8 @@ impl Push<'_> {
         }
         for candidate in &candidates {
             if self.pusher.store.blobs().size(&candidate.digest) == Some(candidate.size) && self.lease.add_blob(&candidate.digest) {
-                self.send_blob(diff_id, &candidate.digest, candidate.size).await?;
-                self.tell(diff_id, TransferState::Pushed);
+                let sent = self.send_blob(diff_id, &candidate.digest, candidate.size).await?;
+                self.tell(diff_id, if sent { TransferState::Pushed } else { TransferState::ExistsThere });
                 return Ok(there(candidate.clone()));
             }
         }

@@ -1,7 +1,8 @@
 //! The protocol of uploads: is it there, begin, send, finish.
 //!
 //! # Source
-//! OCI distribution-spec 1.1, "Pushing blobs": monolithic (POST, then PUT), and a stream of unknown length (POST, PATCH, then PUT).
+//! OCI distribution-spec 1.1, "Pushing blobs": monolithic (POST, then PUT), and a stream of unknown length (POST, PATCH, then PUT); "Mounting a blob from
+//! another repository": a registry may look for it by itself when no repository is named.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -53,6 +54,21 @@ impl Push<'_> {
         }
     }
 
+    /// Begins the upload of a blob by offering the registry to take it from wherever it has it already; where the upload goes on, or none when there is
+    /// nothing to send. Registries that know no such offer begin the upload all the same.
+    async fn offer(&self, digest: &Digest) -> Result<Option<Url>, Error> {
+        let path = format!("{}/blobs/uploads/?mount={digest}", self.request.repository);
+        let headers = HeaderMap::from_iter([(CONTENT_LENGTH, HeaderValue::from_static("0"))]);
+        let response = self.insist(&Method::POST, &path, &headers, &Bytes::new()).await?;
+        match response.status {
+            StatusCode::CREATED => Ok(None),
+            StatusCode::ACCEPTED => self.session(&response).map(Some),
+            // One that takes the offer for a mistake.
+            StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => self.begin().await.map(Some),
+            _ => Err(refusal(response).await),
+        }
+    }
+
     /// Begins an upload; where it goes on.
     pub(super) async fn begin(&self) -> Result<Url, Error> {
         let path = format!("{}/blobs/uploads/", self.request.repository);
@@ -93,7 +109,7 @@ impl Push<'_> {
     pub(super) async fn send_bytes(&self, digest: &Digest, bytes: Bytes) -> Result<(), Error> {
         let mut patience = Patience::default();
         loop {
-            let session = self.begin().await?;
+            let Some(session) = self.offer(digest).await? else { return Ok(()) };
             match self.put(&session, digest, Upload::Bytes(bytes.clone())).await {
                 Ok(()) => return Ok(()),
                 Err(error) => patience.wait(self, error).await?,
@@ -101,11 +117,11 @@ impl Push<'_> {
         }
     }
 
-    /// Sends a blob of the store in one piece.
-    pub(super) async fn send_blob(&self, diff_id: DiffId, digest: &Digest, size: u64) -> Result<(), Error> {
+    /// Sends a blob of the store in one piece; false when the registry had it somewhere else and took it from there.
+    pub(super) async fn send_blob(&self, diff_id: DiffId, digest: &Digest, size: u64) -> Result<bool, Error> {
         let mut patience = Patience::default();
         loop {
-            let session = self.begin().await?;
+            let Some(session) = self.offer(digest).await? else { return Ok(false) };
             let (store, wanted) = (self.pusher.store.clone(), *digest);
             let file = crate::client::blocking(move || Ok(store.blobs().open(&wanted)?)).await?;
             let (events, counter): (_, Counter) = (Arc::clone(self.events), Arc::new(Mutex::new((0, Instant::now()))));
@@ -118,7 +134,7 @@ impl Push<'_> {
                 piece
             });
             match self.put(&session, digest, Upload::Stream(stream.boxed(), Some(size))).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => return Ok(true),
                 Err(error) => patience.wait(self, error).await?,
             }
         }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use shipway_model::Digest;
 
 use super::layout::{Layout, absent_is_none, digests_in, failed, idle_for, names_in};
-use super::{FolderStorage, keep_first, listing, manifests};
+use super::{FolderStorage, engine, keep_first, listing, manifests};
 use crate::server::names::RepositoryName;
 use crate::server::storage::{Collected, StorageError};
 
@@ -30,6 +30,7 @@ pub(super) fn run(storage: &FolderStorage, grace: Duration, idle: Duration) -> R
         let Ok(repository) = RepositoryName::parse(&name) else { continue };
         collected.links += unlink_unneeded(storage, &repository, grace)?;
     }
+    collected.shared = share_with_engine(storage)?;
     sweep_blobs(storage, grace, &mut collected)?;
     sweep_halves(&storage.layout)?;
     Ok(collected)
@@ -102,16 +103,39 @@ fn is_old(path: &Path, grace: Duration) -> bool {
     fs::metadata(path).is_ok_and(|metadata| idle_for(&metadata) >= grace)
 }
 
-/// Deletes blobs that have no name but their own.
+/// Makes copies of what the engine got since links to the engine's files.
+fn share_with_engine(storage: &FolderStorage) -> Result<u64, StorageError> {
+    let layout = &storage.layout;
+    if layout.engine.is_none() {
+        return Ok(0);
+    }
+    let mut shared = 0;
+    for name in listing::all_repositories(layout, "_blobs")? {
+        let Ok(repository) = RepositoryName::parse(&name) else { continue };
+        for digest in digests_in(&layout.repository(&repository).join("_blobs"))? {
+            // Nobody removes it from the repository meanwhile.
+            let _alone = storage.lock(&repository);
+            shared += u64::from(engine::share(layout, &layout.link(&repository, &digest), &digest)?);
+        }
+    }
+    for digest in all_blobs(layout)? {
+        // Only the collector removes these names, one collection at a time.
+        shared += u64::from(engine::share(layout, &layout.blob(&digest), &digest)?);
+    }
+    Ok(shared)
+}
+
+/// Deletes blobs that have no name but their own, or none beside it but the engine's.
 fn sweep_blobs(storage: &FolderStorage, grace: Duration, collected: &mut Collected) -> Result<(), StorageError> {
     let layout = &storage.layout;
     each_blob(layout, |path, metadata| {
-        if metadata.nlink() > 1 || idle_for(metadata) < grace {
+        if metadata.nlink() > 2 || idle_for(metadata) < grace || metadata.nlink() > 1 + engine::names_of_engine(layout, path, metadata) {
             return Ok(());
         }
         if absent_is_none(fs::remove_file(path))?.is_some() {
             collected.blobs += 1;
-            collected.bytes += metadata.len();
+            // The others are the engine's now.
+            collected.bytes += if metadata.nlink() == 1 { metadata.len() } else { 0 };
             storage.usage.fetch_sub(metadata.len().min(storage.usage.load(Ordering::Relaxed)), Ordering::Relaxed);
         }
         Ok(())
@@ -126,6 +150,19 @@ pub(super) fn measure(layout: &Layout) -> Result<u64, StorageError> {
         Ok(())
     })?;
     Ok(total)
+}
+
+/// Digests of all blobs.
+pub(super) fn all_blobs(layout: &Layout) -> Result<Vec<Digest>, StorageError> {
+    let mut digests = Vec::new();
+    each_blob(layout, |path, _| {
+        let parts: Vec<_> = path.iter().rev().take(3).filter_map(|part| part.to_str()).collect();
+        if let [hex, _, algorithm] = parts.as_slice() {
+            digests.extend(format!("{algorithm}:{hex}").parse::<Digest>());
+        }
+        Ok(())
+    })?;
+    Ok(digests)
 }
 
 fn each_blob(layout: &Layout, mut visit: impl FnMut(&Path, &fs::Metadata) -> io::Result<()>) -> Result<(), StorageError> {

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
 use shipway_model::Digest;
+use shipway_store::SharedBlobs;
 
 use crate::server::names::{ManifestReference, RepositoryName, Tag};
 use crate::server::storage::StorageError;
@@ -29,6 +30,8 @@ use crate::server::storage::StorageError;
 #[derive(Debug, Clone)]
 pub(super) struct Layout {
     pub(super) root: PathBuf,
+    /// The engine's store, where this folder lies in its data root; see `engine`.
+    pub(super) engine: Option<SharedBlobs>,
 }
 
 impl Layout {
@@ -159,29 +162,52 @@ pub(super) fn remove_file(path: &Path) -> Result<bool, StorageError> {
     }
 }
 
-/// Links `path` as `link`, too, durably; false when there is no `path`. A link that is there already is as good.
+/// What came of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Linked {
+    Made,
+    /// A link that is there already is as good.
+    WasThere,
+    /// There is nothing to link, or it has as many links as it can have, or lies on another file system.
+    CannotBe,
+}
+
+/// Links `path` as `link`, too, durably; false when that cannot be.
 pub(super) fn link_file(path: &Path, link: &Path) -> Result<bool, StorageError> {
-    let mut made = fs::hard_link(path, link);
-    if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && path.exists() {
+    Ok(link_with(link, || path.exists(), || fs::hard_link(path, link))? != Linked::CannotBe)
+}
+
+/// Makes `link` by `attempt`, durably, and its folder when it is not there; `has_source` tells the one missing thing from the other.
+pub(super) fn link_with(link: &Path, has_source: impl Fn() -> bool, attempt: impl Fn() -> io::Result<()>) -> Result<Linked, StorageError> {
+    let mut made = attempt();
+    if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) && has_source() {
         create_folder(link.parent().unwrap_or(Path::new(".")))?;
-        made = fs::hard_link(path, link);
+        made = attempt();
     }
-    match made {
-        Ok(()) => {}
+    let linked = match made {
+        Ok(()) => Linked::Made,
         // Whoever made it may not have synced yet.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Linked::WasThere,
+        Err(error) if is_no_place_for_links(&error) => return Ok(Linked::CannotBe),
         Err(error) => return Err(failed("link", link, error)),
-    }
-    sync_parent(link).map(|()| true)
+    };
+    sync_parent(link).map(|()| linked)
+}
+
+fn is_no_place_for_links(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::TooManyLinks | io::ErrorKind::CrossesDevices)
 }
 
 /// Says that somebody relies on this file now: collection leaves it alone for a while. False when it is not there.
 pub(super) fn touch(path: &Path) -> Result<bool, StorageError> {
-    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
-    let times = Timestamps { last_access: now, last_modification: now };
-    let touched = rustix::fs::utimensat(CWD, path, &times, AtFlags::empty()).map_err(io::Error::from);
+    let touched = rustix::fs::utimensat(CWD, path, &now_for_both(), AtFlags::empty()).map_err(io::Error::from);
     Ok(absent_is_none(touched).map_err(|error| failed("touch", path, error))?.is_some())
+}
+
+/// Both times of a file, by the kernel's clock.
+pub(super) fn now_for_both() -> Timestamps {
+    let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+    Timestamps { last_access: now, last_modification: now }
 }
 
 /// How long nobody relied on a file; nothing for one whose time lies ahead.

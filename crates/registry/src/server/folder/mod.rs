@@ -4,20 +4,26 @@
 //! behind is found and deleted by `open` or by the next collection, never by a person.
 
 mod collect;
+mod engine;
 mod layout;
 mod listing;
 mod manifests;
+mod survey;
 mod upload;
 
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use shipway_model::{Descriptor, Digest};
+use shipway_store::SharedBlobs;
+
+pub use self::survey::{EngineFolder, FolderProblem, FolderUsage};
 
 use self::layout::{Layout, absent_is_none, create_folder, failed, link_file, remove_file, touch, write_small};
 use super::names::{ManifestReference, RepositoryName};
@@ -45,10 +51,34 @@ impl FolderStorage {
     /// # Errors
     /// `Unusable` when another process serves it, when it is of another version, or when its file system has no hard links.
     pub fn open(folder: &Path) -> Result<Self, StorageError> {
+        Self::with(folder, None)
+    }
+
+    /// Opens, or makes, the storage that lies in the data root of the engine on this machine and shares the files of its blobs.
+    ///
+    /// # Errors
+    /// As `open`; `NoEngine` when nobody here has that root open, `Forbidden` when it is another user's.
+    pub fn open_in_engine(root: &Path) -> Result<Self, StorageError> {
+        let engine = engine::blobs_of(root)?;
+        let folder = engine.registry_folder();
+        let storage = Self::with(&folder, Some(engine))?;
+        let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).map_err(|error| failed("look at", path, error));
+        if device(root)? != device(&folder)? {
+            tracing::warn!(folder = %folder.display(), "it is on another file system than the engine's store: no blob can be shared");
+        }
+        Ok(storage)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.layout.root
+    }
+
+    fn with(folder: &Path, engine: Option<SharedBlobs>) -> Result<Self, StorageError> {
         create_folder(folder)?;
         let root = fs::canonicalize(folder).map_err(|error| failed("open", folder, error))?;
         let mark = mark(&root)?;
-        let layout = Layout { root };
+        let layout = Layout { root, engine };
         for needed in [layout.blobs(), layout.repositories(), layout.uploads()] {
             create_folder(&needed)?;
         }
@@ -130,6 +160,10 @@ impl Storage for FolderStorage {
             return Ok(false);
         }
         link_file(&source, &self.layout.link(into, digest))
+    }
+
+    fn adopt_blob(&self, repository: &RepositoryName, digest: &Digest, room: u64) -> Result<Option<u64>, StorageError> {
+        engine::adopt(&self.layout, &self.usage, repository, digest, room)
     }
 
     fn remove_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool, StorageError> {

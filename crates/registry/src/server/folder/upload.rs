@@ -4,7 +4,7 @@
 //! given up cannot write behind its successor's back; an upload begun before a power cut is not continued, since its bytes may not have reached the disk.
 
 use std::fs::{self, File};
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,13 +13,11 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use shipway_model::{Algorithm, Digest};
 
+use super::engine;
 use super::layout::{Layout, absent_is_none, create_folder, failed, link_file, names_in, sync_parent, touch};
-use crate::hash::Hasher;
+use crate::hash::{Hasher, hash_file};
 use crate::server::names::RepositoryName;
 use crate::server::storage::{Committed, StorageError, Upload};
-
-/// Bytes read at once when a file is hashed again.
-const READ: usize = 256 * 1024;
 
 /// For whom an upload is, beside its bytes.
 #[derive(Serialize, Deserialize)]
@@ -70,15 +68,8 @@ impl FolderUpload {
         match self.hasher.take() {
             Some(hasher) if hasher.algorithm() == algorithm => Ok(hasher.finish()),
             _ => {
-                let mut hasher = Hasher::new(algorithm);
-                let mut reader = File::open(&self.path).map_err(|error| failed("open", &self.path, error))?;
-                let mut buffer = vec![0; READ];
-                loop {
-                    match reader.read(&mut buffer).map_err(|error| failed("read", &self.path, error))? {
-                        0 => return Ok(hasher.finish()),
-                        count => hasher.update(&buffer[..count]),
-                    }
-                }
+                let file = File::open(&self.path).map_err(|error| failed("open", &self.path, error))?;
+                hash_file(file, algorithm).map_err(|error| failed("read", &self.path, error))
             }
         }
     }
@@ -88,6 +79,10 @@ impl FolderUpload {
         let (blob, link) = (self.layout.blob(digest), self.layout.link(&self.repository, digest));
         // Somebody brought these bytes before: theirs serve us, too.
         if touch(&blob)? && link_file(&blob, &link)? {
+            return Ok(());
+        }
+        // The engine got them meanwhile: one file is enough.
+        if engine::adopt(&self.layout, &self.usage, &self.repository, digest, u64::MAX)?.is_some() {
             return Ok(());
         }
         shipway_sys::durable::sync_file(&self.file).map_err(|error| failed("sync", &self.path, error))?;

@@ -4,6 +4,7 @@ mod abuse;
 mod access;
 mod caching;
 mod collection;
+mod engine;
 mod recovery;
 
 use std::sync::Arc;
