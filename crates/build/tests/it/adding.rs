@@ -117,6 +117,12 @@ async fn downloads_are_private_dated_and_checked() {
 }
 
 #[tokio::test]
+async fn only_add_downloads() {
+    let error = Bench::new().error("FROM scratch\nCOPY http://files/hello /x\n").await;
+    assert!(error.contains("COPY does not download \"http://files/hello\"") && error.contains("use ADD"), "{error}");
+}
+
+#[tokio::test]
 async fn a_download_whose_bytes_are_the_same_is_known_and_leaves_no_file() {
     let bench = Bench::new();
     let dockerfile = "FROM diamol/base\nADD http://files/hello /x\nRUN say after\n";

@@ -107,7 +107,7 @@ async fn changes_of_a_commit_set_a_user_that_only_the_image_knows() {
     let changes = vec!["USER user".to_owned(), "WORKDIR /app".to_owned()];
     let spec = CommitSpec { reference: Some(name("committed")), changes, ..CommitSpec::default() };
     it.engine.commit_container("box", spec).await.unwrap();
-    let config = it.engine.inspect_image("committed").unwrap().image.config.config;
+    let config = it.engine.inspect_image("committed").unwrap().image.config.config.clone();
     assert_eq!((config.user.as_str(), config.working_dir.as_str()), ("user", "/app"));
     it.remove("box").await;
     it.finish().await;
