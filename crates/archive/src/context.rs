@@ -80,6 +80,15 @@ impl ContextScan {
         Ok(ContextScan { root, ignore, entries, names: OnceLock::new() })
     }
 
+    /// Looks at everything in `root`; `ignore` only explains what is not there, because whoever filled the folder chose by it.
+    ///
+    /// # Errors
+    /// As [`ContextScan::new`].
+    pub fn whole(root: Root, ignore: IgnoreFile) -> Result<ContextScan, Error> {
+        let entries = walk::walk(&root, &IgnoreFile::default(), threads())?;
+        Ok(ContextScan { root, ignore, entries, names: OnceLock::new() })
+    }
+
     /// Everything, sorted, folders before what is in them.
     pub fn entries(&self) -> &[ContextEntry] {
         &self.entries

@@ -94,7 +94,7 @@ fn plain_sources(instruction: &Instruction, context: Option<&ContextFiles>) -> V
         _ => return Vec::new(),
     };
     let paths = sources.iter().filter_map(|source| match source {
-        Source::Path(word) if is_plain(word) && !(is_add && word.text.contains("://")) && !word.text.starts_with("git@") => Some(word),
+        Source::Path(word) if is_plain(word) && !word.text.contains("://") && !word.text.starts_with("git@") => Some(word),
         _ => None,
     });
     match context {

@@ -50,7 +50,9 @@ impl ContextFiles {
         let shown = path.display().to_string();
         let failed = |error: shipway_archive::Error| BuildError::Context { path: shown.clone(), message: error.to_string() };
         let ignore = IgnoreFile::parse(ignore.unwrap_or_default().as_bytes()).map_err(failed)?;
-        let scan = ContextScan::new(root, ignore).map_err(failed)?;
+        // A client that sent the files left out what is to be left out; what stands in an archive all the same was meant, as Docker has it.
+        let look = if index_file.is_some() { ContextScan::new } else { ContextScan::whole };
+        let scan = look(root, ignore).map_err(failed)?;
         Ok(Some(Self { scan, learned: OnceLock::new(), path, index_file, _keep: keep }))
     }
 

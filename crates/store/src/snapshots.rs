@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, Gid, Mode, Uid};
+use rustix::fs::AtFlags;
 use serde::{Deserialize, Serialize};
 use shipway_archive::diff::{ScanOptions, commit_scan_showing};
 use shipway_model::{LayerId, Timestamp};
@@ -84,7 +84,10 @@ enum Fate {
 }
 
 impl Store {
-    /// Makes a writable snapshot on `parents`, bottom first. The top folder gets the mode and owner of the uppermost parent's. Nothing is synced.
+    /// Makes a writable snapshot on `parents`, bottom first. Nothing is synced.
+    ///
+    /// Its top folder, which a merged mount shows as `/`, is root's and anyone may enter it, whatever the layers say: a tar made of a fresh temporary
+    /// folder begins with `./` of mode 0700, and no user but root could run anything in such an image. Docker's overlay driver has it this way.
     ///
     /// # Errors
     /// `NotFound` or `Corrupt` when a parent is not usable; `Conflict` when the name is taken; `Invalid` when it cannot be a folder name.
@@ -108,9 +111,6 @@ impl Store {
         create_dir(&folder, 0o700)?;
         create_dir(&snapshot.upper, 0o755)?;
         create_dir(&snapshot.work, 0o700)?;
-        if let Some(top) = parents.last() {
-            snapshot.take_after(&shared.layout.diff(top))?;
-        }
         Ok(snapshot)
     }
 
@@ -265,20 +265,6 @@ impl ActiveSnapshot {
     /// Throws everything written away. A kept snapshot is removed with [`Store::remove_active`] instead.
     pub fn discard(self) {
         drop(self);
-    }
-
-    /// Gives `upper` the mode and owner of `folder`: in a merged mount the upper folder's are those of `/`.
-    fn take_after(&self, folder: &std::path::Path) -> Result<()> {
-        let stat = rustix::fs::stat(folder).doing(|| format!("stat({folder:?})"))?;
-        if stat.st_uid != 0 || stat.st_gid != 0 {
-            let (uid, gid) = (Uid::from_raw(stat.st_uid), Gid::from_raw(stat.st_gid));
-            rustix::fs::chownat(rustix::fs::CWD, &self.upper, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
-                .doing(|| format!("chown({:?})", self.upper))?;
-        }
-        if stat.st_mode & 0o7777 != 0o755 {
-            rustix::fs::chmod(&self.upper, Mode::from_raw_mode(stat.st_mode & 0o7777)).doing(|| format!("chmod({:?})", self.upper))?;
-        }
-        Ok(())
     }
 }
 

@@ -117,7 +117,8 @@ impl Lowerer<'_> {
                 }
             };
             for text in texts {
-                match Port::parse_range(&text) {
+                // Addresses and ports of the host mean nothing here, as in Docker; a check tells so.
+                match Port::parse_range(text.rsplit(':').next().unwrap_or_default()) {
                     Ok(ports) => exposed.extend(ports),
                     Err(failure) => {
                         let mut diagnostic = error("E-EXPOSE", here.at(word.span), format!("\"{text}\" is not a port: {failure}"));

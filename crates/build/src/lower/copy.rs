@@ -183,6 +183,14 @@ impl Lowerer<'_> {
             }
             Source::Path(word) => {
                 let text = self.expand(here, state, word)?;
+                if !is_add && is_url(&text) {
+                    let shown = without_secrets(&text);
+                    let mut diagnostic = error("E-COPY-URL", here.at(word.span), format!("COPY does not download \"{shown}\""));
+                    diagnostic.hint = Some(format!("use ADD: ADD {shown} ..."));
+                    diagnostic.docker_text = Some("source can't be a URL for COPY".to_owned());
+                    self.diagnostics.push(diagnostic);
+                    return None;
+                }
                 let source = match origin {
                     Origin::Tree(vertex) => CopySource::Tree { vertex: *vertex, pattern: text.clone() },
                     Origin::Context if is_add && is_git(&text) => {

@@ -108,10 +108,10 @@ impl Lowerer<'_> {
         }
     }
 
-    /// The triggers an image brings, parsed.
-    pub(super) fn triggers(&mut self, image: &ResolvedImage, stage: &Stage) -> Vec<Instruction> {
+    /// The triggers that the base of a stage brings, parsed.
+    pub(super) fn triggers(&mut self, texts: &[String], stage: &Stage) -> Vec<Instruction> {
         let mut triggers = Vec::new();
-        for text in &image.config.config.on_build {
+        for text in texts {
             match parse_onbuild(text) {
                 Ok(instruction) if matches!(instruction.kind, InstructionKind::OnBuild(_) | InstructionKind::Maintainer(_)) => {
                     let message = format!("the base image has the ONBUILD trigger \"{text}\", which is not allowed as a trigger");

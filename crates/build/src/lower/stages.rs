@@ -108,7 +108,6 @@ impl Lowerer<'_> {
         for used in self.stages_copied_from(stage) {
             self.stage(used);
         }
-        let triggers_may_count = matches!(base, BaseImage::Image(_));
         let resolved = match &base {
             BaseImage::Image(name) => {
                 let found = self.image(name, stage.from.image.span);
@@ -120,18 +119,25 @@ impl Lowerer<'_> {
             }
             _ => None,
         };
-        let triggers = match (&resolved, triggers_may_count) {
-            (Some(image), true) => self.triggers(image, stage),
-            _ => Vec::new(),
+        let parent = match base {
+            BaseImage::Stage(parent) => Some(self.stage(parent)?),
+            _ => None,
+        };
+        let triggers = match (&resolved, &parent) {
+            (Some(image), _) => self.triggers(&image.config.config.on_build, stage),
+            (None, Some(parent)) => self.triggers(&parent.config.config.on_build, stage),
+            (None, None) => Vec::new(),
         };
         let mut numbering = self.numbering(stage, resolved.is_some(), &triggers);
-        let mut state = match base {
-            BaseImage::Stage(parent) => {
-                let parent = self.stage(parent)?;
-                StageState { scope: StageScope::from_stage(&parent.scope), cmd_is_set: false, ..(*parent).clone() }
+        let mut state = match (resolved, parent) {
+            (Some(image), _) => self.begin(stage, image, &mut numbering),
+            (None, Some(parent)) => {
+                let scope = StageScope::from_stage(&parent.scope);
+                let mut state = StageState { scope, cmd_is_set: false, ..(*parent).clone() };
+                state.config.config.on_build.clear();
+                state
             }
-            BaseImage::Scratch => self.scratch(),
-            BaseImage::Image(_) => self.begin(stage, resolved?, &mut numbering),
+            (None, None) => self.scratch(),
         };
         self.note_step(stage.from.display(), stage, stage.from.span.start_byte, state.tree, &state);
         if state.scope.lookup("PATH").is_none() {

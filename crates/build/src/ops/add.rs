@@ -179,7 +179,7 @@ pub(crate) fn unpack(copier: &mut Copier<'_, '_>, file: File, name: &[u8]) -> Re
     let limits = Limits::default();
     let (_, reader) = decoder(file, &limits).map_err(broken)?;
     let mut tar = TarReader::new(reader, limits);
-    let mut unpacker = Unpacker { folder, real: HashMap::new() };
+    let mut unpacker = Unpacker { folder, archive: shown.clone(), real: HashMap::new() };
     copier.writer.replacing(true);
     while let Some(entry) = tar.next().map_err(broken)? {
         if copier.cancel.is_cancelled() {
@@ -193,6 +193,8 @@ pub(crate) fn unpack(copier: &mut Copier<'_, '_>, file: File, name: &[u8]) -> Re
 
 struct Unpacker {
     folder: PathBuf,
+    /// The archive's name, as it is told.
+    archive: String,
     /// Folders of the archive and where they really are, symlinks of the image and the archive followed.
     real: HashMap<PathBuf, PathBuf>,
 }
@@ -228,6 +230,9 @@ impl Unpacker {
             EntryKind::Hardlink => {
                 let target = clean_inside(as_path(&entry.link));
                 let first = self.place(copier, &target)?;
+                if copier.writer.brought(&first)?.is_none() {
+                    return Err(dangling(&self.archive, &inside, &target));
+                }
                 copier.writer.put_hardlink(&path, &first)
             }
             EntryKind::CharDevice => copier.writer.put_node(&path, FileKind::CharDevice, entry.device, &looks),
@@ -247,6 +252,17 @@ impl Unpacker {
         self.real.insert(parent.to_owned(), real.clone());
         Ok(real.join(name))
     }
+}
+
+/// A hard link to something that the archive did not bring: files of the image do not count, because a layer cannot link to another one's.
+fn dangling(archive: &str, link: &Path, target: &Path) -> OpFailure {
+    let (link, target) = (link.display(), target.display());
+    let message =
+        format!("cannot unpack \"{archive}\": \"{link}\" is a hard link to \"{target}\", which does not come before it in the archive");
+    OpFinding::new("E-ADD-ARCHIVE", ErrorKind::Invalid, message)
+        .hint("pack both names into one archive, the file before its link")
+        .docker(format!("Error processing tar file: link /{target} /{link}: no such file or directory"))
+        .into()
 }
 
 /// Attributes an archive may set: none that steer overlayfs or another machine's security labels.

@@ -4,7 +4,7 @@
 //! wrong cache record; a file that looks the same as one in an existing layer becomes a further name of it instead of a copy, or is not written at all when
 //! the new layer can be a patch of that one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,8 @@ impl Filling<'_> {
             cancel: self.cancel,
             excludes: Excludes::new(&op.exclude)?,
             hardlinks: HashMap::new(),
+            linked: HashSet::new(),
+            is_alone: selection.sources.iter().map(|source| source.matches.len()).sum::<usize>() < 2,
             new: looks,
         };
         for (source, pattern) in selection.sources.iter().zip(patterns(op)) {
@@ -141,8 +143,12 @@ pub(crate) struct Copier<'w, 'v> {
     patch: Option<Patch<'v>>,
     pub(crate) cancel: &'w CancellationToken,
     excludes: Excludes,
-    /// The first new name of each source inode that has several.
+    /// The first new name of each source inode that has several, within one match.
     hardlinks: HashMap<(u64, u64), PathBuf>,
+    /// Files of a layer that this copy gave a further name, as long as another match may bring them again: two files must not become one.
+    linked: HashSet<Vec<u8>>,
+    /// Whether there is one match only.
+    is_alone: bool,
     /// Looks of things made from nothing.
     pub(crate) new: Looks,
 }
@@ -181,6 +187,8 @@ impl Copier<'_, '_> {
 
     fn matches(&mut self, files: &mut dyn SourceFiles, source: &Selected, pattern: &str) -> Result<(), OpFailure> {
         for found in &source.matches {
+            // Names that were asked for one by one are files of their own, also where they are one inode in the source.
+            self.hardlinks.clear();
             if self.op.parents {
                 self.with_parents(files, found, pattern)?;
             } else if found.is_folder {
@@ -309,7 +317,10 @@ impl Copier<'_, '_> {
             self.hardlinks.insert(inode, path.to_owned());
         }
         let unchanged = (looks.mode, looks.uid, looks.gid) == (node.mode, node.uid, node.gid);
-        if unchanged && let Some(folder) = files.linkable(source)? {
+        if unchanged
+            && self.may_link(source)
+            && let Some(folder) = files.linkable(source)?
+        {
             let name = OsStr::from_bytes(base_name(source)).to_owned();
             return self.writer.put_file(path, &Content::Link { folder: &folder, name: &name }, &looks);
         }
@@ -323,6 +334,11 @@ impl Copier<'_, '_> {
         let (file, size) = files.open(source)?;
         self.writer.put_file(path, &Content::File { file: &file, size }, &looks)?;
         files.still_the_same(source, &file)
+    }
+
+    /// Whether a file of a layer may get its next name in this one. The second name of the same file would tie the two together.
+    fn may_link(&mut self, source: &[u8]) -> bool {
+        self.is_alone || self.linked.insert(source.to_vec())
     }
 
     /// The destination as a folder, made when it is not there.

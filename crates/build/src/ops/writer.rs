@@ -227,9 +227,14 @@ impl<'a> TreeWriter<'a> {
 
     /// Whether the new layer has the folder `path`.
     pub(crate) fn has_folder(&self, path: &Path) -> Result<bool, OpFailure> {
+        Ok(self.brought(path)? == Some(FileKind::Directory))
+    }
+
+    /// What the new layer itself has at `path`, whatever is below it.
+    pub(crate) fn brought(&self, path: &Path) -> Result<Option<FileKind>, OpFailure> {
         match self.upper.lstat(path) {
-            Ok(found) => Ok(found.kind == FileKind::Directory),
-            Err(error) if error.is_not_found() => Ok(false),
+            Ok(found) => Ok(Some(found.kind)),
+            Err(error) if error.is_not_found() => Ok(None),
             Err(error) => Err(OpFailure::sys("look at the new layer")(error)),
         }
     }

@@ -73,6 +73,16 @@ async fn an_archive_cannot_leave_its_destination() {
 }
 
 #[tokio::test]
+async fn a_hard_link_to_nothing_is_told_by_its_names_not_by_our_folders() {
+    let bench = Bench::new();
+    let bytes = archive(&[("d/h", tar::EntryType::Link, "d/nosuch", 0o644)]);
+    std::fs::write(bench.context().join("odd.tar"), &bytes).unwrap();
+    let error = bench.error("FROM diamol/base\nADD odd.tar /x/\n").await;
+    assert!(error.contains("\"d/h\" is a hard link to \"d/nosuch\", which does not come before it"), "{error}");
+    assert!(!error.contains("upper"), "{error}");
+}
+
+#[tokio::test]
 async fn an_archive_follows_symlinked_folders_of_the_image() {
     let bench = Bench::new();
     bench.image("merged", &[("usr/lib/a", "a")]);
@@ -104,6 +114,12 @@ async fn downloads_are_private_dated_and_checked() {
     assert!(error.contains("has the digest sha256:2cf"), "{error}");
     let error = bench.error("FROM diamol/base\nADD http://elsewhere/x /x\n").await;
     assert!(error.contains("cannot download"), "{error}");
+}
+
+#[tokio::test]
+async fn only_add_downloads() {
+    let error = Bench::new().error("FROM scratch\nCOPY http://files/hello /x\n").await;
+    assert!(error.contains("COPY does not download \"http://files/hello\"") && error.contains("use ADD"), "{error}");
 }
 
 #[tokio::test]

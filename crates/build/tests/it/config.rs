@@ -82,6 +82,32 @@ async fn triggers_of_the_base_run_in_the_child_and_only_there() {
 }
 
 #[tokio::test]
+async fn triggers_of_a_stage_run_in_the_stages_built_on_it() {
+    let bench = Bench::new();
+    bench.file("a", "1");
+    let dockerfile = "FROM diamol/base AS parent
+ONBUILD ARG WHERE=/from
+ONBUILD COPY a $WHERE-parent
+ONBUILD ENV X=1
+FROM parent AS child
+RUN say $X
+FROM child
+LABEL last=1
+";
+    let outcome = bench.build(dockerfile).await;
+    assert_eq!(bench.listing(&outcome.layers), ["from-parent 644 0:0 = 1"]);
+    let config = config_of(&outcome).config;
+    assert_eq!((config.on_build.len(), config.env.last().map(String::as_str)), (0, Some("X=1")), "once, in the child");
+    assert!(bench.vertex_names().contains(&"[child 1/2] ONBUILD COPY a $WHERE-parent".to_owned()), "{:?}", bench.vertex_names());
+}
+
+#[tokio::test]
+async fn a_port_mapping_in_expose_means_the_port_of_the_container() {
+    let config = config_of(&Bench::new().build("FROM scratch\nEXPOSE 8080:80 127.0.0.1:53:5353/udp\n").await);
+    assert_eq!(config.config.exposed_ports.iter().map(ToString::to_string).collect::<Vec<_>>(), ["80/tcp", "5353/udp"]);
+}
+
+#[tokio::test]
 async fn an_entrypoint_resets_an_inherited_command_but_not_its_own_stage_s() {
     let bench = Bench::new();
     let parent = bench.build("FROM scratch\nCMD [\"x\"]\n").await;

@@ -189,6 +189,23 @@ async fn hard_links_stay_links() {
     assert_ne!(inode("d/one"), context, "a layer never shares an inode with the user's folder");
 }
 
+/// A program that writes into one of them in place must not change the other.
+#[tokio::test]
+async fn files_asked_for_one_by_one_are_not_tied_together() {
+    let bench = Bench::new();
+    bench.file("d/one", "x");
+    symlink("one", bench.context().join("d/link")).unwrap();
+    std::fs::hard_link(bench.context().join("d/one"), bench.context().join("two")).unwrap();
+    for copy in ["COPY d/one two /x/", "COPY --from=from /one /link /x/"] {
+        let outcome = bench.build(&format!("FROM scratch AS from\nCOPY d /\nFROM scratch\n{copy}\n")).await;
+        let listing = bench.listing(&outcome.layers);
+        assert_eq!(listing.len(), 3, "{listing:?}");
+        let files = std::fs::read_dir(bench.host_path(&outcome.layers, "x")).unwrap();
+        let inodes: std::collections::BTreeSet<u64> = files.map(|file| file.unwrap().metadata().unwrap().ino()).collect();
+        assert_eq!(inodes.len(), 2, "{copy}");
+    }
+}
+
 #[tokio::test]
 async fn a_whole_tree_is_copied_as_it_is_seen_not_as_it_is_stored() {
     let bench = some_files();

@@ -29,16 +29,19 @@ impl Engine {
             return Ok(ContainerDefaults::default());
         }
         for change in changes {
-            let keyword = change.split_whitespace().next().unwrap_or_default().to_uppercase();
+            let keyword = keyword_of(change);
             if !ALLOWED.contains(&keyword.as_str()) {
                 let hint = format!("use one of {}", ALLOWED.join(", "));
                 let keyword = keyword.to_lowercase();
                 return Err(Error::InvalidWithHint { reason: format!("{keyword} is not a valid change command"), hint });
             }
         }
+        // A WORKDIR after a USER is made for that user, whom nobody knows on `scratch`; only the settings are wanted, so users come last.
+        let (users, others): (Vec<&String>, Vec<&String>) = changes.iter().partition(|change| keyword_of(change) == "USER");
+        let lines: String = others.into_iter().chain(users).map(|change| format!("{change}\n")).collect();
         let request = BuildRequest {
             id: BuildId::from_random(clock::random()),
-            dockerfile: SourceText::new("--change", format!("FROM scratch\n{}{}\n", as_instructions(env), changes.join("\n"))),
+            dockerfile: SourceText::new("--change", format!("FROM scratch\n{}{lines}", as_instructions(env))),
             ignore: None,
             context: BuildContext::None,
             options: BuildOptions::default(),
@@ -64,6 +67,10 @@ impl Engine {
         }
         Ok(defaults)
     }
+}
+
+fn keyword_of(change: &str) -> String {
+    change.split_whitespace().next().unwrap_or_default().to_uppercase()
 }
 
 /// Variables as `ENV` lines that mean exactly them.

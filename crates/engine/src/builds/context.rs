@@ -96,6 +96,9 @@ impl Engine {
             hint: "send a tar archive, plain or compressed with gzip, bzip2, xz or zstd".to_owned(),
         })?;
         let (dockerfile, ignore) = read_dockerfile(&root, dockerfile, "the build context")?;
+        if let Some(ignore) = &ignore {
+            leave_out_control_files(&root, ignore, &dockerfile.name)?;
+        }
         Ok(Prepared { dockerfile, ignore, context: BuildContext::Unpacked { root, path, keep: Box::new(keep) } })
     }
 
@@ -114,6 +117,19 @@ fn unpack(start: Vec<u8>, reader: ChannelReader, root: &Root) -> std::result::Re
     let options = shipway_archive::unpack::Options::default();
     let (_, plain) = compress::decoder(Cursor::new(start).chain(reader), &options.limits)?;
     shipway_archive::unpack::unpack_plain(plain, root, &options)?;
+    Ok(())
+}
+
+/// Clients always send the Dockerfile and the ignore file, because the daemon reads them; COPY gets them only if they are not ignored.
+fn leave_out_control_files(root: &Root, ignore: &str, dockerfile: &str) -> Result<()> {
+    // A pattern that is none is told by the build.
+    let Ok(ignore) = shipway_archive::ignore::IgnoreFile::parse(ignore.as_bytes()) else { return Ok(()) };
+    for name in [dockerfile, ".dockerignore"] {
+        let path = shipway_archive::ignore::clean(name.as_bytes());
+        if ignore.judge_alone(&path).excluded {
+            root.remove_tree(Path::new(name)).map_err(Error::sys("leave a file out of the build context"))?;
+        }
+    }
     Ok(())
 }
 
@@ -162,6 +178,11 @@ fn missing_dockerfile(root: &Root, path: &str, shown: &str, error: &shipway_sys:
         .collect();
     names.sort();
     let hint = match names.first() {
+        Some(_) if names.iter().any(|name| name == path) => {
+            format!(
+                "{path} is a symlink that leads nowhere or out of {shown}; name what it leads to: shipway build -f \"$(readlink -f {path})\" ."
+            )
+        }
         Some(first) => format!("{shown} has {}; use: shipway build -f {first} .", names.join(", ")),
         None => format!("{shown} has no Dockerfile; name it with -f, or pass the folder it is in"),
     };

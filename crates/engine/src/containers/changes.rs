@@ -50,6 +50,9 @@ impl Engine {
             let reason = format!("You cannot commit container {} which is being removed", record.id);
             return Err(Error::Conflict { reason, hint: None });
         }
+        if spec.reference.as_ref().is_some_and(|reference| reference.digest().is_some()) {
+            return Err(Error::invalid("refusing to create a tag with a digest reference"));
+        }
         let changed = self.apply_changes_to(&env::merge(&record.process.env, &spec.config.env), &spec.changes).await?;
         let changed = over(&spec.config, changed);
         let id = self.commit_files(&container, &record, &spec, changed).await?;

@@ -60,21 +60,21 @@ impl Engine {
     pub(super) fn items_named(&self, names: &[String]) -> Result<Vec<SaveItem>> {
         let mut wanted = Vec::with_capacity(names.len());
         for name in names {
-            let id = self.resolve_image(name)?;
-            let named = Reference::parse(name).ok().filter(|_| !id.0.hex().starts_with(name.trim_start_matches("sha256:")));
-            let references = match named {
-                Some(reference) if reference.tag().is_none() && reference.digest().is_none() => {
-                    // A bare repository means all its tags, as `docker save busybox` does.
-                    let images = self.inner.store.images();
-                    images.all_tags().into_iter().filter(|(tag, _)| tag.repository() == reference.repository()).collect()
+            let reference = Reference::parse(name).ok();
+            // A bare repository means all its tags, as `docker save busybox` does, whether one of them is "latest" or not.
+            if let Some(bare) = reference.as_ref().filter(|reference| reference.tag().is_none() && reference.digest().is_none()) {
+                let tags = self.inner.store.images().all_tags().into_iter().filter(|(tag, _)| tag.repository() == bare.repository());
+                let before = wanted.len();
+                wanted.extend(tags.map(|(reference, id)| SaveItem { id, references: vec![reference] }));
+                if wanted.len() > before {
+                    continue;
                 }
-                Some(reference) => vec![(reference, id)],
-                None => Vec::new(),
-            };
-            if references.is_empty() {
-                wanted.push(SaveItem { id, references: Vec::new() });
             }
-            wanted.extend(references.into_iter().map(|(reference, id)| SaveItem { id, references: vec![reference] }));
+            let id = self.resolve_image(name)?;
+            // "sha256:abc" reads as a name as well, and an id alone gives no name.
+            let is_id = id.0.hex().starts_with(name.trim_start_matches("sha256:"));
+            let is_name = |reference: &Reference| !is_id && (reference.tag().is_some() || reference.digest().is_some());
+            wanted.push(SaveItem { id, references: reference.into_iter().filter(is_name).collect() });
         }
         Ok(wanted)
     }
@@ -96,6 +96,9 @@ impl Engine {
 
     /// Makes an image of one layer from the archive of a file tree.
     pub async fn import_image(&self, reader: ChannelReader, options: ImportOptions) -> Result<ImageId> {
+        if options.reference.as_ref().is_some_and(|reference| reference.digest().is_some()) {
+            return Err(Error::invalid("cannot import digest reference"));
+        }
         let config = self.apply_changes(&options.changes).await?;
         let platform = options.platform.clone().unwrap_or_else(Platform::host);
         if platform != Platform::host() {

@@ -53,7 +53,8 @@ impl Engine {
         let names: Vec<Reference> = view.tags.iter().chain(&view.digests).cloned().collect();
         if by_id {
             let repositories: std::collections::BTreeSet<String> = names.iter().map(Reference::familiar_repository).collect();
-            if repositories.len() > 1 && !options.force {
+            let tags = names.iter().filter(|name| name.digest().is_none()).count();
+            if (repositories.len() > 1 || tags > 1) && !options.force {
                 return Err(Error::Conflict {
                     reason: format!(
                         "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",

@@ -1,6 +1,7 @@
 //! Rules of untagging and removing images.
 
 use shipway_engine::Error;
+use shipway_engine::containers::CommitSpec;
 use shipway_engine::images::{ImageListOptions, ImageRemoveOptions, ImageRemoved};
 use shipway_model::Reference;
 
@@ -24,6 +25,11 @@ async fn a_name_is_untagged_and_the_image_goes_with_its_last_one() {
     let removed = it.engine.remove_image("other:1", ImageRemoveOptions::default()).await.unwrap();
     assert_eq!(removed, [ImageRemoved::Untagged("other:1".to_owned())]);
     let id = it.engine.inspect_image("bb").unwrap().image.id;
+    // A second tag of the same repository is a further name as well.
+    it.engine.tag_image("bb", &name("bb:2")).await.unwrap();
+    let refused = reason(it.engine.remove_image(&id.0.short(), ImageRemoveOptions::default()).await.unwrap_err());
+    assert!(refused.contains("image is referenced in multiple repositories"), "{refused}");
+    it.engine.remove_image("bb:2", ImageRemoveOptions::default()).await.unwrap();
     it.engine.tag_image("bb", &name("x/y")).await.unwrap();
     let refused = reason(it.engine.remove_image(&id.0.short(), ImageRemoveOptions::default()).await.unwrap_err());
     assert!(refused.contains("image is referenced in multiple repositories"), "{refused}");
@@ -68,5 +74,41 @@ async fn prune_takes_nameless_images_and_with_all_also_unused_ones() {
     let (removed, bytes) = it.engine.prune_images(&all).await.unwrap();
     assert_eq!(removed.len(), 2, "{removed:?}");
     assert!(bytes > 500_000, "{bytes}");
+    it.finish().await;
+}
+
+/// `save busybox` means every tag of busybox, whether there is a "latest" or not; nothing is ever named by a digest it does not have.
+#[tokio::test]
+async fn a_bare_repository_is_saved_with_all_its_tags_and_digests_are_no_names_to_give() {
+    let it = Fixture::new().await;
+    for tag in ["app:1", "app:2", "apple:1"] {
+        it.engine.tag_image("bb", &name(tag)).await.unwrap();
+    }
+    let mut stream = it.engine.save_images(vec!["app".to_owned()], None).await.unwrap();
+    let mut archive = Vec::new();
+    while let Some(bytes) = stream.recv().await {
+        archive.extend_from_slice(&bytes.unwrap());
+    }
+    let text = String::from_utf8_lossy(&archive);
+    assert!(text.contains("\"app:1\"") && text.contains("\"app:2\"") && !text.contains("\"apple:1\""), "the names in manifest.json");
+    it.create("box", "true").await;
+    let digest = name(&format!("app@sha256:{}", "0".repeat(64)));
+    let spec = CommitSpec { reference: Some(digest), ..CommitSpec::default() };
+    let refused = it.engine.commit_container("box", spec).await.unwrap_err();
+    assert!(refused.to_string().contains("digest reference"), "{refused}");
+    it.remove("box").await;
+    it.finish().await;
+}
+
+#[tokio::test]
+async fn changes_of_a_commit_set_a_user_that_only_the_image_knows() {
+    let it = Fixture::new().await;
+    it.create("box", "true").await;
+    let changes = vec!["USER user".to_owned(), "WORKDIR /app".to_owned()];
+    let spec = CommitSpec { reference: Some(name("committed")), changes, ..CommitSpec::default() };
+    it.engine.commit_container("box", spec).await.unwrap();
+    let config = it.engine.inspect_image("committed").unwrap().image.config.config.clone();
+    assert_eq!((config.user.as_str(), config.working_dir.as_str()), ("user", "/app"));
+    it.remove("box").await;
     it.finish().await;
 }
