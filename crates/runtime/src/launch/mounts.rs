@@ -5,7 +5,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use shipway_sys::mount::{DetachedMount, MountBuilder, attribute};
 use shipway_sys::overlay::Overlay;
 use shipway_sys::path::Root;
@@ -29,7 +29,22 @@ pub(crate) fn mount_root(root: &RootFs, stubs: &Path) -> Result<OwnedFd, LaunchE
     let mut lowers = root.lowers.clone();
     lowers.push(stubs.to_path_buf());
     let upper = root.upper.as_ref().map(|(upper, work)| (upper.as_path(), work.as_path()));
+    if let Some((_, work)) = upper.filter(|_| root.volatile) {
+        forget_mark(work);
+    }
     Ok(Overlay { lowers: &lowers, upper, volatile: root.volatile }.mount(0)?.into_handle())
+}
+
+/// Takes away the mark by which the kernel refuses a work folder that was mounted volatile before: it cannot know whether the machine crashed meanwhile, and
+/// whoever mounts it so again has said that this does not matter. Without a mark this does nothing.
+fn forget_mark(work: &Path) {
+    let remove = |name: &str, flags| rustix::fs::unlinkat(rustix::fs::CWD, work.join(name), flags);
+    if remove("work/incompat/volatile/dirty", AtFlags::empty()).is_ok() {
+        for name in ["work/incompat/volatile", "work/incompat"] {
+            // What cannot be removed is for the mount to complain about.
+            let _ = remove(name, AtFlags::REMOVEDIR);
+        }
+    }
 }
 
 pub(super) fn prepare_mount(mount: Mount, handles: &mut Handles) -> Result<MountPart, LaunchError> {
