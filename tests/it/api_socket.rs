@@ -11,6 +11,9 @@ const CREDENTIALS: &str = r#"{"auths":{"reg.test:5000":{"auth":"YW5uOnNlc2FtZS0y
 /// `ann:sesame-231`.
 const LETTERS: &str = "YW5uOnNlc2FtZS0yMzE=";
 
+/// Runs a command line against the daemon.
+type Client<'a> = &'a dyn Fn(&[&str]) -> Output;
+
 fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)).trim_end().to_owned()
 }
@@ -37,12 +40,12 @@ fn a_container_gets_the_socket_and_the_credentials_and_nobody_else_sees_them() {
         "-c",
         "shipway -H unix:///var/run/docker.sock version --format {{.Server.Version}}; stat -c %a:%u $DOCKER_CONFIG/config.json; cat $DOCKER_CONFIG/config.json",
     ];
-    let run = |client: &dyn Fn(&[&str]) -> Output, folder: &Path, more: &[&str], command: &[&str]| {
+    let run = |client: Client<'_>, folder: &Path, more: &[&str], command: &[&str]| {
         client(&[&["--config", folder.to_str().unwrap(), "run", "--rm"], more, &common[..], command].concat())
     };
     let ours = |arguments: &[&str]| daemon.shipway(arguments);
     let theirs = |arguments: &[&str]| daemon.docker(arguments).expect("docker");
-    let clients: [(&str, &dyn Fn(&[&str]) -> Output); 2] = [("shipway", &ours), ("docker", &theirs)];
+    let clients: [(&str, Client<'_>); 2] = [("shipway", &ours), ("docker", &theirs)];
     let installed = daemon.docker(&["version"]).is_some();
     for (name, client) in clients.into_iter().take(if installed { 2 } else { 1 }) {
         let seen = fine(&run(client, &full, &[], &look));
