@@ -65,6 +65,15 @@ fn a_login_is_tried_kept_used_and_forgotten() {
     let kept: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
     assert_eq!(kept["auths"][&host]["auth"], BASIC.strip_prefix("Basic ").unwrap());
 
+    // Who is known is not told again where it is kept; flags that contradict each other are refused in docker's words.
+    let (success, out, err) = both(&daemon.shipway(&["--config", config, "login", &host]));
+    assert!(success && out.contains("Authenticating with existing credentials... [Username: user]\nLogin Succeeded"), "{out}");
+    assert_eq!(err, "");
+    let (success, _, err) = both(&daemon.shipway(&["--config", config, "login", "-u", "user", "-p", "x", "--password-stdin", &host]));
+    assert!(!success && err.contains("conflicting options: cannot specify both --password and --password-stdin"), "{err}");
+    let (success, _, err) = both(&daemon.shipway(&["--config", config, "login", "--password-stdin", &host]));
+    assert!(!success && err.contains("the --password-stdin option requires --username to be set"), "{err}");
+
     // The next command shows who we are, ours and docker's.
     let name = format!("{host}/team/app:1");
     assert!(!daemon.shipway(&["--config", config, "pull", &name]).status.success());
@@ -119,14 +128,14 @@ fn a_registry_is_searched_where_it_can_be() {
 }
 
 /// docker's own command, where it is installed, makes the same list of the same images, byte by byte, and shows it the same way.
-fn lists_as_docker_does(daemon: &Daemon, [list, one, other]: [&str; 3], ours: &str, digest: &str) {
+fn lists_as_docker_does(daemon: &Daemon, [list, one, other]: [&str; 3], ours: &str, told: &str) {
     let folder = tempfile::tempdir().unwrap();
     let docker = |arguments: &[&str]| daemon.docker(&[&["--config", folder.path().to_str().unwrap(), "manifest"], arguments].concat());
     let Some(created) = docker(&["create", "--insecure", list, one, other]) else { return };
     assert_eq!(fine(&created), format!("Created manifest list {list}\n"));
     fine(&docker(&["annotate", list, other, "--arch", "arm64", "--variant", "v8"]).unwrap());
     let pushed = fine(&docker(&["push", "--insecure", "--purge", list]).unwrap());
-    assert_eq!(pushed.lines().last(), Some(digest.trim()), "{pushed}");
+    assert_eq!(pushed, told);
     let shown = |output: Output| -> (String, Value) {
         let text = fine(&output);
         let value = serde_json::from_str(&text).unwrap();
@@ -164,11 +173,14 @@ fn a_manifest_list_is_put_together_and_pushed() {
     let shown: Value = serde_json::from_str(&fine(&run(&["inspect", &list]))).unwrap();
     assert_eq!(shown["manifests"][1]["platform"]["architecture"], "arm64", "{shown}");
     let whole = fine(&run(&["inspect", "-v", &one]));
-    let digest = fine(&run(&["push", "--purge", &list]));
-    lists_as_docker_does(&daemon, [&list, &one, &other], &whole, &digest);
+    let mistyped = both(&run(&["annotate", &list, &other, "--arch", "arm46"])).2;
+    assert!(mistyped.contains("manifest entry for image has unsupported os/arch combination: linux/arm46") && mistyped.contains("arm64?"));
+    let told = fine(&run(&["push", "--purge", &list]));
+    let digest = told.lines().last().unwrap();
+    lists_as_docker_does(&daemon, [&list, &one, &other], &whole, &told);
     assert!(Path::new(config).join("manifests").read_dir().unwrap().next().is_none());
     // What was pushed is what is there, by its digest too, with the manifest of the other repository beside it.
-    let pushed: Value = serde_json::from_str(&fine(&run(&["inspect", &name(&format!("app@{}", digest.trim()))]))).unwrap();
+    let pushed: Value = serde_json::from_str(&fine(&run(&["inspect", &name(&format!("app@{}", digest))]))).unwrap();
     assert_eq!(pushed["manifests"].as_array().unwrap().len(), 2);
     fine(&daemon.shipway(&["rmi", &one]));
     fine(&daemon.shipway(&["pull", "-q", &list]));

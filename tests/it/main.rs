@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)] // Tests.
 
 mod accounts;
+mod api_socket;
 mod between;
 mod bombs;
 mod breakouts;

@@ -196,5 +196,5 @@ fn a_helper_that_fails_stops_no_build() {
     std::fs::write(folder.path().join("Dockerfile"), "FROM box\n").unwrap();
     let path = folder.path().to_str().unwrap();
     let told = fine(&daemon.shipway(&["--config", path, "build", path]));
-    assert!(told.contains("WARNING: building without the credentials of a helper: cannot run"), "{told}");
+    assert!(told.contains("WARNING: going on without the credentials of a helper: cannot run"), "{told}");
 }

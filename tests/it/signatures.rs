@@ -12,6 +12,8 @@ use shipway_testkit::{Daemon, DebianRegistry, OwnRegistry, Setup, Tar};
 
 use crate::BINARY;
 
+mod bundles;
+
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 
@@ -48,7 +50,7 @@ fn http(host: &str, method: &str, path: &str, media_type: &str, body: &[u8]) -> 
     let mut stream = TcpStream::connect(host).unwrap();
     let path = path.strip_prefix(&format!("http://{host}")).unwrap_or(path);
     let head = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {media_type}\r\nAccept: {MANIFEST}, */*\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: {media_type}\r\nAccept: {MANIFEST}, application/vnd.oci.image.index.v1+json, */*\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         body.len()
     );
     stream.write_all(&[head.as_bytes(), body].concat()).unwrap();

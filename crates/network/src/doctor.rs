@@ -131,7 +131,7 @@ fn of_chain(facts: &Facts, chain: &OtherChain) -> Option<Finding> {
         return None;
     }
     if chain.to_host {
-        let ports: Vec<&Published> = facts.published.iter().map(|port| &port.published).collect();
+        let ports: Vec<&Published> = facts.published.iter().map(|port| &port.published).filter(|port| !port.is_direct()).collect();
         let first = ports.first().filter(|_| facts.respects_host_firewall)?;
         let what = format!("other machines reach published ports only where chain {} accepts them", chain.name);
         let because = "published ports follow the host's own firewall (--host-firewall=bypass for Docker's way)";

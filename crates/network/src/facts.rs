@@ -75,6 +75,8 @@ pub struct NetworkFacts {
     pub open: bool,
     pub masquerade_v4: bool,
     pub masquerade_v6: bool,
+    /// Interfaces of the host by which containers are reached at their own addresses.
+    pub trusted: Vec<InterfaceName>,
     /// Bytes of a packet; 0 when the bridge is missing.
     pub mtu: u32,
     /// The subnets of the bridge's addresses.
@@ -198,6 +200,7 @@ impl KernelSide {
             open: rules.open,
             masquerade_v4: rules.masquerade_v4 && !rules.internal,
             masquerade_v6: rules.masquerade_v6 && !rules.internal,
+            trusted: rules.trusted.iter().cloned().collect(),
             mtu: link.map_or(0, |link| link.mtu),
             hidden_by: link.and_then(|link| self.hiding(link.index, &subnets)),
             subnets,
@@ -263,6 +266,16 @@ fn ways(published: &Published, others: &[OtherChain], respects: bool) -> Vec<Way
         }
         None => passing(Origin::Outside, "it is published; the container sees the client's address"),
     };
+    if published.to_trusted {
+        let because = "it is open at the container's own address, to what comes in by an interface that its network trusts";
+        let closed = "its network trusts interfaces of the host, no other network";
+        return vec![
+            way(Origin::Host, Reach::Yes, "the host has a route to the container's own address"),
+            passing(Origin::Outside, because),
+            way(Origin::Containers, Reach::No, closed),
+            way(Origin::InternalContainers, Reach::No, closed),
+        ];
+    }
     if published.is_direct() {
         let because = "it is open at the container's own address, for whoever has a route to it";
         return vec![

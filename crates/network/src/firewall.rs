@@ -2,7 +2,8 @@
 //!
 //! The rules never change: networks and published ports are elements of sets and maps, so each costs the same whether there are three or ten thousand.
 //! What must stay true, whatever else the table does:
-//! * towards a container only answers pass, its own network's traffic, and what a published port forwarded: routing to its address does not help;
+//! * towards a container only answers pass, its own network's traffic, and what a published port forwarded: routing to its address does not help, unless
+//!   its network was asked to let that pass;
 //! * an internal network talks to itself and to its gateway only;
 //! * nothing from outside reaches 127.0.0.0/8, although bridges may route it for the host's own sake;
 //! * the source of a forwarded connection is kept, unless its answer would not come back through this host.
@@ -48,12 +49,17 @@ pub(crate) const ROUTED_V6: Set = interfaces("routed_v6", 15);
 /// Ports open at the container's own address: address, transport, port.
 pub(crate) const OPENED_V4: Set = open_ports("opened_v4", 16, &[key_type::IPV4, key_type::PROTOCOL, key_type::SERVICE], 12);
 pub(crate) const OPENED_V6: Set = open_ports("opened_v6", 17, &[key_type::IPV6, key_type::PROTOCOL, key_type::SERVICE], 24);
+/// Ways in by interfaces that a network trusts: interface of the host, bridge.
+pub(crate) const TRUSTED: Set = pairs("trusted", 18);
+/// Ports open to those at the container's own address.
+pub(crate) const TRUSTED_PORTS_V4: Set = open_ports("trusted_ports_v4", 19, &[key_type::IPV4, key_type::PROTOCOL, key_type::SERVICE], 12);
+pub(crate) const TRUSTED_PORTS_V6: Set = open_ports("trusted_ports_v6", 20, &[key_type::IPV6, key_type::PROTOCOL, key_type::SERVICE], 24);
 /// What this table remembers about itself across a restart of the daemon.
 pub(crate) const NOTES: Set = interfaces("notes", 11);
 /// The note that this daemon switched forwarding on, so strangers' packets must not pass because of it.
 pub(crate) const GUARD_NOTE: &str = "forward-guard";
 
-const SETS: [Set; 17] = [
+const SETS: [Set; 20] = [
     BRIDGES,
     INTERNAL,
     OPEN,
@@ -66,6 +72,9 @@ const SETS: [Set; 17] = [
     ROUTED_V6,
     OPENED_V4,
     OPENED_V6,
+    TRUSTED,
+    TRUSTED_PORTS_V4,
+    TRUSTED_PORTS_V6,
     PORTS_V4,
     PORTS_V6,
     ANY_PORTS_V4,
@@ -73,7 +82,8 @@ const SETS: [Set; 17] = [
     NOTES,
 ];
 
-const CHAINS: [&str; 8] = ["published", "entering", "leaving", "arriving", "forwarding", "destination", "destination_of_host", "source"];
+const CHAINS: [&str; 9] =
+    ["published", "entering", "trusted", "leaving", "arriving", "forwarding", "destination", "destination_of_host", "source"];
 
 const V4_TARGET: (u32, u32) = (key_type::concatenated(&[key_type::IPV4, key_type::SERVICE]), 8);
 const V6_TARGET: (u32, u32) = (key_type::concatenated(&[key_type::IPV6, key_type::SERVICE]), 20);
@@ -104,6 +114,7 @@ pub(crate) struct SegmentRules {
     pub(crate) unprotected_v4: bool,
     pub(crate) unprotected_v6: bool,
     pub(crate) routed: Routed,
+    pub(crate) trusted: BTreeSet<InterfaceName>,
 }
 
 impl From<&Segment> for SegmentRules {
@@ -116,6 +127,7 @@ impl From<&Segment> for SegmentRules {
             unprotected_v4: segment.unprotected_v4,
             unprotected_v6: segment.unprotected_v6,
             routed: segment.routed,
+            trusted: segment.trusted.iter().cloned().collect(),
         }
     }
 }
@@ -165,6 +177,7 @@ impl Firewall {
         let base = |kind, hook, priority| Base { kind, hook, priority, policy: Verdict::Accept };
         batch.add_chain("published", None);
         batch.add_chain("entering", None);
+        batch.add_chain("trusted", None);
         batch.add_chain("leaving", None);
         batch.add_chain("arriving", Some(base("filter", Hook::Prerouting, priority::RAW)));
         batch.add_chain("forwarding", Some(base("filter", Hook::Forward, priority::FILTER)));
@@ -238,8 +251,9 @@ pub(crate) fn segment_entries(bridge: &InterfaceName, rules: &SegmentRules) -> V
         entries.push((ROUTED_V4.name, element(name.clone())));
     }
     if rules.routed.v6 {
-        entries.push((ROUTED_V6.name, element(name)));
+        entries.push((ROUTED_V6.name, element(name.clone())));
     }
+    entries.extend(rules.trusted.iter().map(|outside| (TRUSTED.name, element(pair(outside.as_str())))));
     entries
 }
 
@@ -249,7 +263,12 @@ pub(crate) fn published_entry(published: &Published) -> Entry {
     let set = match (published.host_ip, published.target.ip()) {
         (Some(address), target) if address == target => {
             push_address(&mut key, address);
-            if target.is_ipv4() { OPENED_V4.name } else { OPENED_V6.name }
+            match (published.to_trusted, target.is_ipv4()) {
+                (false, true) => OPENED_V4.name,
+                (false, false) => OPENED_V6.name,
+                (true, true) => TRUSTED_PORTS_V4.name,
+                (true, false) => TRUSTED_PORTS_V6.name,
+            }
         }
         (None, IpAddr::V4(_)) => ANY_PORTS_V4.name,
         (None, IpAddr::V6(_)) => ANY_PORTS_V6.name,

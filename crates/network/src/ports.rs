@@ -49,20 +49,24 @@ impl fmt::Display for PortOwner {
     }
 }
 
-/// Families in which containers of a network are reached at their own addresses, their published ports alone (gateway mode `routed`).
+/// Who reaches containers of a network at their own addresses, their published ports alone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Routed {
+    /// Families in which whoever has a route does (gateway mode `routed`).
     pub v4: bool,
     pub v6: bool,
+    /// What comes in by interfaces of the host that the network trusts does ([`crate::Segment::trusted`]).
+    #[serde(default)]
+    pub to_trusted: bool,
 }
 
 impl Routed {
-    /// Whether the family of `address` is one.
+    /// Whether everybody does, in the family of `address`.
     pub fn has(self, address: IpAddr) -> bool {
         if address.is_ipv6() { self.v6 } else { self.v4 }
     }
 
-    /// True when no family is.
+    /// True when nobody does.
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -83,7 +87,20 @@ impl ClaimedPort {
     pub fn published(&self, v4: Option<Ipv4Addr>, v6: Option<Ipv6Addr>, routed: Routed) -> Vec<Published> {
         let targets = [v4.map(IpAddr::from), v6.map(IpAddr::from)].into_iter().flatten();
         let wanted = targets.filter(|target| self.host_ip.is_none_or(|address| address.is_ipv6() == target.is_ipv6()));
-        wanted.filter_map(|target| self.entry(target, routed.has(target))).collect()
+        wanted.flat_map(|target| [self.entry(target, routed.has(target)), self.entry_for_trusted(target, routed)]).flatten().collect()
+    }
+
+    /// The port at the container's own address for interfaces that are trusted, wherever on the host it is published.
+    fn entry_for_trusted(&self, target: IpAddr, routed: Routed) -> Option<Published> {
+        let Port { number, protocol } = self.container;
+        let target = SocketAddr::new(target, number);
+        (routed.to_trusted && !routed.has(target.ip())).then_some(Published {
+            host_ip: Some(target.ip()),
+            host_port: number,
+            protocol,
+            target,
+            to_trusted: true,
+        })
     }
 
     fn entry(&self, target: IpAddr, routed: bool) -> Option<Published> {
@@ -94,7 +111,7 @@ impl ClaimedPort {
         } else {
             (self.host_port != 0).then_some((self.host_ip.filter(|address| !address.is_unspecified()), self.host_port))?
         };
-        Some(Published { host_ip: host.0, host_port: host.1, protocol, target: SocketAddr::new(target, number) })
+        Some(Published { host_ip: host.0, host_port: host.1, protocol, target: SocketAddr::new(target, number), to_trusted: false })
     }
 }
 
@@ -106,10 +123,12 @@ pub struct Published {
     pub host_port: u16,
     pub protocol: Protocol,
     pub target: SocketAddr,
+    /// Open at the container's own address, but only to what comes in by interfaces that its network trusts.
+    pub to_trusted: bool,
 }
 
 impl Published {
-    /// True for a port that is open at the container's own address, for whoever has a route to it.
+    /// True for a port that is open at the container's own address, for whoever has a route to it or for those who are trusted.
     pub fn is_direct(&self) -> bool {
         self.host_ip == Some(self.target.ip())
     }

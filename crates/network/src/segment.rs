@@ -30,8 +30,10 @@ pub struct Segment {
     /// Whoever routes to a container's address reaches every port of it, published or not, per family.
     pub unprotected_v4: bool,
     pub unprotected_v6: bool,
-    /// Families in which its containers are reached at their own addresses.
+    /// Who reaches the published ports of its containers at their own addresses.
     pub routed: Routed,
+    /// Interfaces of the host by which these ports are reached so, beside the rest (`trusted_host_interfaces`).
+    pub trusted: Vec<InterfaceName>,
 }
 
 /// An address of the bridge with its subnet's prefix length.
@@ -65,6 +67,7 @@ impl Segment {
             unprotected_v4: false,
             unprotected_v6: false,
             routed: Routed::default(),
+            trusted: Vec::new(),
         }
     }
 

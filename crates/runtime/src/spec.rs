@@ -94,7 +94,7 @@ pub struct RootFs {
     pub lowers: Vec<PathBuf>,
     /// Folder for changes and its work folder, on one filesystem.
     pub upper: Option<(PathBuf, PathBuf)>,
-    /// Never sync the upper folder: right for what is worthless after a crash (build steps, `--rm`). Such a work folder cannot be mounted again.
+    /// Never sync the upper folder: right for what is worthless after a crash (build steps, `--rm`).
     pub volatile: bool,
     /// Use this folder, writable, instead of an overlay (OCI bundles).
     pub plain: Option<PathBuf>,

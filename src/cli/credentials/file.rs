@@ -65,13 +65,7 @@ impl File {
 
     /// Writes `login` down; answers where.
     pub(super) fn keep(&mut self, server: &Server, login: &Login) -> Outcome<PathBuf> {
-        let mut entry = Map::new();
-        let both = format!("{}:{}", login.username, login.password.expose());
-        entry.insert("auth".to_owned(), Value::from(STANDARD.encode(both)));
-        if !login.identity_token.expose().is_empty() {
-            entry.insert("identitytoken".to_owned(), Value::from(login.identity_token.expose()));
-        }
-        self.put(server, entry)?;
+        self.put(server, entry(login))?;
         Ok(self.path.clone())
     }
 
@@ -132,6 +126,19 @@ impl File {
         let folder = std::fs::File::open(folder).map_err(failed)?;
         shipway_sys::durable::write_file(&folder, name, &text).map_err(|error| trouble(what(), error))
     }
+}
+
+/// A login as an entry of `auths`.
+pub(super) fn entry(login: &Login) -> Map<String, Value> {
+    let mut entry = Map::new();
+    let both = format!("{}:{}", login.username, login.password.expose());
+    entry.insert("auth".to_owned(), Value::from(STANDARD.encode(both)));
+    for (name, token) in [("identitytoken", &login.identity_token), ("registrytoken", &login.registry_token)] {
+        if !token.expose().is_empty() {
+            entry.insert(name.to_owned(), Value::from(token.expose()));
+        }
+    }
+    entry
 }
 
 /// An entry of `auths`, however much of it is there.

@@ -171,8 +171,15 @@ pub(crate) async fn header_for_all(session: &Session) -> Outcome<Option<String>>
     Ok((!document.is_empty()).then(|| encode(&Value::Object(document))))
 }
 
+/// A `config.json` with everything there is and nothing else, for somebody who is to act in the caller's name. None when there is nothing.
+pub(crate) async fn settings_for_another(session: &Session) -> Outcome<Option<Secret>> {
+    let all = Keeper::open(session)?.all().await;
+    let auths: Map<String, Value> = all.into_iter().map(|(name, login)| (name, Value::Object(file::entry(&login)))).collect();
+    Ok((!auths.is_empty()).then(|| Secret::new(json!({"auths": auths}).to_string())))
+}
+
 fn complain(failure: &Failure) {
-    output::note(format!("WARNING: building without the credentials of a helper: {failure}"));
+    output::note(format!("WARNING: going on without the credentials of a helper: {failure}"));
 }
 
 fn encode(document: &Value) -> String {

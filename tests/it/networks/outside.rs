@@ -60,6 +60,31 @@ fn published_ports_follow_the_hosts_firewall_and_pass_it_by_with_the_switch() {
 }
 
 #[test]
+fn an_interface_that_a_network_trusts_reaches_its_published_ports_directly() {
+    let mut daemon = Setup::new(BINARY).with_networks().start();
+    daemon.import_busybox("box");
+    let other = neighbour(&daemon);
+    let option = "com.docker.network.bridge.trusted_host_interfaces";
+    shipway(&daemon, &format!("network create --subnet 10.9.0.0/24 -o {option}=vxlan.1:wan0 trusting"));
+    let refused = daemon.shipway(&["network", "create", "-o", &format!("{option}=wan0 eth0"), "wrong"]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains(&format!("failed to parse {option} value: wan0 eth0")), "{words}");
+    server(&daemon, "web", "--network trusting --ip 10.9.0.9 -p 127.0.0.1:8080:80");
+    server(&daemon, "shut", "--network trusting --ip 10.9.0.8");
+    becomes(&other, "10.9.0.9 80", "hello from web");
+    becomes(&other, "10.9.0.8 80", "");
+    becomes(&other, "192.0.2.1 8080", "");
+    assert!(shipway(&daemon, "network inspect trusting").contains("vxlan.1:wan0"));
+    let doctor = shipway(&daemon, "network doctor");
+    assert!(doctor.contains("trusts vxlan.1 and wan0") && doctor.contains("by an interface that its network trusts"), "{doctor}");
+    daemon.kill_9();
+    daemon.restart();
+    becomes(&other, "10.9.0.9 80", "hello from web");
+    shipway(&daemon, "rm -f web");
+    becomes(&other, "10.9.0.9 80", "");
+}
+
+#[test]
 fn a_routed_network_is_reached_at_its_containers_own_addresses() {
     let mut daemon = Setup::new(BINARY).with_networks().start();
     daemon.import_busybox("box");

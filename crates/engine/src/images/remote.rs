@@ -61,7 +61,8 @@ impl Engine {
 
     /// Why `reference` cannot be had, in Docker's words. Names that are nearly right come before any talk of logging in (M-06, M-07).
     pub(super) fn cannot_pull(&self, reference: &Reference, error: &shipway_registry::Error) -> Error {
-        if let shipway_registry::Error::Signature { .. } = error {
+        // The name was right.
+        if let shipway_registry::Error::Signature { .. } | shipway_registry::Error::NoPlatform { .. } = error {
             return Error::Remote { reason: error.to_string(), kind: error.kind(), hint: error.hint() };
         }
         let nearest = self.nearest_here(reference);
@@ -82,7 +83,7 @@ impl Engine {
             (shipway_registry::Error::Refused { .. }, _) if kind == ErrorKind::NotFound => {
                 format!("pull access denied for {repository}, repository does not exist or may require 'docker login': {error}")
             }
-            (shipway_registry::Error::NoPlatform { .. } | shipway_registry::Error::Store(_), _) => error.to_string(),
+            (shipway_registry::Error::Store(_), _) => error.to_string(),
             _ => format!("cannot pull {}: {error}", reference.familiar()),
         };
         Error::Remote { reason, kind, hint: nearest.map(|name| format!("did you mean {name}?")).or_else(|| error.hint()) }

@@ -151,6 +151,7 @@ impl Hand {
         segment.between = if options.icc { IsolationBetween::Open } else { IsolationBetween::Closed };
         segment.internal = network.internal;
         segment.routed = options.routed();
+        segment.trusted.clone_from(&options.trusted);
         segment.masquerade_v4 = options.masquerade && !segment.routed.v4;
         segment.masquerade_v6 = options.masquerade && !segment.routed.v6;
         segment.unprotected_v4 = options.gateway_v4 == GatewayMode::NatUnprotected;
@@ -337,7 +338,7 @@ impl Hand {
         let families = [(false, network.ipv4 && !routed.v4), (true, network.ipv6 && !routed.v6)];
         let takes_port = |binding: &PortBinding| {
             let meant = |v6: bool| binding.host_ip.is_none_or(|address| address.is_ipv6() == v6);
-            routed.is_none() || families.iter().any(|(v6, forwarded)| *forwarded && meant(*v6))
+            !(routed.v4 || routed.v6) || families.iter().any(|(v6, forwarded)| *forwarded && meant(*v6))
         };
         let bindings = bindings.iter().map(|binding| PortBinding { host_ip: binding.host_ip.or(fallback), ..binding.clone() });
         let (forwarded, direct): (Vec<PortBinding>, Vec<PortBinding>) = bindings.partition(takes_port);

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use shipway_network::Routed;
+use shipway_network::{InterfaceName, Routed};
 
 use crate::{Error, Result};
 
@@ -28,6 +28,8 @@ pub(crate) struct BridgeOptions {
     /// What a gateway does for packets from and to containers, by family.
     pub(crate) gateway_v4: GatewayMode,
     pub(crate) gateway_v6: GatewayMode,
+    /// Interfaces of the host by which published ports are reached at the containers' own addresses.
+    pub(crate) trusted: Vec<InterfaceName>,
     /// What names the containers' interfaces: `eth` gives eth0, eth1...
     pub(crate) prefix: String,
 }
@@ -51,9 +53,10 @@ const LONGEST_NAME: usize = 15;
 const LEAST_MTU: u32 = 68;
 
 impl BridgeOptions {
-    /// Families in which containers are reached at their own addresses.
+    /// Who reaches containers at their own addresses.
     pub(crate) fn routed(&self) -> Routed {
-        Routed { v4: self.gateway_v4 == GatewayMode::Routed, v6: self.gateway_v6 == GatewayMode::Routed }
+        let (v4, v6) = (self.gateway_v4 == GatewayMode::Routed, self.gateway_v6 == GatewayMode::Routed);
+        Routed { v4, v6, to_trusted: !self.trusted.is_empty() }
     }
 
     /// Reads `options`.
@@ -71,6 +74,7 @@ impl BridgeOptions {
             inhibit_ipv4: false,
             gateway_v4: GatewayMode::Nat,
             gateway_v6: GatewayMode::Nat,
+            trusted: Vec::new(),
             prefix: "eth".to_owned(),
         };
         for (key, value) in options {
@@ -102,6 +106,11 @@ impl BridgeOptions {
                 }
                 "com.docker.network.bridge.gateway_mode_ipv4" => read.gateway_v4 = gateway_mode(key, value)?,
                 "com.docker.network.bridge.gateway_mode_ipv6" => read.gateway_v6 = gateway_mode(key, value)?,
+                "com.docker.network.bridge.trusted_host_interfaces" => {
+                    let names = value.split(':').filter(|name| !name.is_empty());
+                    let names = names.map(|name| name.parse().map_err(|error: shipway_network::Error| wrong(&error.to_string())));
+                    read.trusted = names.collect::<Result<_>>()?;
+                }
                 _ => {}
             }
         }
@@ -146,6 +155,10 @@ mod tests {
             ("com.docker.network.bridge.name", ".."),
             ("com.docker.network.bridge.enable_icc", "maybe"),
             ("com.docker.network.bridge.host_binding_ipv4", "1.2.3"),
+            ("com.docker.network.bridge.trusted_host_interfaces", "eth0:a b"),
+            ("com.docker.network.bridge.trusted_host_interfaces", "eth0 eth1"),
+            ("com.docker.network.bridge.trusted_host_interfaces", "eth0\";drop"),
+            ("com.docker.network.bridge.trusted_host_interfaces", "sixteen-letters-:eth0"),
             ("com.docker.network.driver.mtu", "abc"),
             ("com.docker.network.driver.mtu", "70000"),
         ] {
@@ -153,5 +166,8 @@ mod tests {
             assert!(error.to_string().starts_with(&format!("failed to parse {key} value: {value} (")), "{error}");
         }
         assert!(read("com.example.unknown", "x").is_ok());
+        let trusting = read("com.docker.network.bridge.trusted_host_interfaces", "vxlan.1:eth3:").unwrap();
+        assert_eq!(trusting.trusted.iter().map(ToString::to_string).collect::<Vec<_>>(), ["vxlan.1", "eth3"]);
+        assert!(trusting.routed().to_trusted && !trusting.routed().v4);
     }
 }

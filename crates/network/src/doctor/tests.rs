@@ -10,12 +10,18 @@ fn well() -> Facts {
         open: true,
         masquerade_v4: true,
         masquerade_v6: true,
+        trusted: Vec::new(),
         mtu: 1500,
         subnets: vec!["10.1.0.0/24".parse().unwrap()],
         hidden_by: None,
     };
-    let published =
-        Published { host_ip: None, host_port: 8080, protocol: shipway_model::Protocol::Tcp, target: "[fd00:1::2]:80".parse().unwrap() };
+    let published = Published {
+        host_ip: None,
+        host_port: 8080,
+        protocol: shipway_model::Protocol::Tcp,
+        target: "[fd00:1::2]:80".parse().unwrap(),
+        to_trusted: false,
+    };
     Facts {
         table: "shipway".to_owned(),
         table_present: true,

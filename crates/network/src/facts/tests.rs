@@ -2,7 +2,13 @@ use super::*;
 
 fn published(host_ip: Option<&str>) -> Published {
     let host_ip = host_ip.map(|address| address.parse().unwrap());
-    Published { host_ip, host_port: 8080, protocol: shipway_model::Protocol::Tcp, target: "172.17.0.2:80".parse().unwrap() }
+    Published {
+        host_ip,
+        host_port: 8080,
+        protocol: shipway_model::Protocol::Tcp,
+        target: "172.17.0.2:80".parse().unwrap(),
+        to_trusted: false,
+    }
 }
 
 fn reaches(host_ip: Option<&str>, others: &[OtherChain]) -> Vec<(Origin, Reach)> {
@@ -24,7 +30,11 @@ fn the_loopback_is_for_the_host_alone() {
 #[test]
 fn a_port_at_the_containers_own_address_needs_a_route() {
     let target = "172.17.0.2:80".parse().unwrap();
-    let direct = Published { host_ip: Some("172.17.0.2".parse().unwrap()), host_port: 80, protocol: shipway_model::Protocol::Tcp, target };
+    let (host_ip, protocol) = (Some("172.17.0.2".parse().unwrap()), shipway_model::Protocol::Tcp);
+    let direct = Published { host_ip, host_port: 80, protocol, target, to_trusted: false };
+    let trusted = ways(&Published { to_trusted: true, ..direct }, &[], true);
+    assert_eq!((trusted[1].reach, trusted[2].reach), (Reach::Yes, Reach::No));
+    assert!(trusted[1].because.contains("by an interface that its network trusts"));
     let ways = ways(&direct, &[], true);
     assert_eq!((ways[1].reach, ways[1].at.as_str()), (Reach::Yes, "172.17.0.2"));
     assert!(ways[1].because.contains("for whoever has a route to it"));

@@ -5,7 +5,7 @@ use shipway_sys::netlink::nft::{Expression, Register, Set, Verdict};
 
 use super::{
     ANY_PORTS_V4, ANY_PORTS_V6, BRIDGES, HAIRPIN, INTERNAL, MASQUERADE_V4, MASQUERADE_V6, OPEN, OPENED_V4, OPENED_V6, PORTS_V4, PORTS_V6,
-    ROUTED_V4, ROUTED_V6, UNPROTECTED_V4, UNPROTECTED_V6,
+    ROUTED_V4, ROUTED_V6, TRUSTED, TRUSTED_PORTS_V4, TRUSTED_PORTS_V6, UNPROTECTED_V4, UNPROTECTED_V6,
 };
 
 const V4: u8 = 2;
@@ -47,6 +47,10 @@ pub(super) fn all(guard: bool) -> Vec<(&'static str, Steps)> {
         ("entering", rule([family(V6), v6_destination(R), transport_and_port(R.after(16)), within(OPENED_V6), accept()])),
         ("entering", rule([family(V4), transport(ICMP), output_in(ROUTED_V4), accept()])),
         ("entering", rule([family(V6), transport(ICMP_V6), output_in(ROUTED_V6), accept()])),
+        // What comes in by an interface that the network trusts.
+        ("entering", rule([pair_in(TRUSTED), jump("trusted")])),
+        ("trusted", rule([family(V4), v4_destination(R), transport_and_port(R.after(4)), within(TRUSTED_PORTS_V4), accept()])),
+        ("trusted", rule([family(V6), v6_destination(R), transport_and_port(R.after(16)), within(TRUSTED_PORTS_V6), accept()])),
         // Networks that were asked to protect nobody.
         ("entering", rule([family(V4), output_in(UNPROTECTED_V4), accept()])),
         ("entering", rule([family(V6), output_in(UNPROTECTED_V6), accept()])),

@@ -2,7 +2,7 @@ use super::*;
 
 fn published(host_ip: Option<&str>, target: &str) -> Published {
     let host_ip = host_ip.map(|address| address.parse().unwrap());
-    Published { host_ip, host_port: 8080, protocol: Protocol::Tcp, target: target.parse().unwrap() }
+    Published { host_ip, host_port: 8080, protocol: Protocol::Tcp, target: target.parse().unwrap(), to_trusted: false }
 }
 
 #[test]
@@ -27,7 +27,8 @@ fn keys_are_as_long_as_their_sets_say() {
         masquerade_v6: true,
         unprotected_v4: false,
         unprotected_v6: false,
-        routed: Routed { v4: true, v6: true },
+        routed: Routed { v4: true, v6: true, to_trusted: true },
+        trusted: BTreeSet::from(["eth0".parse().unwrap(), "wg0".parse().unwrap()]),
     };
     let internal = SegmentRules { internal: true, ..rules.clone() };
     let mut entries = segment_entries(&bridge, &rules);
@@ -35,6 +36,12 @@ fn keys_are_as_long_as_their_sets_say() {
     entries.extend([published(None, "10.0.0.2:1"), published(None, "[fd00::1]:1")].iter().map(published_entry));
     entries.extend([published(Some("10.0.0.1"), "10.0.0.2:1"), published(Some("fd00::9"), "[fd00::1]:1")].iter().map(published_entry));
     entries.extend([published(Some("10.0.0.2"), "10.0.0.2:1"), published(Some("fd00::1"), "[fd00::1]:1")].iter().map(published_entry));
+    let trusted = |target: &str| Published {
+        to_trusted: true,
+        ..published(Some(&target[..target.rfind(':').unwrap()].replace(['[', ']'], "")), target)
+    };
+    entries.extend([trusted("10.0.0.2:1"), trusted("[fd00::1]:1")].iter().map(published_entry));
+    assert_eq!(entries.iter().filter(|(set, _)| set.starts_with("trusted")).count(), 4);
     for (name, element) in entries {
         let set = SETS.iter().find(|set| set.name == name).unwrap();
         assert_eq!(element.key.len(), set.key_bytes as usize, "{name}");
@@ -52,6 +59,7 @@ fn an_internal_network_never_borrows_the_hosts_address() {
         unprotected_v4: false,
         unprotected_v6: false,
         routed: Routed::default(),
+        trusted: BTreeSet::new(),
     };
     let entries = segment_entries(&"sw-1".parse().unwrap(), &rules);
     assert!(entries.iter().all(|(set, _)| !set.starts_with("masquerade")));

@@ -105,12 +105,16 @@ fn where_containers_are_routed_to_their_own_port_is_open_at_their_own_address() 
         };
         port.published(v4, v6, routed).iter().map(place).collect()
     };
-    let six = Routed { v4: false, v6: true };
-    let both = Routed { v4: true, v6: true };
+    let six = Routed { v6: true, ..Routed::default() };
+    let both = Routed { v4: true, ..six };
     assert_eq!(told(claimed(None, 8080), six), ["*:8080", "fd00::2:80!"]);
     assert_eq!(told(claimed(None, 0), both), ["172.17.0.2:80!", "fd00::2:80!"]);
     assert_eq!(told(claimed(Some("127.0.0.1"), 0), both), [""; 0], "the loopback is the host's own");
     assert_eq!(told(claimed(None, 0), six), ["fd00::2:80!"], "no port of the host was taken");
+    // Interfaces that are trusted see the port beside the host's own, also where that is the loopback's.
+    let trusting = |routed| Routed { to_trusted: true, ..routed };
+    assert_eq!(told(claimed(Some("127.0.0.1"), 8080), trusting(Routed::default())), ["127.0.0.1:8080", "172.17.0.2:80!"]);
+    assert_eq!(told(claimed(None, 8080), trusting(six)), ["*:8080", "172.17.0.2:80!", "fd00::2:80!"], "whom everybody reaches they do too");
 }
 
 #[test]

@@ -268,6 +268,35 @@ fn where_containers_are_routed_to_published_ports_alone_are_open() {
 }
 
 #[test]
+fn an_interface_that_is_trusted_reaches_published_ports_at_the_containers_own_addresses() {
+    let world = World::new();
+    let trusting = world.network(1, |segment| {
+        segment.trusted = vec!["absent0".parse().unwrap(), "wan0".parse().unwrap()];
+        segment.routed.to_trusted = true;
+    });
+    let others = world.network(2, |segment| {
+        segment.trusted = vec!["absent0".parse().unwrap()];
+        segment.routed.to_trusted = true;
+    });
+    let (_server, _other, third) = (world.container(&trusting, 2), world.container(&others, 2), world.container(&others, 3));
+    for target in ["10.1.0.2:80", "[fd00:1::2]:80"] {
+        assert_eq!(ask(&world.neighbour, target), None, "nothing is published yet");
+    }
+    // Wherever on the host it is published, and once for two ports of the host.
+    let of_v6 = ["[::1]:8081:80", "[::1]:8081:80/udp"];
+    let published =
+        world.publish(&trusting, 2, &[&["127.0.0.1:8080:80", "127.0.0.1:8080:80/udp", "127.0.0.1:8082:80"], &of_v6[..]].concat());
+    world.publish(&others, 2, &["127.0.0.1:8083:80"]);
+    assert_eq!(reach(&world.neighbour, "10.1.0.2:80").as_deref(), Some("192.0.2.9"));
+    assert_eq!(reach(&world.neighbour, "[fd00:1::2]:80").as_deref(), Some("fd00:9::9"));
+    assert_eq!(ask(&world.neighbour, "192.0.2.1:8080"), None, "the host's own port is the loopback's");
+    assert_eq!(ask(&world.neighbour, "10.2.0.2:80"), None, "it trusts another interface");
+    assert_eq!(ask(&third, "10.1.0.2:80"), None, "other networks are not trusted");
+    world.host.unpublish(&published).unwrap();
+    assert_eq!(ask(&world.neighbour, "10.1.0.2:80"), None);
+}
+
+#[test]
 fn an_internal_network_talks_to_itself_alone() {
     let world = World::new();
     let (inside, outside) = (world.network(1, internal), world.network(2, |_| ()));

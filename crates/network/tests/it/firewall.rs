@@ -15,6 +15,7 @@ fn ports(count: u16) -> Vec<Published> {
         host_port: 10000 + number,
         protocol: Protocol::Tcp,
         target: std::net::SocketAddr::new("10.1.0.2".parse().unwrap(), 80),
+        to_trusted: false,
     };
     (0..count).map(entry).collect()
 }

@@ -177,7 +177,7 @@ fn entries(manifests: Vec<Descriptor>, repository: &str) -> Result<Vec<FoundRefe
 }
 
 /// A manifest as a list of referrers would have it.
-fn described(manifest: &FetchedManifest) -> Descriptor {
+pub(super) fn described(manifest: &FetchedManifest) -> Descriptor {
     let mut descriptor = manifest.descriptor.clone();
     if let ManifestDocument::Manifest(document) = &manifest.document {
         let by_parts = document.layers.first().map(|layer| layer.media_type.as_str().to_owned());

@@ -1,69 +1,61 @@
-//! Whether an image is signed as the administrator demands: signatures of cosign's form, made with a key, found by tag or among the referrers.
+//! Whether an image is signed as the administrator demands: with a key, in either of cosign's forms, found by tag or among the referrers.
 //!
 //! What must stay true: bytes are believed only after their signature; the digest that a signature is about is the digest of what is installed, because the
 //! caller fetches by the manifest that was verified and by nothing else; whatever keeps us from knowing refuses the image.
-//!
-//! # Source
-//! cosign, SIGNATURE_SPEC.md. containers/image, docs/containers-signature.5.md (the JSON that is signed).
 
+mod bundle;
 mod key;
+mod simple;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
-use shipway_model::{Descriptor, Digest, ManifestDocument, Reference};
+use shipway_model::{Descriptor, Digest, ManifestDocument, MediaType, Reference};
 
 use super::endpoint::Hosts;
 use super::hosts::signatures::{Demand, Identity, SignaturePolicy, find};
 use super::manifests::{FetchedManifest, Wanted};
-use super::referrers::{FetchedReferrer, FoundReferrer, cosign_tag};
+use super::referrers::{FetchedReferrer, FoundReferrer, cosign_tag, described};
 use super::registry::Registry;
 use crate::Error;
 
 pub use key::TrustedKey;
 
-/// What is signed.
-const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-/// The signature over it, in base64.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
-/// What a signature's manifest is called among the referrers.
-const SIGNATURE_ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
-/// The word in the JSON for what it is about.
-const IMAGE_SIGNATURE: &str = "cosign container image signature";
 /// Signatures of one image that are looked at.
 const TRIED: usize = 64;
 /// Referrers that may be signatures and are fetched.
-const MANIFESTS: usize = 16;
-/// Bytes of what is signed, and letters of a signature.
-const PAYLOAD: usize = 64 << 10;
-const LETTERS: usize = 1024;
+const MANIFESTS: usize = 32;
 /// Reasons that are told.
 const REASONS: usize = 3;
 
-/// What is signed: which manifest, under which name.
-#[derive(Debug, Deserialize)]
-struct Payload {
-    critical: Critical,
+/// What a good signature says.
+#[derive(Debug)]
+struct Claim<'k> {
+    key: &'k TrustedKey,
+    /// The names of images that it is about; cosign 3 writes none.
+    names: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-struct Critical {
-    identity: PayloadIdentity,
-    image: PayloadImage,
-    #[serde(rename = "type")]
-    kind: String,
+/// How a layer says that somebody signed.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    Simple,
+    Bundle,
 }
 
-#[derive(Debug, Deserialize)]
-struct PayloadIdentity {
-    #[serde(rename = "docker-reference")]
-    reference: String,
-}
+impl Form {
+    fn of(layer: &Descriptor) -> Option<Self> {
+        match layer.media_type.as_str() {
+            simple::MEDIA_TYPE => Some(Self::Simple),
+            other if other.starts_with(bundle::MEDIA_TYPE) => Some(Self::Bundle),
+            _ => None,
+        }
+    }
 
-#[derive(Debug, Deserialize)]
-struct PayloadImage {
-    #[serde(rename = "docker-manifest-digest")]
-    digest: String,
+    /// Bytes that are read of one.
+    fn limit(self) -> usize {
+        match self {
+            Self::Simple => simple::LIMIT,
+            Self::Bundle => bundle::LIMIT,
+        }
+    }
 }
 
 /// A signature that is good.
@@ -134,7 +126,7 @@ impl Registry {
     }
 }
 
-impl Case<'_> {
+impl<'a> Case<'a> {
     async fn signature_of(&mut self, subject: &Digest) -> Result<Option<VerifiedSignature>, Error> {
         let repository = self.reference.path();
         let tag = cosign_tag(subject, "sig");
@@ -144,14 +136,19 @@ impl Case<'_> {
                 return Ok(Some(verified));
             }
         }
-        let listed = self.registry.listed(repository, subject).await?;
-        let signatures = listed.into_iter().filter(|found| found.descriptor.artifact_type.as_deref() == Some(SIGNATURE_ARTIFACT));
-        for found in signatures.take(MANIFESTS) {
+        let mut listed: Vec<(Likely, FoundReferrer)> =
+            self.registry.listed(repository, subject).await?.into_iter().filter_map(|found| Some((Likely::of(&found)?, found))).collect();
+        listed.sort_by_key(|(likely, _)| *likely);
+        let more = listed.len() > MANIFESTS;
+        for (_, found) in listed.into_iter().take(MANIFESTS) {
             if let Some(manifest) = self.manifest(Wanted::Digest(found.descriptor.digest)).await?
                 && let Some(verified) = Box::pin(self.look_into(subject, &manifest, found)).await?
             {
                 return Ok(Some(verified));
             }
+        }
+        if more {
+            self.reasons.push(format!("of the referrers that may be its signatures only {MANIFESTS} were looked at"));
         }
         Ok(None)
     }
@@ -177,33 +174,63 @@ impl Case<'_> {
             self.reasons.push("what stands in the place of its signatures is an index".to_owned());
             return Ok(None);
         };
-        for layer in document.layers.iter().filter(|layer| layer.media_type.as_str() == SIMPLE_SIGNING) {
+        if let Some(other) = document.subject.as_ref().filter(|named| named.digest != *subject) {
+            self.reasons.push(format!("what stands among its signatures speaks of another image, {}", other.digest));
+            return Ok(None);
+        }
+        for (form, layer) in document.layers.iter().filter_map(|layer| Some((Form::of(layer)?, layer))) {
             self.tried += 1;
             if self.tried > TRIED {
                 self.reasons.push(format!("it has more than {TRIED} signatures"));
                 return Ok(None);
             }
-            let payload = match self.registry.small_blob(self.reference.path(), layer, PAYLOAD).await {
-                Ok(payload) => payload,
-                Err(error @ (Error::Content { .. } | Error::Refused { status: http::StatusCode::NOT_FOUND, .. })) => {
+            let bytes = match had(self.registry.small_blob(self.reference.path(), layer, form.limit()).await)? {
+                Ok(bytes) => bytes,
+                Err(error) => {
                     self.reasons.push(format!("a signature's payload cannot be had: {error}"));
                     continue;
                 }
-                Err(error) => return Err(error),
             };
-            match self.check(layer, &payload, subject) {
-                Ok(key) => {
-                    let key = key.name().to_owned();
-                    let referrer = self.whole(subject, manifest, document, found, layer, payload).await?;
-                    return Ok(Some(VerifiedSignature { key, referrer }));
+            let claim = match form {
+                Form::Simple => simple::claim(self.keys, layer, &bytes, subject),
+                Form::Bundle => self.bundle(&bytes, subject).await?,
+            };
+            let claim = match claim {
+                Ok(claim) => claim,
+                Err(reason) => {
+                    self.reasons.push(reason);
+                    continue;
                 }
-                Err(reason) => self.reasons.push(reason),
+            };
+            if let Err(reason) = self.admitted(&claim) {
+                // It is good but for the name, so this is what is told before all else.
+                self.reasons.insert(0, reason);
+                continue;
             }
+            let key = claim.key.name().to_owned();
+            let referrer = self.whole(subject, manifest, document, found, layer, bytes).await?;
+            return Ok(Some(VerifiedSignature { key, referrer }));
         }
         Ok(None)
     }
 
-    /// The signature's manifest with all its blobs, to be kept; the payload that was checked as it was checked.
+    /// What a bundle says. One that is of the manifest's bytes is asked for what they are.
+    async fn bundle(&self, bytes: &[u8], subject: &Digest) -> Result<Result<Claim<'a>, String>, Error> {
+        let keys = self.keys;
+        let bundle = match bundle::Bundle::read(bytes) {
+            Ok(bundle) => bundle,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if !bundle.is_of_bytes() {
+            return Ok(bundle.claim(keys, subject, &[]));
+        }
+        Ok(match had(self.registry.manifest(self.reference.path(), &Wanted::Digest(*subject)).await)? {
+            Ok(manifest) => bundle.claim(keys, subject, &manifest.bytes),
+            Err(error) => Err(format!("what a bundle is a signature of cannot be had: {error}")),
+        })
+    }
+
+    /// The signature's manifest with all its blobs, to be kept; what was checked as it was checked.
     async fn whole(
         &self,
         subject: &Digest,
@@ -211,57 +238,79 @@ impl Case<'_> {
         document: &shipway_model::Manifest,
         found: FoundReferrer,
         checked: &Descriptor,
-        payload: Vec<u8>,
+        bytes: Vec<u8>,
     ) -> Result<FetchedReferrer, Error> {
-        let mut blobs = vec![(checked.clone(), payload)];
+        let mut blobs = vec![(checked.clone(), bytes)];
         for blob in std::iter::once(&document.config).chain(&document.layers) {
             if blobs.iter().any(|(known, _)| known.digest == blob.digest) {
                 continue;
             }
-            match self.registry.small_blob(self.reference.path(), blob, PAYLOAD).await {
+            match self.registry.small_blob(self.reference.path(), blob, bundle::LIMIT).await {
                 Ok(bytes) => blobs.push((blob.clone(), bytes)),
                 // It is not needed to know that the image is signed; a copy without it just is not made.
                 Err(error) => tracing::info!(%error, "a part of a signature cannot be kept"),
             }
         }
+        // What it is called is what its manifest says: lists that clients keep often do not know it.
+        let found = FoundReferrer { descriptor: described(manifest), tag: found.tag };
         Ok(FetchedReferrer { subject: *subject, found, manifest: manifest.bytes.clone(), blobs })
     }
 
-    /// The key by which `payload` is signed, when it is about this image; or what is wrong.
-    fn check(&self, layer: &Descriptor, payload: &[u8], subject: &Digest) -> Result<&TrustedKey, String> {
-        let letters = layer.annotations.get(SIGNATURE).ok_or("a signature's manifest carries no signature")?;
-        if letters.len() > LETTERS {
-            return Err(format!("a signature has {} letters; more than {LETTERS} are refused", letters.len()));
+    /// Whether what the policy wants to know of the name is in the signature; or what is wrong.
+    fn admitted(&self, claim: &Claim<'_>) -> Result<(), String> {
+        let by = claim.key.name();
+        match (claim.names.first(), self.identity) {
+            (_, Identity::Any) | (None, Identity::NameIfAny) => Ok(()),
+            (None, Identity::Name | Identity::Exactly(_)) => {
+                Err(format!("the signature by {by} carries no name, as bundles do not, and \"identity\" demands one"))
+            }
+            (Some(_), _) if claim.names.iter().any(|named| self.is_about(named)) => Ok(()),
+            (Some(named), _) => Err(format!("the signature by {by} is for another name, \"{}\"", shown(named))),
         }
-        let signature = STANDARD.decode(letters.trim()).map_err(|_| "a signature is no base64".to_owned())?;
-        let key = self.keys.iter().find(|key| key.signed(payload, &signature)).ok_or("a signature is by none of the trusted keys")?;
-        // From here on these are the words of somebody we trust.
-        let by = |what: String| format!("the signature by {} {what}", key.name());
-        let Payload { critical } = serde_json::from_slice(payload).map_err(|error| by(format!("is over what cannot be read: {error}")))?;
-        if critical.kind != IMAGE_SIGNATURE {
-            return Err(by("is not of an image".to_owned()));
-        }
-        if critical.image.digest != subject.to_string() {
-            return Err(by(format!("is of another image, {}", shown(&critical.image.digest))));
-        }
-        if !self.is_about(&critical.identity.reference) {
-            return Err(by(format!("is for another name, \"{}\"", shown(&critical.identity.reference))));
-        }
-        Ok(key)
     }
 
     fn is_about(&self, named: &str) -> bool {
-        let Ok(signed) = Reference::parse(named) else { return *self.identity == Identity::Any };
-        match self.identity {
-            Identity::Any => true,
-            Identity::Exactly(repository) => signed.without_tag_and_digest().canonical() == *repository,
-            Identity::Name => {
-                // A signature for one tag is none for another; one without a tag is for the repository.
-                let tag = signed.tag().map(str::to_owned);
-                let same_tag = self.reference.digest().is_some() || tag.is_none() || tag.as_deref() == self.reference.tag();
-                same_tag && signed.without_tag_and_digest().canonical() == self.reference.clone().without_tag_and_digest().canonical()
-            }
+        let Ok(signed) = Reference::parse(named) else { return false };
+        let tag = signed.tag().map(str::to_owned);
+        let repository = signed.without_tag_and_digest().canonical();
+        if let Identity::Exactly(wanted) = self.identity {
+            return repository == *wanted;
         }
+        // A signature for one tag is none for another; one without a tag is for the repository.
+        let same_tag = self.reference.digest().is_some() || tag.is_none() || tag.as_deref() == self.reference.tag();
+        same_tag && repository == self.reference.clone().without_tag_and_digest().canonical()
+    }
+}
+
+/// How likely a referrer is a signature; the likely ones come first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likely {
+    Named,
+    /// Lists that clients keep call it by the type of its configuration, or nothing.
+    Nameless,
+}
+
+impl Likely {
+    fn of(found: &FoundReferrer) -> Option<Self> {
+        match found.descriptor.artifact_type.as_deref() {
+            Some(simple::ARTIFACT) => Some(Self::Named),
+            Some(named) if named.starts_with(bundle::MEDIA_TYPE) => {
+                // Attestations may be many and long.
+                let attests = found.descriptor.annotations.get(bundle::PREDICATE).is_some_and(|predicate| predicate != bundle::SIGNATURE);
+                (!attests).then_some(Self::Named)
+            }
+            None => Some(Self::Nameless),
+            Some(named) => (named == MediaType::OciEmpty.as_str()).then_some(Self::Nameless),
+        }
+    }
+}
+
+/// What is damaged or missing is a reason, not the end.
+fn had<T>(answer: Result<T, Error>) -> Result<Result<T, Error>, Error> {
+    match answer {
+        Err(error @ (Error::Content { .. } | Error::Refused { status: http::StatusCode::NOT_FOUND, .. })) => Ok(Err(error)),
+        Err(error) => Err(error),
+        Ok(value) => Ok(Ok(value)),
     }
 }
 

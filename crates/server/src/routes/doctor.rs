@@ -28,6 +28,8 @@ struct Network {
     open: bool,
     masquerade: bool,
     mtu: u32,
+    /// Interfaces of the host by which containers are reached at their own addresses.
+    trusted: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -76,6 +78,7 @@ fn network(name: String, facts: &NetworkFacts) -> Network {
         open: facts.open,
         masquerade: facts.subnets.iter().any(|subnet| if subnet.is_v6() { facts.masquerade_v6 } else { facts.masquerade_v4 }),
         mtu: facts.mtu,
+        trusted: facts.trusted.iter().map(ToString::to_string).collect(),
     }
 }
 

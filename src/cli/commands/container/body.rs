@@ -142,10 +142,6 @@ fn check_conflicts(flags: &ContainerFlags, detached: bool) -> Outcome {
             format!("\"{flag}\" is only supported on a Docker daemon running on windows, but the Docker daemon is running on linux");
         return Err(Failure::usage(words));
     }
-    if flags.use_api_socket {
-        let failure = Failure::usage("--use-api-socket is not supported yet");
-        return Err(failure.hint("mount the socket yourself: -v /run/shipway/shipway.sock:/var/run/docker.sock"));
-    }
     check_modes(flags)
 }
 

@@ -1,7 +1,7 @@
 //! `create`, and the creation `run` shares: pulls a missing image, writes the cidfile, prints the daemon's warnings.
 
-use super::body;
 use super::flags::ContainerFlags;
+use super::{api_socket, body};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::commands::image::pull;
@@ -50,12 +50,13 @@ pub(super) async fn create(session: &Session, flags: &ContainerFlags, image: &st
 }
 
 async fn attempt(session: &Session, flags: &ContainerFlags, image: &str, command: &[String], detached: bool) -> Outcome<String> {
-    let body = body::create_body(session, flags, image, command, detached)?;
+    let mut body = body::create_body(session, flags, image, command, detached)?;
     if shipway_model::reference::image_id_prefix(image).is_none() {
         shipway_model::Reference::parse(image).map_err(|error| Failure::classified(&error))?;
     }
     let mut cidfile = open_cidfile(flags)?;
     let client = session.client()?;
+    let settings = if flags.use_api_socket { api_socket::add(session, client, &mut body).await? } else { None };
     let platform = flags.platform.clone().or_else(|| session.variable("DOCKER_DEFAULT_PLATFORM"));
     if flags.pull == "always" {
         pull::pull_for_run(session, image, platform.as_deref(), flags.quiet).await?;
@@ -79,6 +80,9 @@ async fn attempt(session: &Session, flags: &ContainerFlags, image: &str, command
     .map_err(|failure| super::explain::creation(failure, image))?;
     for warning in created.warnings.unwrap_or_default() {
         output::note(format!("WARNING: {warning}"));
+    }
+    if let Some(settings) = &settings {
+        api_socket::hand_over(client, &created.id, settings).await?;
     }
     if let Some(file) = &mut cidfile {
         file.write_all(created.id.as_bytes())?;

@@ -285,8 +285,8 @@ pub(crate) struct ContainerFlags {
     /// Ulimit options
     #[arg(long, value_name = "ulimit")]
     pub(super) ulimit: Vec<String>,
-    /// Bind mount the Docker API socket and required auth (not supported yet)
-    #[arg(long, hide = true)]
+    /// Bind mount Docker API socket and required auth
+    #[arg(long)]
     pub(super) use_api_socket: bool,
     /// Username or UID (format: <name|uid>[:<group|gid>])
     #[arg(short, long, value_name = "string")]

@@ -1,5 +1,6 @@
 //! Commands about containers.
 
+mod api_socket;
 pub(crate) mod attach;
 mod body;
 pub(crate) use body::{extra_hosts, pairs};

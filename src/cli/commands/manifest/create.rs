@@ -122,7 +122,66 @@ impl Verb for Annotate {
         if !self.os_features.is_empty() {
             platform.os_features = self.os_features;
         }
+        check_platform(&platform)?;
         descriptor.platform = Some(platform);
         store::write(session, &name, &list)
+    }
+}
+
+/// Systems and the processors they run on, as far as docker takes them into a list.
+const PLATFORMS: [(&str, &[&str]); 11] = [
+    ("linux", &["amd64", "arm64", "386", "arm", "loong64", "mips64", "mips64le", "ppc64le", "riscv64", "s390x"]),
+    ("windows", &["amd64", "arm64", "386", "arm"]),
+    ("darwin", &["amd64", "arm64", "386", "arm"]),
+    ("freebsd", &["amd64", "arm64", "386", "arm"]),
+    ("netbsd", &["amd64", "arm64", "386", "arm"]),
+    ("openbsd", &["amd64", "arm64", "386", "arm"]),
+    ("dragonfly", &["amd64"]),
+    ("solaris", &["amd64"]),
+    ("plan9", &["amd64", "386"]),
+    ("wasip1", &["wasm"]),
+    ("js", &["wasm"]),
+];
+
+/// A mistyped one would hide the image from everybody it is for.
+fn check_platform(platform: &Platform) -> Outcome {
+    let (os, architecture) = (platform.os.as_str(), platform.architecture.as_str());
+    let known = PLATFORMS.iter().find(|(known, _)| *known == os).map_or(&[][..], |(_, architectures)| architectures);
+    if known.contains(&architecture) {
+        return Ok(());
+    }
+    let failure = Failure::new(format!("manifest entry for image has unsupported os/arch combination: {os}/{architecture}"));
+    let (word, near) = if known.is_empty() {
+        ("systems", PLATFORMS.iter().map(|(os, _)| *os).collect::<Vec<_>>())
+    } else {
+        ("architectures", known.to_vec())
+    };
+    let asked = if known.is_empty() { os } else { architecture };
+    Err(match crate::cli::nearest::near(asked, near.iter().copied()) {
+        Some(near) => failure.hint(format!("did you mean {near}?")),
+        None => failure.hint(format!("{word} are {}", near.join(", "))),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn platforms_nobody_has_are_told_from_those_of_docker() {
+        let check = |text: &str| {
+            let (os, architecture) = text.split_once('/').unwrap();
+            check_platform(&Platform { os: os.to_owned(), architecture: architecture.to_owned(), ..Platform::host() })
+        };
+        for good in ["linux/amd64", "linux/arm64", "linux/riscv64", "windows/amd64", "wasip1/wasm"] {
+            assert!(check(good).is_ok(), "{good}");
+        }
+        for (wrong, hint) in
+            [("linux/amd46", "did you mean amd64?"), ("linx/amd64", "did you mean linux?"), ("solaris/arm", "architectures are amd64")]
+        {
+            let failure = check(wrong).unwrap_err();
+            let words = format!("manifest entry for image has unsupported os/arch combination: {wrong}");
+            assert_eq!((failure.to_string(), failure.hints.clone()), (words, vec![hint.to_owned()]));
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! `manifest push` and `manifest rm`.
 
+use super::store::Entry;
 use super::{named, store};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::{Call, path_escape};
@@ -7,6 +8,7 @@ use crate::cli::credentials;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output;
 use crate::cli::session::Session;
+use shipway_model::Reference;
 use shipway_wire::registries::{ListPushed, PushList};
 
 /// Push a manifest list to a repository
@@ -47,6 +49,13 @@ impl Verb for Push {
         let pushed: ListPushed = session.client()?.json(call).await?;
         if self.purge {
             store::remove(session, &name)?;
+        }
+        let repository = name.clone().without_tag_and_digest();
+        // What is in the list's own repository already is not told, as with docker.
+        let is_elsewhere = |entry: &&Entry| Reference::parse(&entry.reference).is_ok_and(|from| from.path() != name.path());
+        for entry in list.entries.iter().filter(is_elsewhere) {
+            let digest = entry.descriptor.digest;
+            output::line(format!("Pushed ref {} with digest: {digest}", repository.clone().with_digest(digest).familiar()))?;
         }
         output::line(pushed.digest)
     }

@@ -70,7 +70,9 @@ fn networks(report: &Value) -> Outcome {
             },
         ];
         let (name, bridge, mtu) = (text(network, "name"), text(network, "bridge"), text(network, "mtu"));
-        output::line(format!("  {name}  ({bridge}, {}, MTU {mtu})  {}", subnets.join(" "), words.join(", ")))?;
+        let trusted: Vec<&str> = list(network, "trusted").iter().filter_map(Value::as_str).collect();
+        let trusting = if trusted.is_empty() { String::new() } else { format!(", trusts {}", trusted.join(" and ")) };
+        output::line(format!("  {name}  ({bridge}, {}, MTU {mtu})  {}{trusting}", subnets.join(" "), words.join(", ")))?;
     }
     Ok(())
 }

@@ -49,6 +49,8 @@ impl Verb for Login {
         let mut keeper = Keeper::open(session)?;
         let given = self.given()?;
         let known = if given.is_none() && self.username.is_none() { keeper.find(&server).await? } else { None };
+        // Who is known already was told where it is kept when it was put there.
+        let mut is_known = false;
         let (mut login, answer) = match (given, known) {
             (Some(login), _) => {
                 let answer = try_out(session, &server, &login).await?;
@@ -57,7 +59,10 @@ impl Verb for Login {
             (None, Some(known)) => {
                 output::line(format!("Authenticating with existing credentials... [Username: {}]", known.username))?;
                 match try_out(session, &server, &known).await {
-                    Ok(answer) => (known, answer),
+                    Ok(answer) => {
+                        is_known = true;
+                        (known, answer)
+                    }
                     Err(failure) if failure.is_unauthorized() && terminal::input_is_terminal() => {
                         output::note(format!("Login did not succeed, error: {failure}"));
                         self.ask(session, &server, Some(&known.username)).await?
@@ -71,7 +76,9 @@ impl Verb for Login {
             login.password = Secret::new("");
             login.identity_token = Secret::new(answer.identity_token);
         }
-        if let Kept::Plain(path) = keeper.keep(&server, &login).await? {
+        if let Kept::Plain(path) = keeper.keep(&server, &login).await?
+            && !is_known
+        {
             output::note(format!(
                 "\nWARNING! Your credentials are stored unencrypted in '{}'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n",
                 path.display()
@@ -86,17 +93,17 @@ impl Login {
     fn given(&self) -> Outcome<Option<Credentials>> {
         let username = self.username.clone().unwrap_or_default();
         if let Some(password) = &self.password {
-            output::note("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
             if self.password_stdin {
-                return Err(Failure::new("--password and --password-stdin are mutually exclusive"));
+                return Err(Failure::new("conflicting options: cannot specify both --password and --password-stdin"));
             }
+            output::note("WARNING! Using --password via the CLI is insecure. Use --password-stdin.");
             return Ok((!username.is_empty()).then(|| Credentials::new(username, Secret::new(password.as_str()))));
         }
         if !self.password_stdin {
             return Ok(None);
         }
         if username.is_empty() {
-            return Err(Failure::new("Must provide --username with --password-stdin"));
+            return Err(Failure::new("the --password-stdin option requires --username to be set"));
         }
         let mut text = String::new();
         std::io::stdin().take(LONGEST).read_to_string(&mut text)?;

@@ -3,7 +3,8 @@
 //! ```text
 //! FOLDER/registry.firm:5000/signatures.toml (or registry.firm_5000_)   FOLDER/_default/signatures.toml (for every other registry)
 //!   keys = ["release.pub"]              # PEM, beside the file or by full path: a signature by one of them is needed
-//!   identity = "name"                   # whom a signature must be about: "name" (as the image is pulled), "any", or a repository's full name
+//!   identity = "name"                   # whom a signature must be about: "name" (as the image is pulled), "any", or a repository's full name;
+//!                                       # without this, a name in a signature must be the image's, and one that carries no name counts too
 //! [repository."team/*"]                 # the longest that fits wins; without a word of its own a repository has that of the top
 //!   keys = ["team.pub"]
 //! [repository."open/*"]
@@ -41,6 +42,8 @@ pub(in crate::client) enum Demand {
 /// Whom a signature must be about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::client) enum Identity {
+    /// The name by which the image is pulled, where the signature carries one at all.
+    NameIfAny,
     /// The name by which the image is pulled.
     Name,
     Any,
@@ -135,7 +138,7 @@ fn demand(table: &Table, folder: &Path) -> Result<Demand, String> {
         }
     }
     match (keys.is_empty(), accept) {
-        (false, false) => Ok(Demand::Signed { keys, identity: identity.unwrap_or(Identity::Name) }),
+        (false, false) => Ok(Demand::Signed { keys, identity: identity.unwrap_or(Identity::NameIfAny) }),
         (true, true) if identity.is_none() => Ok(Demand::Nothing),
         (true, false) => Err("it names no keys; write accept = \"unsigned\" where none are needed".to_owned()),
         _ => Err("accept = \"unsigned\" stands alone".to_owned()),
@@ -171,6 +174,7 @@ mod tests {
         for (repository, demanded) in [("app", true), ("open/x", false), ("open/not/x", true), ("open/not/this", false), ("opener", true)] {
             assert_eq!(policy.demands(repository), demanded, "{repository}");
         }
+        assert!(matches!(policy.demand("app"), Demand::Signed { identity: Identity::NameIfAny, .. }));
         let Demand::Signed { identity, keys } = policy.demand("copy/x") else { panic!("nothing is demanded") };
         assert_eq!((identity, keys.len()), (&Identity::Exactly("docker.io/library/busybox".to_owned()), 1));
     }

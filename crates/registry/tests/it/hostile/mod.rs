@@ -1,5 +1,6 @@
 //! Registries that mean harm, or do harm without meaning it: security.md S-503 to S-512, the client's side. Each case is a line of a table where it can be.
 
+mod bundles;
 mod credentials;
 mod mirrors;
 mod pulls;

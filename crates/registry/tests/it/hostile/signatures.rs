@@ -14,13 +14,13 @@ use shipway_testkit::{Asked, BadRegistry, Delivery, Reply};
 
 use super::registry;
 
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const ARTIFACT: &str = "application/vnd.dev.cosign.artifact.sig.v1+json";
 
 /// A key pair in memory.
-enum Key {
+pub(super) enum Key {
     P256(EcdsaKeyPair),
     /// The same kind, with signatures in the form that cosign does not use.
     Fixed(EcdsaKeyPair),
@@ -28,7 +28,7 @@ enum Key {
 }
 
 impl Key {
-    fn p256() -> Self {
+    pub(super) fn p256() -> Self {
         let random = SystemRandom::new();
         let der = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &random).unwrap();
         Self::P256(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, der.as_ref(), &random).unwrap())
@@ -40,12 +40,12 @@ impl Key {
         Self::Fixed(EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_ref(), &random).unwrap())
     }
 
-    fn edwards() -> Self {
+    pub(super) fn edwards() -> Self {
         let der = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         Self::Edwards(Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap())
     }
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
+    pub(super) fn sign(&self, message: &[u8]) -> Vec<u8> {
         match self {
             Self::P256(key) | Self::Fixed(key) => key.sign(&SystemRandom::new(), message).unwrap().as_ref().to_vec(),
             Self::Edwards(key) => key.sign(message).as_ref().to_vec(),
@@ -92,14 +92,14 @@ fn signed(key: &Key, payload: Vec<u8>) -> Signature {
 
 /// What a registry has, by the end of the path; what is not there is answered 404.
 #[derive(Clone, Default)]
-struct Shelf {
+pub(super) struct Shelf {
     documents: HashMap<String, (Vec<u8>, &'static str)>,
     /// Paths with this in them get this reply.
     rude: Option<(&'static str, Reply)>,
 }
 
 impl Shelf {
-    fn put(mut self, path: &str, bytes: impl Into<Vec<u8>>, media_type: &'static str) -> Self {
+    pub(super) fn put(mut self, path: &str, bytes: impl Into<Vec<u8>>, media_type: &'static str) -> Self {
         self.documents.insert(path.to_owned(), (bytes.into(), media_type));
         self
     }
@@ -134,12 +134,12 @@ impl Shelf {
         Self::default().payloads(signatures).put(&tag, Self::manifest(signatures, None), MANIFEST)
     }
 
-    fn rude(mut self, part: &'static str, reply: Reply) -> Self {
+    pub(super) fn rude(mut self, part: &'static str, reply: Reply) -> Self {
         self.rude = Some((part, reply));
         self
     }
 
-    fn answer(&self, asked: &Asked) -> Reply {
+    pub(super) fn answer(&self, asked: &Asked) -> Reply {
         if let Some((_, reply)) = self.rude.as_ref().filter(|(part, _)| asked.path().contains(part)) {
             return reply.clone();
         }
@@ -151,7 +151,7 @@ impl Shelf {
 }
 
 /// What becomes of `app:1`, whose manifest has the digest `subject`, under a policy with `keys` and the line `more`.
-async fn verify(server: &BadRegistry, keys: &[&Key], more: &str, digests: &[&str]) -> Result<Option<VerifiedSignature>, Error> {
+pub(super) async fn verify(server: &BadRegistry, keys: &[&Key], more: &str, digests: &[&str]) -> Result<Option<VerifiedSignature>, Error> {
     let folder = tempfile::tempdir().unwrap();
     write_policy(folder.path(), keys, more);
     let hosts = Hosts::new(&HostSettings { hosts_folders: vec![folder.path().to_owned()], ..HostSettings::default() }).unwrap();
