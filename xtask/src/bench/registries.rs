@@ -213,7 +213,8 @@ impl Server {
         }
         if let Some(received) = &mut body {
             loop {
-                let (_, count) = rustix::net::recv(&stream, &mut buffer[..], RecvFlags::TRUNC | RecvFlags::WAITALL).map_err(|errno| failed(errno.into()))?;
+                let (_, count) = rustix::net::recv(&stream, &mut buffer[..], RecvFlags::TRUNC | RecvFlags::WAITALL)
+                    .map_err(|errno| failed(errno.into()))?;
                 if count == 0 {
                     break;
                 }
