@@ -67,7 +67,7 @@ pub(crate) struct TakenEntry {
 }
 
 /// Which version of what the operations do made a result. Raised when RUN, COPY or WORKDIR change their outcome for equal input.
-const SEMANTICS: u32 = 1;
+const SEMANTICS: u32 = 2;
 
 fn hasher(domain: &str) -> blake3::Hasher {
     let mut hasher = blake3::Hasher::new();
