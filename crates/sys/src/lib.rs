@@ -25,7 +25,6 @@ pub mod pty;
 pub mod rlimit;
 pub mod seccomp;
 pub mod socket;
-pub mod tcp;
 pub mod title;
 pub mod users;
 pub mod xattr;

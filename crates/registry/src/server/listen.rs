@@ -26,9 +26,6 @@ use super::wire::Wire;
 const CONNECTIONS: usize = 4096;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// Bytes that wait in the kernel for one connection and are not on their way. With a queue as long as the kernel likes (some MiB each), 64 clients at
-/// once got a third less on two cores: most of their time went into queues.
-const UNSENT: u32 = 256 << 10;
 /// Pause after an accept that failed for lack of resources.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may finish what they are doing after the order to stop.
@@ -108,10 +105,6 @@ async fn accept_all(registry: Arc<Registry>, socket: Listening, places: Arc<Sema
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone at once");
             continue;
-        }
-        if let Err(error) = shipway_sys::tcp::limit_unsent(&stream, UNSENT) {
-            // Only slower.
-            tracing::debug!(%error, "a connection's queue stays as long as it likes");
         }
         let (registry, acceptor, stop) = (Arc::clone(&registry), socket.acceptor.clone(), stop.clone());
         let is_metrics = socket.is_metrics;
