@@ -55,8 +55,6 @@ pub struct LocalBuildRequest {
     pub cpuset_cpus: Option<String>,
     /// Memory nodes to use.
     pub cpuset_mems: Option<String>,
-    /// Parent of the steps' cgroups.
-    pub cgroup_parent: Option<String>,
     /// Images whose steps may serve as cache.
     pub cache_from: Vec<String>,
     /// Merge the new layers into one.

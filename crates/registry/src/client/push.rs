@@ -105,8 +105,10 @@ impl Pusher {
         let push = Push { pusher: self, registry, request, lease: &lease, events };
         let former = push.former(&image).await?;
         let (manifest, bytes, layers) = match former {
-            // Whoever took a manifest answers for all that it names (distribution-spec 1.1, "Pushing Manifests"): nothing else is asked.
-            Some((manifest, bytes)) if push.tagged().await? == Some(Digest::sha256_of(&bytes)) => {
+            // Whoever took a manifest answers for all that it names, but foreign layers (distribution-spec 1.1, "Pushing Manifests"): nothing else is asked.
+            Some((manifest, bytes))
+                if manifest.layers.iter().all(|layer| layer.urls.is_empty()) && push.tagged().await? == Some(Digest::sha256_of(&bytes)) =>
+            {
                 let layers = push.known(&image, &manifest);
                 (manifest.media_type.unwrap_or(MediaType::OciManifest), bytes, layers)
             }

@@ -31,6 +31,9 @@ pub(crate) fn classic(query: &BuildQuery, source: BuildSource) -> Result<BuildSp
     if !query.outputs.is_empty() {
         return Err(ApiError::not_supported_yet("exporting a build with outputs"));
     }
+    if !query.cgroup_parent.is_empty() {
+        return Err(ApiError::not_supported_yet("a parent cgroup of a build"));
+    }
     if !query.security_options.is_empty() {
         return Err(ApiError::invalid("The daemon on this platform does not support setting security options on build"));
     }
@@ -195,6 +198,7 @@ mod tests {
             (&[("extrahosts", "nothing")], 400),
             (&[("platform", "a/b/c/d/e")], 400),
             (&[("isolation", "hyperv")], 400),
+            (&[("cgroupparent", "somewhere")], 501),
             (&[("securityopt", "seccomp=unconfined")], 400),
             (&[("securityopt", r#"["seccomp=unconfined"]"#)], 400),
             (&[("shmsize", "-1")], 400),

@@ -241,7 +241,6 @@ impl Build {
             cpu_quota: self.cpu_quota,
             cpuset_cpus: self.cpuset_cpus.clone(),
             cpuset_mems: self.cpuset_mems.clone(),
-            cgroup_parent: self.cgroup_parent.clone(),
             cache_from: self.cache_from.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect(),
             squash: self.squash,
             explain: self.explain,
@@ -258,6 +257,10 @@ impl Build {
                 Some((name, value)) => (name, Some(value.to_owned())),
                 None => (argument.as_str(), environment().find(|(name, _)| name == argument).map(|(_, value)| value)),
             };
+            if name.is_empty() {
+                let reason = format!("invalid argument \"{argument}\" for \"--build-arg\" flag: invalid environment variable: {argument}");
+                return Err(Failure::usage(reason));
+            }
             arguments.insert(name.to_owned(), value);
         }
         Ok(arguments)

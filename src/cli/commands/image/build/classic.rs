@@ -97,7 +97,6 @@ fn query(flags: &Build, request: &LocalBuildRequest) -> Outcome<Call> {
     let number = |value: Option<u64>| value.map(|value| value.to_string());
     let ulimits: Vec<Value> =
         request.ulimits.iter().map(|ulimit| json!({"Name": ulimit.name, "Soft": ulimit.soft, "Hard": ulimit.hard})).collect();
-    let cgroup_parent = request.cgroup_parent.as_ref();
     let security: Vec<&String> = flags.security_opt.iter().collect();
     if !request.no_cache_filter.is_empty() {
         output::note("WARNING: this daemon's classic builder does not know --no-cache-filter; it is left out");
@@ -120,7 +119,7 @@ fn query(flags: &Build, request: &LocalBuildRequest) -> Outcome<Call> {
         .query_if("cpuquota", request.cpu_quota.map(|value| value.to_string()))
         .query_if("cpusetcpus", request.cpuset_cpus.as_ref())
         .query_if("cpusetmems", request.cpuset_mems.as_ref())
-        .query_if("cgroupparent", cgroup_parent)
+        .query_if("cgroupparent", flags.cgroup_parent.as_ref())
         .query_if("isolation", flags.isolation.as_ref())
         .query_if("securityopt", (!security.is_empty()).then(|| json!(security).to_string()))
         .query_if("buildargs", (!request.build_args.is_empty()).then(|| json!(request.build_args).to_string()))

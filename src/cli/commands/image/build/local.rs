@@ -36,7 +36,9 @@ pub(super) async fn build(
     credentials: Option<&str>,
 ) -> Outcome<Attempt> {
     let client = session.client()?;
-    if !matches!(client.host(), Host::Unix(_)) {
+    // What only other engines can do is asked for, and refused, the way that all understand.
+    let is_foreign = flags.cgroup_parent.is_some() || flags.isolation.is_some() || !flags.security_opt.is_empty();
+    if is_foreign || !matches!(client.host(), Host::Unix(_)) {
         return Ok(Attempt::NotHere);
     }
     let context = match &plan.context {
