@@ -62,7 +62,7 @@ impl Hand {
             host: Host::open(naming.clone(), HostSettings { forwarding: network.forwarding, host_firewall: network.host_firewall })?,
             naming,
             ports: PortClaims::new(),
-            names: NameServer::new(tokio::runtime::Handle::current(), settings),
+            names: NameServer::new(settings)?,
             pools,
             state: Mutex::default(),
         })

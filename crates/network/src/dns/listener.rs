@@ -94,8 +94,9 @@ async fn serve(place: Arc<Place>, udp: UdpSocket, tcp: TcpListener) {
                 if ready.is_err() {
                     return;
                 }
-                take_datagrams(&place, &udp, &mut waiting);
-                tokio::task::yield_now().await;
+                if take_datagrams(&place, &udp, &mut waiting) {
+                    tokio::task::yield_now().await;
+                }
             }
             accepted = tcp.accept(), if connections.len() < MOST_CONNECTIONS => match accepted {
                 Ok((stream, _)) => drop(connections.spawn(converse(Arc::clone(&place), stream))),
@@ -108,12 +109,12 @@ async fn serve(place: Arc<Place>, udp: UdpSocket, tcp: TcpListener) {
     }
 }
 
-/// Answers what the zones answer at once, and starts the rest on its way.
-fn take_datagrams(place: &Arc<Place>, udp: &Arc<UdpSocket>, waiting: &mut JoinSet<()>) {
+/// Answers what the zones answer at once, and starts the rest on its way. True when there may be more.
+fn take_datagrams(place: &Arc<Place>, udp: &Arc<UdpSocket>, waiting: &mut JoinSet<()>) -> bool {
     let mut buffer = [0; LONGEST + 1];
     for _ in 0..BATCH {
         // A refused answer of ours comes back as an error here; the socket itself is well.
-        let Ok((size, from)) = udp.try_recv_from(&mut buffer) else { return };
+        let Ok((size, from)) = udp.try_recv_from(&mut buffer) else { return false };
         match place.first_step(&buffer[..size], Transport::Udp) {
             Step::Silence => {}
             Step::Say(bytes) => drop(udp.try_send_to(&bytes, from)),
@@ -123,6 +124,7 @@ fn take_datagrams(place: &Arc<Place>, udp: &Arc<UdpSocket>, waiting: &mut JoinSe
             }
         }
     }
+    true
 }
 
 async fn relay(place: Arc<Place>, udp: Arc<UdpSocket>, question: Box<Question>, from: SocketAddr) {

@@ -11,6 +11,7 @@ mod answer;
 mod forward;
 mod inside;
 mod listener;
+mod own_thread;
 mod question;
 mod redirect;
 mod resolvers;
@@ -30,6 +31,7 @@ use shipway_model::{ContainerId, NetworkId};
 
 use self::forward::Forwarder;
 use self::listener::Listener;
+use self::own_thread::OwnThread;
 pub use self::zone::EndpointNames;
 use self::zone::Zones;
 use crate::Result;
@@ -92,13 +94,17 @@ pub struct NameServer {
     zones: Arc<RwLock<Zones>>,
     forwarder: Arc<Forwarder>,
     listeners: Mutex<HashMap<ContainerId, Listener>>,
-    runtime: tokio::runtime::Handle,
+    thread: OwnThread,
 }
 
 impl NameServer {
-    /// A name server without zones whose tasks run on `runtime`.
-    pub fn new(runtime: tokio::runtime::Handle, settings: Settings) -> Self {
-        Self { zones: Arc::default(), forwarder: Arc::new(Forwarder::new(settings.resolv_conf)), listeners: Mutex::default(), runtime }
+    /// A name server without zones, with a thread of its own.
+    ///
+    /// # Errors
+    /// `Kernel` when there is no thread to be had.
+    pub fn new(settings: Settings) -> Result<Self> {
+        let forwarder = Arc::new(Forwarder::new(settings.resolv_conf));
+        Ok(Self { zones: Arc::default(), forwarder, listeners: Mutex::default(), thread: OwnThread::start()? })
     }
 
     /// Makes the names of one endpoint known in `network`, instead of those it had. `network_name` completes names (`web.nat`).
@@ -124,7 +130,7 @@ impl NameServer {
             return Ok(());
         }
         let sockets = inside::open(&netns)?;
-        let listener = Listener::start(&self.runtime, sockets, netns, view, Arc::clone(&self.zones), Arc::clone(&self.forwarder))?;
+        let listener = Listener::start(self.thread.handle(), sockets, netns, view, Arc::clone(&self.zones), Arc::clone(&self.forwarder))?;
         self.listeners().insert(container, listener);
         Ok(())
     }

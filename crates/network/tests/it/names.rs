@@ -50,7 +50,7 @@ async fn a_container_asks_at_127_0_0_11_until_it_is_hung_up_and_again_after_a_re
     let web = EndpointNames { names: vec!["web".into()], v4: Some(Ipv4Addr::new(172, 18, 0, 2)), v6: None };
     // Dropping the first server is what a daemon that dies does.
     for _ in 0..2 {
-        let server = NameServer::new(tokio::runtime::Handle::current(), Settings::default());
+        let server = NameServer::new(Settings::default()).unwrap();
         server.register(network, "nat", container, &web);
         server.listen(container, inside_it.try_clone().unwrap(), view.clone()).unwrap();
         server.listen(container, inside_it.try_clone().unwrap(), view.clone()).unwrap();
@@ -71,7 +71,7 @@ async fn a_container_asks_at_127_0_0_11_until_it_is_hung_up_and_again_after_a_re
 #[tokio::test(flavor = "multi_thread")]
 async fn the_container_s_own_name_server_may_take_port_53() {
     let (inside_it, container) = (netns(), ContainerId::from_random([1; 32]));
-    let server = NameServer::new(tokio::runtime::Handle::current(), Settings::default());
+    let server = NameServer::new(Settings::default()).unwrap();
     server.register(
         NetworkId::from_random([2; 32]),
         "nat",
