@@ -11,15 +11,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::RecvFlags;
 
 use super::workloads::Noise;
 
 const USAGE: &str = "usage: cargo xtask bench registry [--clients N] [--blob-mib N] [--rounds N] [--folder FOLDER] [--shipway BINARY]
   our registry beside docker-registry (apt-get install docker-registry): parallel pulls of one blob, wall time, processor time, memory";
-/// Bytes taken from a connection at once, and of the answer's beginning.
-const READ: usize = 4 * MIB;
+/// Bytes a client takes at once, and of the answer's beginning.
+const READ: usize = MIB;
 const HEAD: usize = 4096;
 const MIB: usize = 1 << 20;
 /// Clock ticks a second in /proc/PID/stat; 100 on every Linux of ours.
@@ -187,52 +186,46 @@ impl Server {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     }
 
-    /// `clients` pulls at once; the time until the last is done. One thread for each processor reads for its share of them: a thread each would take from the
-    /// server, in wake-ups, as much as the server itself uses.
+    /// `clients` pulls at once; the time until the last is done.
     fn pull_all(&self, clients: usize, digest: &str, size: usize) -> Result<Duration, String> {
         let started = Instant::now();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(clients);
         std::thread::scope(|scope| {
-            let shares = (0..threads).map(|thread| (clients - thread).div_ceil(threads));
-            let pulls: Vec<_> = shares.map(|share| scope.spawn(move || self.pull_share(share, digest, size))).collect();
+            let pulls: Vec<_> = (0..clients).map(|_| scope.spawn(|| self.pull(digest, size))).collect();
             pulls.into_iter().try_for_each(|pull| pull.join().unwrap_or_else(|_| Err("a client panicked".to_owned())))
         })?;
         Ok(started.elapsed())
     }
 
-    /// So many pulls at once, by one thread.
-    fn pull_share(&self, clients: usize, digest: &str, size: usize) -> Result<(), String> {
+    fn pull(&self, digest: &str, size: usize) -> Result<(), String> {
+        let mut stream = self.connect()?;
         let failed = |error: std::io::Error| format!("{}: {error}", self.name);
         let request = format!("GET /v2/bench/blobs/{digest} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", self.port);
-        let mut streams = Vec::new();
-        for _ in 0..clients {
-            let mut stream = self.connect()?;
-            stream.write_all(request.as_bytes()).map_err(failed)?;
-            streams.push(stream);
-        }
-        let mut open = Vec::new();
-        for stream in &mut streams {
-            let received = body_begins(stream).map_err(failed)?.ok_or_else(|| format!("{}: the answer is no blob", self.name))?;
-            open.push((&*stream, received));
-        }
+        stream.write_all(request.as_bytes()).map_err(failed)?;
         let mut buffer = vec![0; READ];
-        while !open.is_empty() {
-            let mut ready: Vec<PollFd<'_>> = open.iter().map(|(stream, _)| PollFd::new(*stream, PollFlags::IN)).collect();
-            poll(&mut ready, None).map_err(|errno| failed(errno.into()))?;
-            let ready: Vec<bool> = ready.iter().map(|ready| !ready.revents().is_empty()).collect();
-            for at in (0..open.len()).rev().filter(|at| ready[*at]) {
-                let (stream, received) = &mut open[at];
-                let (_, count) = rustix::net::recv(*stream, &mut buffer[..], RecvFlags::TRUNC).map_err(|errno| failed(errno.into()))?;
-                *received += count;
+        let (mut head, mut body) = (Vec::new(), None);
+        while body.is_none() {
+            let count = stream.read(&mut buffer[..HEAD]).map_err(failed)?;
+            if count == 0 {
+                break;
+            }
+            head.extend_from_slice(&buffer[..count]);
+            body = head.windows(4).position(|four| four == b"\r\n\r\n").map(|end| head.len() - end - 4);
+        }
+        if let Some(received) = &mut body {
+            loop {
+                let (_, count) = rustix::net::recv(&stream, &mut buffer[..], RecvFlags::TRUNC | RecvFlags::WAITALL)
+                    .map_err(|errno| failed(errno.into()))?;
                 if count == 0 {
-                    let (_, received) = open.swap_remove(at);
-                    if received != size {
-                        return Err(format!("{}: {received} of {size} bytes came", self.name));
-                    }
+                    break;
                 }
+                *received += count;
             }
         }
-        Ok(())
+        if head.starts_with(b"HTTP/1.1 200") && body == Some(size) {
+            Ok(())
+        } else {
+            Err(format!("{}: {body:?} of {size} bytes came", self.name))
+        }
     }
 
     /// Seconds of processor time so far.
@@ -258,21 +251,6 @@ impl Drop for Server {
         // Ours to end; it may have ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// Reads the head of an answer; bytes of the body that came with it, or none when it is not a good answer.
-fn body_begins(stream: &mut TcpStream) -> std::io::Result<Option<usize>> {
-    let (mut head, mut buffer) = (Vec::new(), [0; HEAD]);
-    loop {
-        let count = stream.read(&mut buffer)?;
-        if count == 0 {
-            return Ok(None);
-        }
-        head.extend_from_slice(&buffer[..count]);
-        if let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") {
-            return Ok(head.starts_with(b"HTTP/1.1 200").then_some(head.len() - end - 4));
-        }
     }
 }
 
