@@ -163,60 +163,51 @@ fn retried<T>(mut work: impl FnMut() -> std::result::Result<T, shipway_store::Er
     Ok(work()?)
 }
 
-/// The settings of a request with its changes on top.
-fn over(config: &ContainerDefaults, changed: ContainerDefaults) -> ContainerDefaults {
+/// Settings with changes on top. An entrypoint alone clears the command, as in a Dockerfile.
+fn over(below: &ContainerDefaults, changed: ContainerDefaults) -> ContainerDefaults {
     let or = |text: String, below: &str| if text.is_empty() { below.to_owned() } else { text };
     let (entrypoint, cmd) = match (changed.entrypoint, changed.cmd) {
-        (None, cmd) => (config.entrypoint.clone(), cmd.or_else(|| config.cmd.clone())),
-        // An entrypoint alone clears the command, as in a Dockerfile.
+        (None, cmd) => (below.entrypoint.clone(), cmd.or_else(|| below.cmd.clone())),
         asked => asked,
     };
-    let mut labels = config.labels.clone();
+    let mut labels = below.labels.clone();
     labels.extend(changed.labels);
     ContainerDefaults {
-        user: or(changed.user, &config.user),
-        exposed_ports: config.exposed_ports.union(&changed.exposed_ports).copied().collect(),
-        env: env::merge(&config.env, &changed.env),
+        user: or(changed.user, &below.user),
+        exposed_ports: below.exposed_ports.union(&changed.exposed_ports).copied().collect(),
+        env: env::merge(&below.env, &changed.env),
         entrypoint,
         cmd,
-        volumes: config.volumes.union(&changed.volumes).cloned().collect(),
-        working_dir: or(changed.working_dir, &config.working_dir),
+        volumes: below.volumes.union(&changed.volumes).cloned().collect(),
+        working_dir: or(changed.working_dir, &below.working_dir),
         labels,
-        stop_signal: changed.stop_signal.or_else(|| config.stop_signal.clone()),
-        healthcheck: changed.healthcheck.or_else(|| config.healthcheck.clone()),
-        on_build: [&config.on_build[..], &changed.on_build].concat(),
-        shell: changed.shell.or_else(|| config.shell.clone()),
+        stop_signal: changed.stop_signal.or_else(|| below.stop_signal.clone()),
+        healthcheck: changed.healthcheck.or_else(|| below.healthcheck.clone()),
+        on_build: [&below.on_build[..], &changed.on_build].concat(),
+        shell: changed.shell.or_else(|| below.shell.clone()),
         ..changed
     }
 }
 
-/// The settings of the new image: what the container was made with, then the changes. An entrypoint alone clears the command, as in a Dockerfile.
+/// The settings of the new image: what the container was made with, then the changes.
 fn settings(record: &ContainerRecord, image: ContainerDefaults, changed: ContainerDefaults, asked: &[String]) -> ContainerDefaults {
     let process = &record.process;
     let words = |words: &[String]| (!words.is_empty()).then(|| words.to_vec());
-    let or = |text: String, default: &str| if text.is_empty() { default.to_owned() } else { text };
-    let (entrypoint, cmd) = match (&changed.entrypoint, &changed.cmd) {
-        (Some(entrypoint), cmd) => (Some(entrypoint.clone()), cmd.clone()),
-        (None, Some(cmd)) => (words(&process.entrypoint), Some(cmd.clone())),
-        (None, None) => (words(&process.entrypoint), words(&process.command)),
+    // `HEALTHCHECK NONE` is a change as well.
+    let says_health = asked.iter().any(|change| change.trim_start().to_uppercase().starts_with("HEALTHCHECK"));
+    let made_with = ContainerDefaults {
+        user: process.user.clone(),
+        exposed_ports: process.exposed_ports.clone(),
+        env: process.env.clone(),
+        entrypoint: words(&process.entrypoint),
+        cmd: words(&process.command),
+        volumes: process.volumes.clone(),
+        working_dir: process.working_dir.clone(),
+        labels: process.labels.clone(),
+        stop_signal: process.stop_signal.clone(),
+        healthcheck: process.healthcheck.clone().filter(|_| !says_health),
+        shell: image.shell,
+        ..ContainerDefaults::default()
     };
-    let mut labels = process.labels.clone();
-    labels.extend(changed.labels);
-    let says = |word: &str| asked.iter().any(|change| change.trim_start().to_uppercase().starts_with(word));
-    ContainerDefaults {
-        user: or(changed.user, &process.user),
-        exposed_ports: process.exposed_ports.union(&changed.exposed_ports).cloned().collect(),
-        env: env::merge(&process.env, &changed.env),
-        entrypoint,
-        cmd,
-        volumes: process.volumes.union(&changed.volumes).cloned().collect(),
-        working_dir: or(changed.working_dir, &process.working_dir),
-        labels,
-        stop_signal: changed.stop_signal.or_else(|| process.stop_signal.clone()),
-        healthcheck: if says("HEALTHCHECK") { changed.healthcheck } else { changed.healthcheck.or_else(|| process.healthcheck.clone()) },
-        on_build: changed.on_build,
-        shell: changed.shell.or(image.shell),
-        args_escaped: false,
-        other: image.other,
-    }
+    ContainerDefaults { args_escaped: false, other: image.other, ..over(&made_with, changed) }
 }
