@@ -108,11 +108,6 @@ pub(crate) fn default_world(tree: &Tree) -> World {
     }
 }
 
-/// The same for the build step after one with no network but its own: what no step can change stays.
-pub(crate) fn next_step_world(tree: &Tree) -> World {
-    World { kept: true, ..default_world(tree) }
-}
-
 pub(crate) fn cgroup_view(tree: &Tree) -> Vec<Vec<String>> {
     if tree.is_version_1() { tree.hierarchies() } else { vec![Vec::new()] }
 }

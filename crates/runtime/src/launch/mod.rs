@@ -22,7 +22,7 @@ use crate::attach::Attachment;
 use crate::error::LaunchError;
 use crate::handle::Handle;
 use crate::message::{AttachWish, InitPart, Launch, LogPart, MonitorPart, Note, Order, World};
-use crate::pool::{Parked, Reserved, Shared, default_world, next_step_world, unexpected};
+use crate::pool::{Parked, Reserved, Shared, default_world, unexpected};
 use crate::spec::{ContainerSpec, LogConfig, Namespace};
 
 pub(crate) use mounts::{ReadyMount, make_ready, mount_root};
@@ -147,12 +147,11 @@ impl Prepared {
 
 fn prepare(shared: &Shared, spec: &mut ContainerSpec, duty: &Duty, wired: bool) -> Result<Prepared, LaunchError> {
     let (world, joins) = world::world_of(shared, spec)?;
-    let usual = default_world(&shared.tree);
-    let again = match duty {
-        Duty::Container => None,
-        Duty::Step if wired || world != usual => Some(usual),
-        Duty::Step => Some(next_step_world(&shared.tree)),
-    };
+    let again = matches!(duty, Duty::Step).then(|| {
+        let usual = default_world(&shared.tree);
+        // After a step with no network but its own, what no step can change stays.
+        World { kept: !wired && world == usual, ..usual }
+    });
     let mut handles = Handles::default();
     let stubs = if matches!(duty, Duty::Step) { &shared.step_stubs } else { &shared.stubs };
     let root = handles.add(mount_root(&spec.root, stubs)?);
