@@ -36,7 +36,10 @@ pub trait Below {
     /// When a file that should be there cannot be looked at.
     fn stat(&self, path: &[u8]) -> Result<Option<Metadata>, Error>;
     /// Names in the folder `path`.
-    fn names(&self, path: &[u8]) -> Vec<Vec<u8>>;
+    ///
+    /// # Errors
+    /// As [`Below::stat`].
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Error>;
 }
 
 /// Compares `upper` with what is `below`; paths are clean, relative, and told in their order.
@@ -80,7 +83,7 @@ impl Found<'_> {
         let entries = dir.entries()?;
         if hides == Hides::All {
             let here: std::collections::BTreeSet<&[u8]> = entries.iter().map(|entry| entry.name.as_bytes()).collect();
-            for name in self.below.names(path) {
+            for name in self.below.names(path)? {
                 if !here.contains(name.as_slice()) {
                     self.told.insert(join(path, &name), ChangeKind::Deleted);
                 }

@@ -12,8 +12,7 @@
 mod level;
 mod sink;
 
-use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
@@ -26,7 +25,7 @@ use shipway_sys::xattr;
 
 use crate::Error;
 use crate::error::show;
-use crate::index::{ContentDigest, IndexEntry, LayerIndex, Node, compare_paths};
+use crate::index::{ContentDigest, Entries, EntryRef, IndexBuilder, IndexEntry, LayerIndex, Node, compare_paths};
 use crate::tar::{Entry, EntryKind, TarWriter};
 use crate::tree::join;
 use crate::whiteout;
@@ -78,7 +77,7 @@ pub fn commit_scan_showing(
     options: &ScanOptions,
     large: &mut dyn FnMut(&File),
 ) -> Result<Scanned, Error> {
-    let known = last.map(|index| Known { tree: folders.len() - 1, entries: index.iter() });
+    let known = last.map(|index| Known { tree: folders.len() - 1, entries: index.iter().peekable() });
     scan(folders, known, options, &mut std::io::sink(), large)
 }
 
@@ -88,7 +87,7 @@ pub fn commit_scan_showing(
 /// `Corrupt` when the folders are no longer what `index` says; the output is then worthless. `Write`.
 pub fn write_layer_tar(folders: &[Root], index: &LayerIndex, options: &ScanOptions, out: &mut dyn Write) -> Result<DiffId, Error> {
     let scanned = scan(folders, None, options, out, &mut |_| {})?;
-    if scanned.index.digest() != index.digest() {
+    if scanned.index.digest()? != index.digest()? {
         return Err(Error::Corrupt { what: "layer folder", problem: "its content differs from its index".to_owned() });
     }
     Ok(scanned.diff_id)
@@ -107,48 +106,44 @@ fn scan(
     large: &mut dyn FnMut(&File),
 ) -> Result<Scanned, Error> {
     let tar = TarWriter::new(HashingSink::new(out));
-    let mut scan = Scan { tar, newest: options.newest, known, index: Vec::new(), inodes: HashMap::new(), large };
+    let Some(upper) = folders.first() else { return Err(Error::Corrupt { what: "layer", problem: "it has no folder".to_owned() }) };
+    let top = upper.top()?;
+    let mut scan = Scan { tar, newest: options.newest, known, index: IndexBuilder::new(&top), inodes: HashMap::new(), large };
     scan.root(folders)?;
     let (sink, tar_size) = scan.tar.finish()?;
     let diff_id = DiffId(sink.finish()?);
-    let index = LayerIndex::new(scan.index)?;
+    let index = scan.index.finish()?;
     Ok(Scanned { diff_id, tar_size, content_size: index.content_size(), index })
 }
 
 /// What is known of one of the trees. Asked in the order of the scan, which is that of an index.
 struct Known<'a> {
     tree: usize,
-    entries: std::slice::Iter<'a, IndexEntry>,
+    entries: std::iter::Peekable<Entries<'a>>,
 }
 
 impl Known<'_> {
     /// The digest of the file `path` of `size` bytes in `tree`.
-    fn content(&mut self, tree: usize, path: &[u8], size: u64) -> Option<ContentDigest> {
+    fn content(&mut self, tree: usize, path: &[u8], size: u64) -> Result<Option<ContentDigest>, Error> {
         if tree != self.tree {
-            return None;
+            return Ok(None);
         }
-        while let Some(next) = self.entries.as_slice().first() {
-            match compare_paths(&next.path, path) {
-                Ordering::Less => drop(self.entries.next()),
-                Ordering::Equal => {
-                    return match next.node {
-                        Node::File { size: known, content, .. } if known == size => Some(content),
-                        _ => None,
-                    };
-                }
-                Ordering::Greater => return None,
-            }
-        }
-        None
+        let before = |entry: &Result<EntryRef, Error>| entry.as_ref().is_ok_and(|entry| compare_paths(&entry.path, path).is_lt());
+        while self.entries.next_if(before).is_some() {}
+        let here = self.entries.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.path == path) || entry.is_err()).transpose()?;
+        Ok(match here.as_deref() {
+            Some(IndexEntry { node: Node::File { size: known, content, .. }, .. }) if *known == size => Some(*content),
+            _ => None,
+        })
     }
 }
 
 /// The pass.
-struct Scan<'a> {
+struct Scan<'a, 'k> {
     tar: TarWriter<HashingSink<'a>>,
     newest: Option<i64>,
-    known: Option<Known<'a>>,
-    index: Vec<IndexEntry>,
+    known: Option<Known<'k>>,
+    index: IndexBuilder<'a>,
     /// First path and digest of inodes with several names.
     inodes: HashMap<(u64, u64), (Vec<u8>, ContentDigest)>,
     large: &'a mut dyn FnMut(&File),
@@ -156,17 +151,17 @@ struct Scan<'a> {
 
 /// Attributes of one inode, those of overlayfs understood and taken out.
 struct Attributes {
-    kept: std::collections::BTreeMap<Vec<u8>, Vec<u8>>,
+    kept: BTreeMap<Vec<u8>, Vec<u8>>,
     opaque: bool,
 }
 
-impl Scan<'_> {
+impl Scan<'_, '_> {
     fn root(&mut self, folders: &[Root]) -> Result<(), Error> {
         let tops = folders.iter().map(Root::top).collect::<Result<Vec<_>, _>>()?;
-        let Some(top) = tops.first() else { return Err(Error::Corrupt { what: "layer", problem: "it has no folder".to_owned() }) };
+        let Some(top) = tops.first() else { return Ok(()) };
         let found = shipway_sys::path::metadata(top)?;
         let attributes = attributes(top, b"")?;
-        self.note(Vec::new(), Node::Directory { opaque: attributes.opaque }, &found, attributes.kept);
+        self.note(Vec::new(), Node::Directory { opaque: attributes.opaque }, &found, attributes.kept)?;
         // The root of a layer has no entry of its own in a tar, but may hide what is below.
         if attributes.opaque {
             self.mark(whiteout::OPAQUE.to_vec())?;
@@ -202,7 +197,7 @@ impl Scan<'_> {
                 if !entry.covers {
                     let gone = join(crate::index::parent(&path), &[whiteout::PREFIX, name.as_bytes()].concat());
                     self.mark(gone)?;
-                    self.index.push(IndexEntry::new(path, Node::Whiteout, 0));
+                    self.index.push(IndexEntry::new(path, Node::Whiteout, 0))?;
                 }
             }
             FileKind::Symlink => {
@@ -227,7 +222,7 @@ impl Scan<'_> {
             self.mark(join(&path, whiteout::OPAQUE))?;
             parts.truncate(1);
         }
-        self.note(path.clone(), Node::Directory { opaque: attributes.opaque }, found, attributes.kept);
+        self.note(path.clone(), Node::Directory { opaque: attributes.opaque }, found, attributes.kept)?;
         Level::of(parts, path)
     }
 
@@ -246,8 +241,7 @@ impl Scan<'_> {
             let mut entry = self.entry(path.clone(), EntryKind::Hardlink, &found);
             entry.link.clone_from(&first);
             self.tar.start(&entry)?;
-            self.note(path, Node::File { size: found.size, content, hardlink: Some(first) }, &found, attributes.kept);
-            return Ok(());
+            return self.note(path, Node::File { size: found.size, content, hardlink: Some(first) }, &found, attributes.kept);
         }
         if found.size >= LARGE {
             (self.large)(&file);
@@ -257,13 +251,15 @@ impl Scan<'_> {
         entry.xattrs = attributes.kept;
         self.tar.start(&entry)?;
         let Entry { path, xattrs, .. } = entry;
-        let known = self.known.as_mut().and_then(|known| known.content(part.tree, &path, found.size));
+        let known = match &mut self.known {
+            Some(known) => known.content(part.tree, &path, found.size)?,
+            None => None,
+        };
         let content = self.content(&mut file, found.size, &path, known)?;
         if found.nlink > 1 {
             self.inodes.insert(inode, (path.clone(), content));
         }
-        self.note(path, Node::File { size: found.size, content, hardlink: None }, &found, xattrs);
-        Ok(())
+        self.note(path, Node::File { size: found.size, content, hardlink: None }, &found, xattrs)
     }
 
     /// Puts the bytes of a file into the tar; its digest, unless that is `known`, is taken on the way.
@@ -310,8 +306,7 @@ impl Scan<'_> {
         }
         entry.xattrs.clone_from(&attributes.kept);
         self.tar.start(&entry)?;
-        self.note(path, node, found, attributes.kept);
-        Ok(())
+        self.note(path, node, found, attributes.kept)
     }
 
     /// A whiteout or opaque mark: an empty file without owner, bits or time.
@@ -329,8 +324,8 @@ impl Scan<'_> {
         entry
     }
 
-    fn note(&mut self, path: Vec<u8>, node: Node, found: &Metadata, xattrs: std::collections::BTreeMap<Vec<u8>, Vec<u8>>) {
-        self.index.push(IndexEntry { path, node, mode: found.mode, uid: found.uid, gid: found.gid, xattrs });
+    fn note(&mut self, path: Vec<u8>, node: Node, found: &Metadata, xattrs: BTreeMap<Vec<u8>, Vec<u8>>) -> Result<(), Error> {
+        self.index.push(IndexEntry { path, node, mode: found.mode, uid: found.uid, gid: found.gid, xattrs })
     }
 }
 

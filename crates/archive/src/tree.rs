@@ -3,13 +3,13 @@
 //! What must stay true: the upper layer wins; a whiteout, an opaque folder or anything that is no folder hides what lies below it in lower layers.
 //! Symlinks are resolved as a process with this tree as its `/` would.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::Error;
 use crate::error::show;
 use crate::glob::Pattern;
-use crate::index::{ContentDigest, IndexEntry, LayerIndex, Node, folder_digest, is_within, leaf_digest};
+use crate::index::{self, ContentDigest, Digester, EntryRef, LayerIndex, Marks, Node};
 
 /// As many symlinks as the kernel follows in one path.
 const SYMLINKS_FOLLOWED: usize = 40;
@@ -38,41 +38,54 @@ impl Tree {
 
     /// The entry at `path`, clean and relative, no symlink followed.
     ///
+    /// # Errors
+    /// When a large index cannot be read from its file; as all that looks into the tree.
+    ///
     /// # Cost
     /// A few binary searches per layer.
-    pub fn lookup(&self, path: &[u8]) -> Option<&IndexEntry> {
-        for layer in self.layers.iter().rev() {
-            match layer.lookup(path) {
-                Some(IndexEntry { node: Node::Whiteout, .. }) => return None,
-                Some(entry) => return Some(entry),
-                None if hides(layer, path) => return None,
+    pub fn lookup(&self, path: &[u8]) -> Result<Option<EntryRef>, Error> {
+        Ok(self.find(path)?.map(|(_, entry)| entry))
+    }
+
+    /// Number of the layer (0 the lowest) that `path` is seen from.
+    pub fn origin(&self, path: &[u8]) -> Result<Option<usize>, Error> {
+        Ok(self.find(path)?.map(|(layer, _)| layer))
+    }
+
+    fn find(&self, path: &[u8]) -> Result<Option<(usize, EntryRef)>, Error> {
+        for (number, layer) in self.layers.iter().enumerate().rev() {
+            match layer.lookup(path)? {
+                Some(entry) if entry.node == Node::Whiteout => return Ok(None),
+                Some(entry) => return Ok(Some((number, entry))),
+                None if hides(layer, path)? => return Ok(None),
                 None => {}
             }
         }
-        None
+        Ok(None)
     }
 
     /// What stands in the folder `path`, sorted by name; nothing if it is no folder.
-    pub fn children(&self, path: &[u8]) -> Vec<&IndexEntry> {
-        let (mut found, mut gone) = (BTreeMap::new(), BTreeSet::new());
+    pub fn children(&self, path: &[u8]) -> Result<Children<'_>, Error> {
+        let mut layers = Vec::new();
         for layer in self.layers.iter().rev() {
-            let here = layer.lookup(path);
-            if here.is_some_and(|entry| !entry.is_dir()) {
+            let here = layer.lookup(path)?;
+            if here.as_ref().is_some_and(|entry| !entry.is_dir()) {
                 break;
             }
-            for child in layer.children(path) {
-                if child.node == Node::Whiteout {
-                    gone.insert(child.name());
-                } else if !gone.contains(child.name()) {
-                    found.entry(child.name()).or_insert(child);
-                }
+            let mut children = layer.children(path)?;
+            if let Some(next) = children.next().transpose()? {
+                layers.push((next, children));
             }
-            if here.is_some_and(|entry| entry.node == Node::Directory { opaque: true }) || hides(layer, path) {
+            if here.is_some_and(|entry| entry.node == Node::Directory { opaque: true }) || hides(layer, path)? {
                 break;
             }
         }
-        // A name removed in a layer is gone for the layers below it only; what the same or an upper layer has was entered before.
-        found.into_values().collect()
+        Ok(Children { layers })
+    }
+
+    /// All that is seen at and below `path`, folders before what is in them.
+    pub fn walk(&self, path: &[u8]) -> Result<Walk<'_>, Error> {
+        Ok(Walk { tree: self, top: self.lookup(path)?, folders: Vec::new(), over: false })
     }
 
     /// Follows symlinks and dots of `path` and gives the clean path of what is really meant.
@@ -85,11 +98,11 @@ impl Tree {
         let (mut at, mut followed) = (Vec::new(), 0);
         while let Some(name) = left.pop_front() {
             if name == b".." {
-                at.truncate(crate::index::parent(&at).len());
+                at.truncate(index::parent(&at).len());
                 continue;
             }
             let next = join(&at, &name);
-            let entry = self.lookup(&next).ok_or_else(missing)?;
+            let entry = self.lookup(&next)?.ok_or_else(missing)?;
             match &entry.node {
                 Node::Symlink { target } if !left.is_empty() || last == Last::Follow => {
                     followed += 1;
@@ -123,38 +136,117 @@ impl Tree {
     ///
     /// # Cost
     /// Visits everything below `path` once.
-    pub fn digest(&self, path: &[u8]) -> Option<ContentDigest> {
-        let entry = self.lookup(path)?;
-        Some(self.digest_of(entry))
-    }
-
-    fn digest_of(&self, entry: &IndexEntry) -> ContentDigest {
-        if !entry.is_dir() {
-            return leaf_digest(entry);
+    pub fn digest(&self, path: &[u8]) -> Result<Option<ContentDigest>, Error> {
+        let mut digester = Digester::new(Marks::Ignored);
+        for entry in self.walk(path)? {
+            digester.take(&*entry?);
         }
-        let children = self.children(&entry.path);
-        folder_digest(entry, children.into_iter().map(|child| (child.name(), self.digest_of(child))))
+        Ok(digester.finish())
+    }
+}
+
+/// What stands in a folder of a stack of layers.
+#[derive(Debug)]
+pub struct Children<'a> {
+    /// What comes next of each layer that shows through, the uppermost first, and what follows.
+    layers: Vec<(EntryRef, index::Children<'a>)>,
+}
+
+impl Children<'_> {
+    fn go_on(&mut self) -> Result<Option<EntryRef>, Error> {
+        loop {
+            // Of equal names the first one counts, which is that of the uppermost layer.
+            let least = |one: &EntryRef, other: &EntryRef| one.name().cmp(other.name());
+            let Some(next) = self.layers.iter().map(|(next, _)| next).min_by(|one, other| least(one, other)).cloned() else {
+                return Ok(None);
+            };
+            let mut at = 0;
+            while let Some((here, following)) = self.layers.get_mut(at) {
+                if here.name() != next.name() {
+                    at += 1;
+                } else if let Some(follower) = following.next().transpose()? {
+                    *here = follower;
+                    at += 1;
+                } else {
+                    self.layers.remove(at);
+                }
+            }
+            if next.node != Node::Whiteout {
+                return Ok(Some(next));
+            }
+        }
+    }
+}
+
+impl Iterator for Children<'_> {
+    type Item = Result<EntryRef, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.go_on();
+        if next.is_err() {
+            self.layers.clear();
+        }
+        next.transpose()
+    }
+}
+
+/// All that is seen at and below a path.
+#[derive(Debug)]
+pub struct Walk<'a> {
+    tree: &'a Tree,
+    top: Option<EntryRef>,
+    /// The folders that are open, each in the one before.
+    folders: Vec<Children<'a>>,
+    over: bool,
+}
+
+impl Walk<'_> {
+    fn go_on(&mut self) -> Result<Option<EntryRef>, Error> {
+        let mut next = self.top.take();
+        while next.is_none() {
+            let Some(folder) = self.folders.last_mut() else { return Ok(None) };
+            next = folder.next().transpose()?;
+            if next.is_none() {
+                self.folders.pop();
+            }
+        }
+        if let Some(folder) = next.as_ref().filter(|entry| entry.is_dir()) {
+            self.folders.push(self.tree.children(&folder.path)?);
+        }
+        Ok(next)
+    }
+}
+
+impl Iterator for Walk<'_> {
+    type Item = Result<EntryRef, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let next = self.go_on();
+        self.over = next.is_err();
+        next.transpose()
     }
 }
 
 /// Whether `layer` hides `path`, which it does not have itself, from the layers below.
-fn hides(layer: &LayerIndex, path: &[u8]) -> bool {
+fn hides(layer: &LayerIndex, path: &[u8]) -> Result<bool, Error> {
     let mut end = path.len();
     while end > 0 {
         end = path[..end].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        match layer.lookup(&path[..end]).map(|entry| &entry.node) {
-            Some(Node::Directory { opaque: false }) => return false,
-            Some(_) => return true,
+        match layer.lookup(&path[..end])? {
+            Some(entry) => return Ok(entry.node != Node::Directory { opaque: false }),
             None => {}
         }
     }
-    false
+    Ok(false)
 }
 
 /// Something whose names a pattern can be held against.
 pub(crate) trait Names {
     /// Names in a folder, and whether each is a folder.
-    fn names(&self, folder: &[u8]) -> Vec<(Vec<u8>, bool)>;
+    fn names(&self, folder: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, Error>;
     /// The real path of one without wildcards, if it is there.
     fn locate(&self, path: &[u8], last: Last) -> Option<Vec<u8>>;
 }
@@ -162,8 +254,8 @@ pub(crate) trait Names {
 struct TreeNames<'a>(&'a Tree);
 
 impl Names for TreeNames<'_> {
-    fn names(&self, folder: &[u8]) -> Vec<(Vec<u8>, bool)> {
-        self.0.children(folder).into_iter().map(|entry| (entry.name().to_vec(), entry.is_dir())).collect()
+    fn names(&self, folder: &[u8]) -> Result<Vec<(Vec<u8>, bool)>, Error> {
+        self.0.children(folder)?.map(|entry| entry.map(|entry| (entry.name().to_vec(), entry.is_dir()))).collect()
     }
 
     fn locate(&self, path: &[u8], last: Last) -> Option<Vec<u8>> {
@@ -191,7 +283,7 @@ pub(crate) fn expand(pattern: &[u8], names: &dyn Names) -> Result<Vec<Vec<u8>>, 
         let last = number + 1 == parts.len();
         let mut next = Vec::new();
         for folder in found {
-            for (name, is_dir) in names.names(&folder) {
+            for (name, is_dir) in names.names(&folder)? {
                 if (last || is_dir) && matcher.matches(&name) {
                     next.push(join(&folder, &name));
                 }
@@ -199,7 +291,7 @@ pub(crate) fn expand(pattern: &[u8], names: &dyn Names) -> Result<Vec<Vec<u8>>, 
         }
         found = next;
     }
-    found.sort_unstable_by(|a, b| crate::index::compare_paths(a, b));
+    found.sort_unstable_by(|a, b| index::compare_paths(a, b));
     Ok(found)
 }
 
@@ -219,28 +311,6 @@ pub(crate) fn components(path: &[u8]) -> VecDeque<Vec<u8>> {
 
 pub(crate) fn join(folder: &[u8], name: &[u8]) -> Vec<u8> {
     if folder.is_empty() { name.to_vec() } else { [folder, name].join(&b'/') }
-}
-
-impl Tree {
-    /// Number of the layer (0 the lowest) that `path` is seen from.
-    pub fn origin(&self, path: &[u8]) -> Option<usize> {
-        let entry = self.lookup(path)?;
-        self.layers.iter().rposition(|layer| layer.lookup(&entry.path).is_some())
-    }
-
-    /// All that is seen at and below `path`, folders before what is in them.
-    pub fn walk(&self, path: &[u8]) -> Vec<&IndexEntry> {
-        let mut all = Vec::new();
-        let mut waiting: Vec<&IndexEntry> = self.lookup(path).into_iter().collect();
-        while let Some(entry) = waiting.pop() {
-            all.push(entry);
-            if entry.is_dir() {
-                waiting.extend(self.children(&entry.path).into_iter().rev());
-            }
-        }
-        debug_assert!(all.iter().all(|entry| is_within(&entry.path, path)));
-        all
-    }
 }
 
 #[cfg(test)]

@@ -7,50 +7,79 @@ use std::sync::LazyLock;
 
 use blake3::hazmat::{ContextKey, HasherExt, hash_derive_key_context};
 
-use super::{ContentDigest, IndexEntry, Node};
+use super::entry::{ContentDigest, IndexEntry, Node, parent};
 
 /// What these digests are told apart from all others by; derived once, because deriving costs as much as an entry.
 static CONTEXT: LazyLock<ContextKey> = LazyLock::new(|| hash_derive_key_context("shipway 2026 tree entry v1"));
 
-/// Digest of an entry that is not a folder.
-pub(crate) fn leaf(entry: &IndexEntry) -> ContentDigest {
-    finish(header(entry, false))
+/// Whether the marks that mean something in a stack of layers only, opaque folders, are part of a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Marks {
+    /// Of a layer.
+    Count,
+    /// Of a tree, however many layers it is spread over.
+    Ignored,
 }
 
-/// Digest of a folder, `children` being name and digest of each thing in it, sorted by name.
-pub(crate) fn folder<'a>(entry: &IndexEntry, children: impl Iterator<Item = (&'a [u8], ContentDigest)>) -> ContentDigest {
-    folder_of(header(entry, false), children)
+/// Takes a folder and all below it, in the order of an index, and gives the digest of the folder.
+///
+/// # Cost
+/// Two KiB for each folder on the way to the entry taken last.
+pub(crate) struct Digester {
+    marks: Marks,
+    open: Vec<Folder>,
+    whole: Option<ContentDigest>,
 }
 
-fn folder_of<'a>(mut hasher: blake3::Hasher, children: impl Iterator<Item = (&'a [u8], ContentDigest)>) -> ContentDigest {
-    for (name, digest) in children {
-        text(&mut hasher, name);
-        hasher.update(&digest);
+/// A folder of which something may still come.
+struct Folder {
+    path: Vec<u8>,
+    hasher: blake3::Hasher,
+}
+
+impl Digester {
+    pub(crate) fn new(marks: Marks) -> Self {
+        Self { marks, open: Vec::new(), whole: None }
     }
-    finish(hasher)
-}
 
-/// Digests of all entries of a layer, marks included. `entries` are sorted as `LayerIndex` has them.
-pub(super) fn all(entries: &[IndexEntry]) -> Vec<ContentDigest> {
-    let mut digests = vec![[0; 32]; entries.len()];
-    // Going backwards, everything in a folder is done before the folder; its children wait here, last name first.
-    let mut waiting: Vec<usize> = Vec::new();
-    for at in (0..entries.len()).rev() {
-        let entry = &entries[at];
-        if !entry.is_dir() {
-            digests[at] = finish(header(entry, true));
-            waiting.push(at);
-            continue;
+    /// Takes the next entry.
+    pub(crate) fn take(&mut self, entry: &IndexEntry) {
+        let folder = parent(&entry.path);
+        while self.open.last().is_some_and(|open| open.path != folder) {
+            self.close();
         }
-        let mut children = Vec::new();
-        while let Some(child) = waiting.last().copied().filter(|child| super::is_within(&entries[*child].path, &entry.path)) {
-            waiting.pop();
-            children.push((entries[child].name(), digests[child]));
+        let hasher = header(entry, self.marks == Marks::Count);
+        if entry.is_dir() {
+            self.open.push(Folder { path: entry.path.clone(), hasher });
+        } else {
+            self.told(entry.name(), finish(&hasher));
         }
-        digests[at] = folder_of(header(entry, true), children.into_iter());
-        waiting.push(at);
     }
-    digests
+
+    /// The digest of the first entry that was taken; none without one.
+    pub(crate) fn finish(mut self) -> Option<ContentDigest> {
+        while !self.open.is_empty() {
+            self.close();
+        }
+        self.whole
+    }
+
+    fn close(&mut self) {
+        if let Some(Folder { path, hasher }) = self.open.pop() {
+            let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+            self.told(name, finish(&hasher));
+        }
+    }
+
+    fn told(&mut self, name: &[u8], digest: ContentDigest) {
+        match self.open.last_mut() {
+            Some(Folder { hasher, .. }) => {
+                text(hasher, name);
+                hasher.update(&digest);
+            }
+            None => self.whole = Some(digest),
+        }
+    }
 }
 
 /// Feeds everything but names; `marks` says whether an opaque folder differs from a plain one.
@@ -94,6 +123,6 @@ fn text(hasher: &mut blake3::Hasher, bytes: &[u8]) {
     hasher.update(bytes);
 }
 
-fn finish(hasher: blake3::Hasher) -> ContentDigest {
+fn finish(hasher: &blake3::Hasher) -> ContentDigest {
     *hasher.finalize().as_bytes()
 }

@@ -1,3 +1,5 @@
+use std::os::unix::fs::FileExt as _;
+
 use super::*;
 
 fn file(path: &str, content: &str) -> IndexEntry {
@@ -29,50 +31,150 @@ fn sample() -> Vec<IndexEntry> {
     ]
 }
 
-fn names<'a>(entries: impl Iterator<Item = &'a IndexEntry>) -> Vec<String> {
-    entries.map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+fn names(entries: impl Iterator<Item = Result<EntryRef, Error>>) -> Vec<String> {
+    entries.map(|entry| String::from_utf8_lossy(&entry.expect("read").path).into_owned()).collect()
+}
+
+fn children(index: &LayerIndex, folder: &[u8]) -> Vec<String> {
+    names(index.children(folder).expect("children"))
+}
+
+fn all(index: &LayerIndex) -> Vec<IndexEntry> {
+    index.iter().map(|entry| IndexEntry::clone(&entry.expect("read"))).collect()
+}
+
+/// The file form.
+fn bytes(index: &LayerIndex) -> Vec<u8> {
+    let file = tempfile::tempfile().expect("file");
+    let length = index.write_to(&file).expect("write");
+    let mut bytes = vec![0; length as usize];
+    file.read_exact_at(&mut bytes, 0).expect("read");
+    bytes
+}
+
+fn open(bytes: &[u8]) -> Result<LayerIndex, Error> {
+    let file = tempfile::tempfile().expect("file");
+    file.write_all_at(bytes, 0).expect("write");
+    LayerIndex::open(file)
 }
 
 #[test]
 fn a_folder_is_followed_by_what_is_in_it() {
     let index = LayerIndex::new(sample()).expect("index");
     assert_eq!(names(index.iter())[..7], ["", "a", "a/b", "a/b/é", "a/b.txt", "a/gone", "a/link"]);
-    assert_eq!(names(index.children(b"")), ["a", "a-b", "dev", "disk", "hidden", "pipe"]);
-    assert_eq!(names(index.children(b"a")), ["a/b", "a/b.txt", "a/gone", "a/link"]);
-    assert_eq!(names(index.children(b"a-b")), Vec::<String>::new());
-    assert_eq!(names(index.children(b"nothing")), Vec::<String>::new());
-    assert_eq!(names(index.subtree(b"a/b").iter()), ["a/b", "a/b/é"]);
-    assert!(index.lookup(b"a/b.txt").is_some() && index.lookup(b"a/b.tx").is_none());
+    assert_eq!(children(&index, b""), ["a", "a-b", "dev", "disk", "hidden", "pipe"]);
+    assert_eq!(children(&index, b"a"), ["a/b", "a/b.txt", "a/gone", "a/link"]);
+    assert_eq!(children(&index, b"a-b"), Vec::<String>::new());
+    assert_eq!(children(&index, b"nothing"), Vec::<String>::new());
+    assert_eq!(names(index.subtree(b"a/b").expect("subtree")), ["a/b", "a/b/é"]);
+    assert!(index.lookup(b"a/b.txt").expect("read").is_some() && index.lookup(b"a/b.tx").expect("read").is_none());
 }
 
 #[test]
 fn the_file_form_round_trips_and_any_damage_is_found() {
     let index = LayerIndex::new(sample()).expect("index");
-    let bytes = index.encode();
-    assert_eq!(LayerIndex::decode(&bytes).expect("decode"), index);
+    let bytes = bytes(&index);
+    let opened = open(&bytes).expect("open");
+    assert_eq!(all(&opened), all(&index));
+    assert_eq!((opened.digest().expect("digest"), opened.content_size()), (index.digest().expect("digest"), index.content_size()));
+    opened.verify().expect("verify");
     for at in 0..bytes.len() {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1;
-        assert!(LayerIndex::decode(&damaged).is_err(), "byte {at}");
-        assert!(LayerIndex::decode(&bytes[..at]).is_err(), "cut at {at}");
+        assert!(open(&damaged).is_err(), "byte {at}");
+        assert!(open(&bytes[..at]).is_err(), "cut at {at}");
     }
 }
 
 #[test]
 fn a_right_checksum_over_nonsense_is_still_corrupt() {
-    let index = LayerIndex::new(sample()).expect("index").encode();
-    let content = &index[..index.len() - 32];
-    for at in 5..content.len() {
+    let whole = bytes(&LayerIndex::new(sample()).expect("index"));
+    let table_length = u64::from_le_bytes(whole[whole.len() - 40..whole.len() - 32].try_into().expect("eight")) as usize;
+    let table_at = whole.len() - 40 - table_length;
+    // The table ends with the checksum of the only block.
+    let block_sum = whole.len() - 40 - 32;
+    for at in 5..whole.len() - 32 {
         for value in [0, 1, 0x7f, 0x80, 0xff] {
-            let mut forged = content.to_vec();
+            let mut forged = whole.clone();
             forged[at] = value;
-            let checksum = *blake3::hash(&forged).as_bytes();
-            forged.extend_from_slice(&checksum);
+            let block = *blake3::hash(&forged[5..table_at]).as_bytes();
+            forged[block_sum..block_sum + 32].copy_from_slice(&block);
+            let end = forged.len() - 32;
+            let table = *blake3::hash(&forged[table_at..end]).as_bytes();
+            forged[end..].copy_from_slice(&table);
             // Either consistent or refused, never a panic.
-            if let Ok(read) = LayerIndex::decode(&forged) {
-                assert!(!read.digest().is_empty());
+            if let Ok(read) = open(&forged) {
+                let _ = read.verify();
             }
         }
+    }
+}
+
+/// So many entries that they go through a file.
+fn many() -> Vec<IndexEntry> {
+    let mut entries = vec![dir("")];
+    for folder in 0..300 {
+        entries.push(dir(&format!("folder-{folder:03}")));
+        for number in 0..200 {
+            entries.push(file(&format!("folder-{folder:03}/a-file-with-a-name-of-some-length-{number:03}"), &format!("{folder}.{number}")));
+        }
+    }
+    entries
+}
+
+#[test]
+fn a_large_index_answers_from_its_file_what_a_small_one_answers_from_memory() {
+    let folder = tempfile::tempdir().expect("folder");
+    let scratch = shipway_sys::path::Root::open(folder.path()).expect("open").top().expect("top");
+    let held = LayerIndex::new(many()).expect("index");
+    let mut builder = IndexBuilder::new(&scratch);
+    for entry in many() {
+        builder.push(entry).expect("push");
+    }
+    assert_eq!(builder.path_of(0).expect("root"), b"");
+    assert_eq!(builder.path_of(202).expect("second folder"), b"folder-001");
+    assert_eq!(builder.path_of(60_300).expect("last"), b"folder-299/a-file-with-a-name-of-some-length-199");
+    assert!(builder.path_of(60_301).is_err());
+    let built = builder.finish().expect("finish");
+    let opened = open(&bytes(&built)).expect("open");
+    // Without a name the file is nowhere to be seen.
+    assert_eq!(std::fs::read_dir(folder.path()).expect("list").count(), 0);
+    for index in [&built, &opened] {
+        assert!(matches!(index.entries, Sequence::Stored(_)), "it is too small to try this");
+        assert!(index.weight() * 5 < held.weight(), "{} {}", index.weight(), held.weight());
+        index.verify().expect("verify");
+        assert_eq!(all(index), all(&held));
+        assert_eq!((index.len(), index.content_size()), (held.len(), held.content_size()));
+        assert_eq!(index.digest().expect("digest"), held.digest_at(b"").expect("digest").expect("root"));
+        for path in ["", "folder-000", "folder-150", "folder-150/a-file-with-a-name-of-some-length-007", "folder-299", "folder-3", "zzz", "a"] {
+            let path = path.as_bytes();
+            assert_eq!(index.lookup(path).expect("read").as_deref(), held.lookup(path).expect("read").as_deref());
+            assert_eq!(children(index, path), children(&held, path));
+            assert_eq!(names(index.subtree(path).expect("subtree")), names(held.subtree(path).expect("subtree")));
+            assert_eq!(index.digest_at(path).expect("digest"), held.digest_at(path).expect("digest"));
+        }
+    }
+    // What was read may be damaged only where nobody looks.
+    let mut damaged = bytes(&built);
+    damaged[2_000_000] ^= 1;
+    let damaged = open(&damaged).expect("the table is sound");
+    assert!(damaged.lookup(b"folder-000").expect("read").is_some());
+    assert!(damaged.verify().is_err());
+    assert!(damaged.iter().any(|entry| entry.is_err()) && damaged.digest_at(b"").is_err());
+}
+
+#[test]
+fn no_length_of_a_path_makes_a_block_large() {
+    // Each path shares all but its end with the one before, so that it takes next to nothing in the file.
+    let deep = "d/".repeat(2000);
+    let mut entries: Vec<IndexEntry> = (0..2000).map(|depth| dir(deep.get(..(2 * depth as usize).saturating_sub(1)).unwrap_or_default())).collect();
+    entries.extend((0..3000).map(|number| file(&format!("{}{number}", &deep[..3998]), "")));
+    entries.sort_by(|a, b| compare_paths(&a.path, &b.path));
+    let mut done = 0;
+    while done < entries.len() {
+        let next = blocks::next_block(&entries[done..]);
+        assert!(next > 0 && entries[done..done + next].iter().map(Record::weight).sum::<usize>() <= 64 << 10);
+        done += next;
     }
 }
 
@@ -98,7 +200,7 @@ fn digests_see_every_field() {
     let digest = |change: &dyn Fn(&mut IndexEntry)| {
         let mut entries = sample();
         change(&mut entries[3]);
-        LayerIndex::new(entries).expect("index").digest()
+        LayerIndex::new(entries).expect("index").digest().expect("digest")
     };
     let plain = digest(&|_| {});
     assert_eq!(plain, digest(&|_| {}));
@@ -122,10 +224,11 @@ fn a_folder_digest_covers_what_is_below_and_nothing_else() {
     let mut changed = sample();
     changed[3].mode = 0o600;
     let other = LayerIndex::new(changed).expect("index");
-    assert_ne!(one.digest_at(b"a/b"), other.digest_at(b"a/b"));
-    assert_ne!(one.digest_at(b"a"), other.digest_at(b"a"));
-    assert_eq!(one.digest_at(b"a-b"), other.digest_at(b"a-b"));
-    assert_eq!(one.digest_at(b"x"), None);
+    let digest = |index: &LayerIndex, path: &[u8]| index.digest_at(path).expect("digest");
+    assert_ne!(digest(&one, b"a/b"), digest(&other, b"a/b"));
+    assert_ne!(digest(&one, b"a"), digest(&other, b"a"));
+    assert_eq!(digest(&one, b"a-b"), digest(&other, b"a-b"));
+    assert_eq!(digest(&one, b"x"), None);
     let moved = LayerIndex::new(vec![dir(""), dir("q"), file("q/b.txt", "dot too")]).expect("index");
-    assert_eq!(moved.digest_at(b"q/b.txt"), one.digest_at(b"a/b.txt"));
+    assert_eq!(digest(&moved, b"q/b.txt"), digest(&one, b"a/b.txt"));
 }

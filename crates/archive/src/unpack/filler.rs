@@ -11,6 +11,7 @@ use std::thread::JoinHandle;
 use shipway_sys::path::{Time, set_mode, set_owner, set_times};
 
 use crate::Error;
+use crate::index::{IndexEntry, Node};
 use crate::tar::Entry;
 
 /// Larger files are written where they are made, piece by piece.
@@ -25,7 +26,8 @@ const BATCHES: usize = 4;
 
 /// A file that was made and is empty.
 pub(super) struct Job {
-    pub(super) path: Vec<u8>,
+    /// What it will be, but for the digest of its content.
+    pub(super) entry: IndexEntry,
     pub(super) file: File,
     pub(super) content: Vec<u8>,
     /// Owner to set, where it is not so already.
@@ -33,9 +35,6 @@ pub(super) struct Job {
     pub(super) mode: Option<u32>,
     pub(super) mtime: Time,
 }
-
-/// Path and digest of the content.
-pub(super) type Filled = (Vec<u8>, [u8; 32]);
 
 /// The thread and what is on its way to it.
 #[derive(Default)]
@@ -49,7 +48,7 @@ pub(super) struct Filler {
 
 struct Thread {
     jobs: Option<SyncSender<Vec<Job>>>,
-    results: Receiver<Result<Vec<Filled>, Error>>,
+    results: Receiver<Result<Vec<IndexEntry>, Error>>,
     handle: Option<JoinHandle<()>>,
 }
 
@@ -71,7 +70,7 @@ impl Filler {
     ///
     /// # Errors
     /// Of any file handed over before.
-    pub(super) fn fill(&mut self, job: Job) -> Result<Vec<Filled>, Error> {
+    pub(super) fn fill(&mut self, job: Job) -> Result<Vec<IndexEntry>, Error> {
         self.bytes += job.content.len();
         self.batch.push(job);
         if self.batch.len() < BATCH && self.bytes < BATCH_BYTES {
@@ -85,7 +84,7 @@ impl Filler {
     ///
     /// # Errors
     /// As [`Filler::fill`].
-    pub(super) fn settle(&mut self) -> Result<Vec<Filled>, Error> {
+    pub(super) fn settle(&mut self) -> Result<Vec<IndexEntry>, Error> {
         self.send()?;
         let mut filled = Vec::new();
         while self.under_way > 0 {
@@ -106,7 +105,7 @@ impl Filler {
         Ok(())
     }
 
-    fn receive(&mut self) -> Result<Vec<Filled>, Error> {
+    fn receive(&mut self) -> Result<Vec<IndexEntry>, Error> {
         self.under_way -= 1;
         let thread = self.thread.as_ref().ok_or_else(gone)?;
         thread.results.recv().map_err(|_| gone())?
@@ -141,10 +140,12 @@ impl Drop for Thread {
     }
 }
 
-fn fill(mut job: Job) -> Result<Filled, Error> {
-    let failed = |error: std::io::Error| shipway_sys::Error::from_io(format!("write({:?})", crate::error::show(&job.path)), &error);
+fn fill(mut job: Job) -> Result<IndexEntry, Error> {
+    let failed = |error: std::io::Error| shipway_sys::Error::from_io(format!("write({:?})", crate::error::show(&job.entry.path)), &error);
     job.file.write_all(&job.content).map_err(failed)?;
-    let digest = *blake3::hash(&job.content).as_bytes();
+    if let Node::File { content, .. } = &mut job.entry.node {
+        *content = *blake3::hash(&job.content).as_bytes();
+    }
     if let Some((uid, gid)) = job.owner {
         set_owner(&job.file, uid, gid)?;
     }
@@ -152,7 +153,7 @@ fn fill(mut job: Job) -> Result<Filled, Error> {
         set_mode(&job.file, mode)?;
     }
     set_times(&job.file, job.mtime)?;
-    Ok((job.path, digest))
+    Ok(job.entry)
 }
 
 fn gone() -> Error {

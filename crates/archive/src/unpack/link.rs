@@ -10,6 +10,7 @@ use shipway_sys::path::{FileKind, set_mode, set_owner, set_times};
 use shipway_sys::{copy, xattr};
 
 use super::Whiteouts;
+use super::noted::Noted;
 use super::place::{Placing, clean};
 use super::walk::Folder;
 use crate::Error;
@@ -44,19 +45,18 @@ impl Placing<'_> {
             self.clear_way(error, folder, name, &path, entry.kind)?;
             folder.dir.create_hardlink(name, &target_folder.dir, target_os)?;
         }
-        let Some(mut noted) = self.index.get(&target_path).cloned() else {
-            // Plain archives may link to what was there before them; that is not theirs to index.
-            return Ok(());
+        let Some(mut noted) = self.notes.get(&target_path)? else {
+            // Plain archives may link to what was there before them; that is not theirs to tell of, but for what it replaced.
+            let unknown = Node::File { size: 0, content: [0; 32], hardlink: None };
+            return self.notes.put(Noted::new(IndexEntry::new(path, unknown, 0)));
         };
-        if matches!(noted.node, Node::File { .. }) {
-            let fresh = self.groups;
-            let group = *self.links.entry(target_path).or_insert(fresh);
-            self.groups += u64::from(group == fresh);
-            self.links.insert(path.clone(), group);
+        if matches!(noted.entry.node, Node::File { .. }) && noted.inode.is_none() {
+            noted.inode = Some(self.inodes);
+            self.inodes += 1;
+            self.notes.put(noted.clone())?;
         }
-        noted.path.clone_from(&path);
-        self.index.insert(path, noted);
-        Ok(())
+        noted.entry.path = path;
+        self.notes.put(Noted { inode: noted.inode, ..Noted::new(noted.entry) })
     }
 
     fn copy_up(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: &[u8]) -> Result<(), Error> {
@@ -65,7 +65,7 @@ impl Placing<'_> {
         if folder.dir.stat_if_there(name)?.is_some() {
             return Err(missing());
         }
-        let below = self.lower.lookup(path).ok_or_else(missing)?;
+        let below = self.lower.lookup(path)?.ok_or_else(missing)?;
         let Node::File { size, .. } = below.node else { return Err(missing()) };
         let source = self.lower.open(path)?.ok_or_else(missing)?;
         let file = folder.dir.create_file(name, 0o600)?;
@@ -77,7 +77,6 @@ impl Placing<'_> {
         }
         set_times(&file, shipway_sys::path::metadata(&source)?.mtime)?;
         self.bytes += size;
-        self.index.insert(path.to_vec(), IndexEntry { path: path.to_vec(), ..below });
-        Ok(())
+        self.notes.put(Noted::new(IndexEntry { path: path.to_vec(), ..below }))
     }
 }

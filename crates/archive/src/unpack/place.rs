@@ -1,7 +1,6 @@
 //! Placing one entry: clearing the way, making it, and noting it in the index. `metadata` gives it owner, mode, attributes and times; `link` makes
 //! hard links.
 
-use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -10,15 +9,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use rustix::io::Errno;
-use shipway_sys::path::{FileKind, Root, Time, set_mode, set_owner, set_times};
+use shipway_sys::path::{FileKind, Root, set_mode, set_owner, set_times};
 use shipway_sys::xattr;
 
-use super::filler::{Filled, Filler, Job};
+use super::filler::{Filler, Job};
 use super::metadata::{Xattrs, check_xattrs, umask};
+use super::names::Names;
+use super::noted::{Noted, Notes};
 use super::walk::{Folder, Folders};
 use super::{Lower, OtherKind, Ownership, UnpackSummary, Whiteouts};
 use crate::Error;
-use crate::index::{IndexEntry, LayerIndex, Node, compare_paths};
+use crate::index::{IndexEntry, LayerIndex, Node};
 use crate::tar::read::Chunk;
 use crate::tar::{Entry, EntryKind, TarReader};
 use crate::tree::{components, join};
@@ -39,13 +40,10 @@ pub(super) struct Placing<'a> {
     pub(super) egid: u32,
     pub(super) umask: u32,
     pub(super) folders: Folders,
-    /// By path in plain byte order; a subtree is then still one range.
-    pub(super) index: BTreeMap<Vec<u8>, IndexEntry>,
-    /// Names of one inode, by group number.
-    pub(super) links: HashMap<Vec<u8>, u64>,
-    pub(super) groups: u64,
-    /// Set at the end, because making things in a folder changes its time.
-    folder_times: BTreeMap<Vec<u8>, Time>,
+    pub(super) notes: Notes,
+    /// Inodes with several names so far.
+    pub(super) inodes: u32,
+    replaced: bool,
     filler: Filler,
     buffer: Vec<u8>,
     pub(super) bytes: u64,
@@ -79,6 +77,8 @@ impl<'a> Placing<'a> {
         let mut root_entry = IndexEntry::new(b"", Node::Directory { opaque: false }, found.mode);
         (root_entry.uid, root_entry.gid) = (found.uid, found.gid);
         let gid = if found.mode & 0o2000 == 0 { egid } else { found.gid };
+        let mut notes = Notes::new(&top)?;
+        notes.put(Noted::new(root_entry))?;
         Ok(Placing {
             root: Rc::new(Folder { dir: top, path: Vec::new(), gid }),
             lower,
@@ -90,10 +90,9 @@ impl<'a> Placing<'a> {
             egid,
             umask: umask()?,
             folders: Folders::default(),
-            index: BTreeMap::from([(Vec::new(), root_entry)]),
-            links: HashMap::new(),
-            groups: 0,
-            folder_times: BTreeMap::new(),
+            notes,
+            inodes: 0,
+            replaced: false,
             filler: Filler::default(),
             buffer: vec![0; BUFFER],
             bytes: 0,
@@ -136,50 +135,37 @@ impl<'a> Placing<'a> {
         }
     }
 
-    /// Times of folders and names of hard links are settled last.
+    /// Ends the unpacking of a plain archive.
     pub(super) fn finish(mut self) -> Result<UnpackSummary, Error> {
+        self.wind_up(|_| Ok(()))?;
+        Ok(self.summary())
+    }
+
+    /// Ends the unpacking of a layer, and tells what is in it.
+    pub(super) fn finish_layer(mut self) -> Result<(UnpackSummary, LayerIndex), Error> {
+        let root = Rc::clone(&self.root);
+        let mut names = Names::new(&root.dir, self.inodes);
+        self.wind_up(|noted| names.take(noted))?;
+        Ok((self.summary(), names.finish()?))
+    }
+
+    /// Waits for what is under way, sets what can only be set last, and shows all that was placed.
+    fn wind_up(&mut self, mut each: impl FnMut(Noted) -> Result<(), Error>) -> Result<(), Error> {
         self.settle_files()?;
         self.folders.forget();
         if let Top::AtTheEnd(Some(entry)) = std::mem::replace(&mut self.top, Top::Never) {
             self.dress_root(&entry)?;
         }
-        for (path, time) in std::mem::take(&mut self.folder_times).into_iter().rev() {
-            let folder = self.folder(&path)?;
-            set_times(&folder.dir, time)?;
-        }
-        let mut names: Vec<(u64, Vec<u8>)> = std::mem::take(&mut self.links).into_iter().map(|(path, group)| (group, path)).collect();
-        names.sort_unstable_by(|a, b| a.0.cmp(&b.0).then_with(|| compare_paths(&a.1, &b.1)));
-        for group in names.chunk_by(|a, b| a.0 == b.0) {
-            for (_, path) in &group[1..] {
-                if let Some(IndexEntry { node: Node::File { hardlink, .. }, .. }) = self.index.get_mut(path) {
-                    *hardlink = Some(group[0].1.clone());
-                }
+        self.notes.take()?.in_order(|noted| {
+            if let Some(time) = noted.mtime {
+                set_times(&self.folder(&noted.entry.path)?.dir, time)?;
             }
-        }
-        // What a plain archive was merged into is not in the index, so folders on the way may be missing there.
-        self.add_missing_folders()?;
-        let index = LayerIndex::new(self.index.into_values().collect())?;
-        Ok(UnpackSummary { bytes: self.bytes, entries: self.entries, skipped_xattrs: self.skipped_xattrs, index })
+            each(noted)
+        })
     }
 
-    fn add_missing_folders(&mut self) -> Result<(), Error> {
-        let mut missing = Vec::new();
-        for path in self.index.keys() {
-            let mut folder = crate::index::parent(path);
-            while !folder.is_empty() && !self.index.contains_key(folder) {
-                missing.push(folder.to_vec());
-                folder = crate::index::parent(folder);
-            }
-        }
-        missing.sort_unstable();
-        missing.dedup();
-        for path in missing {
-            let found = shipway_sys::path::metadata(&self.folder(&path)?.dir)?;
-            let mut entry = IndexEntry::new(path.clone(), Node::Directory { opaque: false }, found.mode);
-            (entry.uid, entry.gid) = (found.uid, found.gid);
-            self.index.insert(path, entry);
-        }
-        Ok(())
+    fn summary(&self) -> UnpackSummary {
+        UnpackSummary { bytes: self.bytes, entries: self.entries, skipped_xattrs: self.skipped_xattrs, replaced: self.replaced }
     }
 
     /// What the name means; a whiteout name among the folders on the way is never sensible.
@@ -215,20 +201,15 @@ impl<'a> Placing<'a> {
         set_owner(&root.dir, uid, gid)?;
         set_mode(&root.dir, entry.mode)?;
         let xattrs = self.set_xattrs(root.dir.as_fd(), entry)?;
-        self.folder_times.insert(Vec::new(), entry.mtime);
-        let opaque = matches!(self.index.get(&b""[..]), Some(IndexEntry { node: Node::Directory { opaque: true }, .. }));
-        self.note(Vec::new(), Node::Directory { opaque }, entry, xattrs);
-        Ok(())
+        let opaque = self.is_opaque(b"")?;
+        self.note_folder(Vec::new(), opaque, entry, xattrs)
     }
 
     fn place_whiteout(&mut self, parent: &[u8], gone: &[u8]) -> Result<(), Error> {
         let folder = self.folder(parent)?;
         let (name, path) = (OsStr::from_bytes(gone), join(&folder.path, gone));
         match whiteout::make_overlay_whiteout(&folder.dir, name) {
-            Ok(()) => {
-                self.index.insert(path.clone(), IndexEntry::new(path, Node::Whiteout, 0));
-                Ok(())
-            }
+            Ok(()) => self.notes.put(Noted::new(IndexEntry::new(path, Node::Whiteout, 0))),
             // This layer has the name itself: only the layers below lose it, which a folder must say and a file says by being there.
             Err(Error::Sys(error)) if error.errno == Errno::EXIST => match folder.dir.stat(name)?.kind {
                 FileKind::Directory => self.make_opaque(&path),
@@ -246,10 +227,17 @@ impl<'a> Placing<'a> {
     fn make_opaque(&mut self, path: &[u8]) -> Result<(), Error> {
         let folder = self.folder(path)?;
         xattr::set(&folder.dir, whiteout::OPAQUE_XATTR, b"y")?;
-        if let Some(entry) = self.index.get_mut(path) {
-            entry.node = Node::Directory { opaque: true };
+        match self.notes.get(path)? {
+            Some(mut noted) => {
+                noted.entry.node = Node::Directory { opaque: true };
+                self.notes.put(noted)
+            }
+            None => Ok(()),
         }
-        Ok(())
+    }
+
+    fn is_opaque(&self, path: &[u8]) -> Result<bool, Error> {
+        Ok(self.notes.get(path)?.is_some_and(|noted| noted.entry.node == Node::Directory { opaque: true }))
     }
 
     fn place_dir(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
@@ -272,13 +260,12 @@ impl<'a> Placing<'a> {
             set_mode(&dir, entry.mode)?;
         }
         let xattrs = self.set_xattrs(dir.as_fd(), entry)?;
-        let was_opaque = matches!(self.index.get(&path), Some(IndexEntry { node: Node::Directory { opaque: true }, .. }));
+        let was_opaque = merged && self.is_opaque(&path)?;
         let hides = found == Some(Found::Removed) && self.whiteouts == Whiteouts::Overlay;
         if hides {
             xattr::set(&dir, whiteout::OPAQUE_XATTR, b"y")?;
         }
-        self.folder_times.insert(path.clone(), entry.mtime);
-        self.note(path, Node::Directory { opaque: was_opaque || hides }, entry, xattrs);
+        self.note_folder(path, was_opaque || hides, entry, xattrs)?;
         // A folder opened earlier may have another group and bits now.
         if merged {
             self.folders.forget();
@@ -307,11 +294,10 @@ impl<'a> Placing<'a> {
         let content = self.fill(&mut file, tar, folder, name)?;
         self.bytes += entry.size;
         let xattrs = self.set_metadata(file.as_fd(), entry, folder, entry.mode & 0o777)?;
-        self.note(path, Node::File { size: entry.size, content, hardlink: None }, entry, xattrs);
-        Ok(())
+        self.note(path, Node::File { size: entry.size, content, hardlink: None }, entry, xattrs)
     }
 
-    /// Has a small file filled by the other thread; its digest comes later.
+    /// Has a small file filled by the other thread; it is noted when its digest comes.
     fn hand_over<R: Read>(
         &mut self,
         entry: &Entry,
@@ -331,25 +317,21 @@ impl<'a> Placing<'a> {
         self.bytes += entry.size;
         let owner = Some(self.owner(entry)).filter(|owner| *owner != (self.euid, folder.gid));
         let mode = (entry.mode != entry.mode & 0o777 & !self.umask).then_some(entry.mode);
-        self.note(path.clone(), Node::File { size: entry.size, content: [0; 32], hardlink: None }, entry, Xattrs::new());
-        let filled = self.filler.fill(Job { path, file, content, owner, mode, mtime: entry.mtime })?;
-        self.note_filled(filled);
-        Ok(())
+        let (uid, gid) = self.owner(entry);
+        let node = Node::File { size: entry.size, content: [0; 32], hardlink: None };
+        let noted = IndexEntry { uid, gid, ..IndexEntry::new(path, node, entry.mode) };
+        let filled = self.filler.fill(Job { entry: noted, file, content, owner, mode, mtime: entry.mtime })?;
+        self.note_filled(filled)
     }
 
     /// Waits for the files that the other thread has; before anything is done to what was placed.
     pub(super) fn settle_files(&mut self) -> Result<(), Error> {
         let filled = self.filler.settle()?;
-        self.note_filled(filled);
-        Ok(())
+        self.note_filled(filled)
     }
 
-    fn note_filled(&mut self, filled: Vec<Filled>) {
-        for (path, digest) in filled {
-            if let Some(IndexEntry { node: Node::File { content, .. }, .. }) = self.index.get_mut(&path) {
-                *content = digest;
-            }
-        }
+    fn note_filled(&mut self, filled: Vec<IndexEntry>) -> Result<(), Error> {
+        filled.into_iter().try_for_each(|entry| self.notes.put(Noted::new(entry)))
     }
 
     /// Writes the body and hashes it on the way; holes stay holes.
@@ -394,12 +376,9 @@ impl<'a> Placing<'a> {
         }
         let xattrs = self.set_xattrs(handle.as_fd(), entry)?;
         set_times(&handle, entry.mtime)?;
-        self.note(path.clone(), Node::Symlink { target: entry.link.clone() }, entry, xattrs);
         // The kernel shows every symlink with 0777, and so does the index, whatever the archive says.
-        if let Some(noted) = self.index.get_mut(&path) {
-            noted.mode = 0o777;
-        }
-        Ok(())
+        let noted = IndexEntry { uid, gid, xattrs, ..IndexEntry::new(path, Node::Symlink { target: entry.link.clone() }, 0o777) };
+        self.notes.put(Noted::new(noted))
     }
 
     fn place_node(&mut self, entry: &Entry, folder: &Folder, name: &OsStr, path: Vec<u8>) -> Result<(), Error> {
@@ -419,8 +398,7 @@ impl<'a> Placing<'a> {
         }
         let handle = folder.dir.handle(name)?;
         let xattrs = self.set_metadata(handle.as_fd(), entry, folder, entry.mode & 0o777)?;
-        self.note(path, node, entry, xattrs);
-        Ok(())
+        self.note(path, node, entry, xattrs)
     }
 
     /// Called when making something failed: removes what is in the way if that was the reason.
@@ -454,20 +432,20 @@ impl<'a> Placing<'a> {
         self.settle_files()?;
         folder.dir.remove_tree(name)?;
         self.folders.forget();
-        let below = [path, b"/"].concat();
-        let mut gone = vec![path.to_vec()];
-        gone.extend(self.index.range(below.clone()..).map(|(path, _)| path).take_while(|path| path.starts_with(&below)).cloned());
-        for path in gone {
-            self.index.remove(&path);
-            self.links.remove(&path);
-            self.folder_times.remove(&path);
-        }
+        self.notes.clear(path);
+        self.replaced = true;
         Ok(Found::Removed)
     }
 
-    pub(super) fn note(&mut self, path: Vec<u8>, node: Node, entry: &Entry, xattrs: Xattrs) {
+    fn note(&mut self, path: Vec<u8>, node: Node, entry: &Entry, xattrs: Xattrs) -> Result<(), Error> {
         let (uid, gid) = self.owner(entry);
-        self.index.insert(path.clone(), IndexEntry { path, node, mode: entry.mode, uid, gid, xattrs });
+        self.notes.put(Noted::new(IndexEntry { path, node, mode: entry.mode, uid, gid, xattrs }))
+    }
+
+    fn note_folder(&mut self, path: Vec<u8>, opaque: bool, entry: &Entry, xattrs: Xattrs) -> Result<(), Error> {
+        let (uid, gid) = self.owner(entry);
+        let noted = IndexEntry { path, node: Node::Directory { opaque }, mode: entry.mode, uid, gid, xattrs };
+        self.notes.put(Noted { mtime: Some(entry.mtime), ..Noted::new(noted) })
     }
 }
 

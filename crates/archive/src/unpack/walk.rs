@@ -17,6 +17,7 @@ use crate::index::{IndexEntry, Node};
 use crate::tree::{components, join};
 use crate::whiteout;
 
+use super::noted::Noted;
 use super::place::Placing;
 use super::{Lower, Whiteouts};
 
@@ -118,7 +119,7 @@ impl Placing<'_> {
             Err(error) if error.errno == Errno::NOENT => {}
             Err(error) => return Err(error.into()),
         }
-        match self.lower_entry(&path) {
+        match self.lower_entry(&path)? {
             Some(IndexEntry { node: Node::Symlink { target }, .. }) => Ok(Step::Along(target)),
             Some(entry) if entry.is_dir() => self.make(here, name, path, Some(&entry), Below::Seen).map(Step::Into),
             // A file below is replaced by the folder this layer needs there, as a mounted overlay would refuse but Docker's does.
@@ -126,7 +127,7 @@ impl Placing<'_> {
         }
     }
 
-    fn lower_entry(&self, path: &[u8]) -> Option<IndexEntry> {
+    fn lower_entry(&self, path: &[u8]) -> Result<Option<IndexEntry>, Error> {
         let lower: &dyn Lower = self.lower;
         lower.lookup(path)
     }
@@ -150,7 +151,7 @@ impl Placing<'_> {
         if below == Below::Hidden {
             xattr::set(&dir, whiteout::OPAQUE_XATTR, b"y")?;
         }
-        self.index.insert(path.clone(), entry);
+        self.notes.put(Noted::new(entry))?;
         self.enter(dir, path)
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use shipway_archive::index::LayerIndex;
 use shipway_archive::unpack::{Lower, NoLower, Options, UnpackSummary, unpack_layer, unpack_plain};
 use shipway_archive::{Error, Limits};
 use shipway_sys::path::Root;
@@ -97,6 +98,15 @@ impl Archive {
     }
 }
 
+/// A layer that was unpacked.
+#[derive(Debug)]
+pub(crate) struct Unpacked {
+    pub(crate) entries: u64,
+    pub(crate) bytes: u64,
+    pub(crate) skipped_xattrs: u64,
+    pub(crate) index: LayerIndex,
+}
+
 /// A folder `root` in memory with a witness beside it that must never change.
 pub(crate) struct Ground {
     pub(crate) dir: tempfile::TempDir,
@@ -117,14 +127,15 @@ impl Ground {
         self.dir.path().join("root").join(name)
     }
 
-    pub(crate) fn layer(&self, tar: &[u8]) -> Result<UnpackSummary, Error> {
+    pub(crate) fn layer(&self, tar: &[u8]) -> Result<Unpacked, Error> {
         self.layer_over(tar, &NoLower)
     }
 
-    pub(crate) fn layer_over(&self, tar: &[u8], lower: &dyn Lower) -> Result<UnpackSummary, Error> {
+    pub(crate) fn layer_over(&self, tar: &[u8], lower: &dyn Lower) -> Result<Unpacked, Error> {
         let result = unpack_layer(tar, &self.root, lower, &Options::default());
         self.check_outside();
-        result
+        let (summary, index) = result?;
+        Ok(Unpacked { entries: summary.entries, bytes: summary.bytes, skipped_xattrs: summary.skipped_xattrs, index })
     }
 
     pub(crate) fn plain(&self, tar: &[u8]) -> Result<UnpackSummary, Error> {

@@ -134,7 +134,7 @@ fn whiteouts_touch_lower_layers_only() {
     let opaque = |archive: Archive, path: &[u8]| {
         let ground = Ground::new();
         let summary = ground.layer(&archive.end()).expect("unpack");
-        let node = summary.index.lookup(path).expect("entry").node.clone();
+        let node = summary.index.lookup(path).expect("read").expect("entry").node.clone();
         assert_eq!(node, shipway_archive::index::Node::Directory { opaque: true });
         let folder = ground.root.open_dir(std::path::Path::new(std::str::from_utf8(path).expect("utf8"))).expect("dir");
         assert_eq!(shipway_sys::xattr::get(&folder, b"trusted.overlay.opaque").expect("xattr"), Some(b"y".to_vec()));
@@ -175,7 +175,7 @@ fn special_files_and_bits_are_kept() {
     let found = ground.root.lstat("bits".as_ref()).expect("stat");
     assert_eq!((found.mode, found.uid), (0o7777, 1));
     assert_eq!(ground.root.lstat("disk".as_ref()).expect("stat").rdev, (8, 0));
-    assert_eq!(summary.index.lookup(b"bits").expect("entry").mode, 0o7777);
+    assert_eq!(summary.index.lookup(b"bits").expect("read").expect("entry").mode, 0o7777);
 }
 
 #[test]
@@ -192,7 +192,7 @@ fn capabilities_are_kept_and_labels_of_the_host_are_not_forced() {
     let file = std::fs::File::open(ground.path("f")).expect("open");
     assert_eq!(shipway_sys::xattr::get(&file, b"security.capability").expect("get").as_deref(), Some(&capability[..]));
     assert_eq!(shipway_sys::xattr::get(&file, b"trusted.x").expect("get"), Some(Vec::new()));
-    assert_eq!(summary.index.lookup(b"f").expect("f").xattrs.len() as u64 + summary.skipped_xattrs, 3);
+    assert_eq!(summary.index.lookup(b"f").expect("read").expect("f").xattrs.len() as u64 + summary.skipped_xattrs, 3);
 }
 
 #[test]
@@ -335,7 +335,7 @@ fn sparse_files_of_all_four_forms() {
         let ground = Ground::new();
         let summary = ground.layer(&bytes).expect("unpack");
         assert_eq!(std::fs::read(ground.path("s")).expect("read"), expected);
-        let node = &summary.index.lookup(b"s").expect("s").node;
+        let node = &summary.index.lookup(b"s").expect("read").expect("s").node;
         assert!(matches!(node, shipway_archive::index::Node::File { size: 2000, content, .. } if *content == *blake3(&expected)));
     };
     let mut gnu = Raw::new(b"s", b'S');
@@ -377,7 +377,7 @@ fn blake3(bytes: &[u8]) -> Box<[u8; 32]> {
     let ground = Ground::new();
     std::fs::write(ground.path("x"), bytes).expect("write");
     let scanned = shipway_archive::diff::commit_scan(std::slice::from_ref(&ground.root), &Default::default()).expect("scan");
-    match scanned.index.lookup(b"x").expect("x").node {
+    match scanned.index.lookup(b"x").expect("read").expect("x").node {
         shipway_archive::index::Node::File { content, .. } => Box::new(content),
         _ => unreachable!("a file was written"),
     }
@@ -414,16 +414,16 @@ fn limits_hold_at_the_bound_and_fail_beyond() {
 struct OneFile(std::path::PathBuf);
 
 impl Lower for OneFile {
-    fn lookup(&self, path: &[u8]) -> Option<shipway_archive::index::IndexEntry> {
+    fn lookup(&self, path: &[u8]) -> Result<Option<shipway_archive::index::IndexEntry>, Error> {
         use shipway_archive::index::{IndexEntry, Node};
         let mut entry = match path {
             b"etc" => IndexEntry::new(b"etc", Node::Directory { opaque: false }, 0o750),
             b"etc/file" => IndexEntry::new(b"etc/file", Node::File { size: 5, content: *blake3(b"below"), hardlink: None }, 0o640),
             b"bin" => IndexEntry::new(b"bin", Node::Symlink { target: b"etc".to_vec() }, 0o777),
-            _ => return None,
+            _ => return Ok(None),
         };
         entry.uid = 42;
-        Some(entry)
+        Ok(Some(entry))
     }
 
     fn open(&self, path: &[u8]) -> Result<Option<std::fs::File>, Error> {
@@ -442,7 +442,7 @@ fn the_layers_below_give_folders_symlinks_and_link_targets() {
     let etc = ground.root.lstat("etc".as_ref()).expect("stat");
     assert_eq!((etc.mode, etc.uid), (0o750, 42));
     assert_eq!(ground.root.lstat("copy".as_ref()).expect("stat").nlink, 2);
-    assert_eq!(summary.index.lookup(b"etc").expect("etc").mode, 0o750);
+    assert_eq!(summary.index.lookup(b"etc").expect("read").expect("etc").mode, 0o750);
     // A file that this layer removes is no target any more.
     let ground = Ground::new();
     assert!(ground.layer_over(&tar().file("etc/.wh.file", "").hardlink("copy", "etc/file").end(), &lower).is_err());

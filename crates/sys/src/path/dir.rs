@@ -157,6 +157,19 @@ impl Dir {
         self.open(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOCTTY, mode).map(File::from)
     }
 
+    /// Makes and opens a file without a name on the filesystem of this folder, for reading and writing; it goes with its last handle.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the filesystem has no such files.
+    ///
+    /// # Source
+    /// open(2), `O_TMPFILE`, Linux 3.11.
+    pub fn unnamed_file(&self) -> Result<File, Error> {
+        let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
+        let opened = rustix::fs::openat(&self.fd, ".", flags, Mode::from_raw_mode(0o600));
+        opened.map(File::from).map_err(|errno| self.failed("open unnamed file", OsStr::new("."), errno))
+    }
+
     /// Makes and opens a new folder with exactly `mode`, and `owner` where given.
     pub fn create_dir(&self, name: &OsStr, mode: u32, owner: Option<(u32, u32)>) -> Result<Dir, Error> {
         self.make_dir(name, mode)?;
