@@ -36,9 +36,9 @@ pub(crate) use blocks::{Blocks, Record, write_run};
 pub(crate) use builder::IndexBuilder;
 pub(crate) use codec::{Reader, number};
 pub(crate) use digest::{Digester, Marks};
+pub use entry::{ContentDigest, EntryRef, IndexEntry, Node, compare_paths, is_within};
 pub(crate) use entry::{PathKey, behind, parent};
 pub(crate) use sequence::Sequence;
-pub use entry::{ContentDigest, EntryRef, IndexEntry, Node, compare_paths, is_within};
 
 /// The entries of one layer.
 #[derive(Debug)]
@@ -91,6 +91,11 @@ impl LayerIndex {
         self.entries.count() == 1
     }
 
+    /// True when all of it is in memory.
+    pub fn is_held(&self) -> bool {
+        matches!(self.entries, Sequence::Held(_))
+    }
+
     /// Bytes of memory it takes, or may come to take while it is used; roughly.
     pub fn weight(&self) -> usize {
         self.entries.weight()
@@ -104,7 +109,7 @@ impl LayerIndex {
     /// # Cost
     /// A binary search; of a large index perhaps some 30 µs to read a block.
     pub fn lookup(&self, path: &[u8]) -> Result<Option<EntryRef>, Error> {
-        Ok(self.entries.find(path)?.map(|(block, at)| EntryRef::new(block, at)))
+        Ok(self.entries.find(path)?.map(EntryRef))
     }
 
     /// What stands directly in the folder `path`, sorted; nothing if it is no folder here.
@@ -119,7 +124,7 @@ impl LayerIndex {
     pub fn subtree(&self, path: &[u8]) -> Result<Entries<'_>, Error> {
         let mut cursor = self.entries.cursor();
         cursor.skip_to(path)?;
-        let there = cursor.here()?.is_some_and(|(block, at)| block[at].path == path);
+        let there = cursor.here()?.is_some_and(|entry| entry.path == path);
         Ok(Entries { cursor, folder: path.to_vec(), over: !there })
     }
 
@@ -172,7 +177,7 @@ impl Entries<'_> {
         if self.over {
             return Ok(None);
         }
-        let here = self.cursor.here()?.map(|(block, at)| EntryRef::new(Arc::clone(block), at));
+        let here = self.cursor.here()?.map(EntryRef);
         let here = here.filter(|entry| is_within(&entry.path, &self.folder));
         self.over = here.is_none();
         Ok(here)
@@ -233,9 +238,8 @@ struct Order {
 impl Order {
     fn check(&mut self, entry: &IndexEntry) -> Result<(), Error> {
         let path = &entry.path;
-        let corrupt = |problem: &str| {
-            Err(Error::Corrupt { what: "layer index", problem: format!("{problem}: \"{}\"", crate::error::show(path)) })
-        };
+        let corrupt =
+            |problem: &str| Err(Error::Corrupt { what: "layer index", problem: format!("{problem}: \"{}\"", crate::error::show(path)) });
         let Some(last) = &mut self.last else {
             if !path.is_empty() || !entry.is_dir() {
                 return corrupt("the root is missing");

@@ -235,9 +235,8 @@ fn hides(layer: &LayerIndex, path: &[u8]) -> Result<bool, Error> {
     let mut end = path.len();
     while end > 0 {
         end = path[..end].iter().rposition(|byte| *byte == b'/').unwrap_or(0);
-        match layer.lookup(&path[..end])? {
-            Some(entry) => return Ok(entry.node != Node::Directory { opaque: false }),
-            None => {}
+        if let Some(entry) = layer.lookup(&path[..end])? {
+            return Ok(entry.node != Node::Directory { opaque: false });
         }
     }
     Ok(false)

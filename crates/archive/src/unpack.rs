@@ -113,12 +113,7 @@ pub struct UnpackSummary {
 ///
 /// # Source
 /// OCI image-spec 1.1 layer.md. A whiteout never affects entries of its own layer, whatever the order.
-pub fn unpack_layer(
-    reader: impl Read,
-    root: &Root,
-    lower: &dyn Lower,
-    options: &Options,
-) -> Result<(UnpackSummary, LayerIndex), Error> {
+pub fn unpack_layer(reader: impl Read, root: &Root, lower: &dyn Lower, options: &Options) -> Result<(UnpackSummary, LayerIndex), Error> {
     let mut placing = place::Placing::new(root, lower, options.ownership, Whiteouts::Overlay)?;
     place_all(reader, &mut placing, options)?;
     placing.finish_layer()

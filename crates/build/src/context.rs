@@ -11,12 +11,13 @@ use std::sync::OnceLock;
 
 use shipway_archive::context::{ContextEntry, ContextIndex, ContextScan};
 use shipway_archive::ignore::IgnoreFile;
-use shipway_archive::index::{LayerIndex, Node};
+use shipway_archive::index::{IndexEntry, LayerIndex, Node};
 use shipway_model::ErrorKind;
 use shipway_sys::path::{Metadata, Root, Time};
 
 use crate::errors::BuildError;
 use crate::graph::{CopyOp, CopySource};
+use crate::ops::layer;
 use crate::ops::select::{self, Match, SourceNode, SourceTree};
 use crate::ops::{OpFailure, OpFinding};
 use crate::request::BuildContext;
@@ -159,8 +160,9 @@ impl SourceTree for ContextFiles {
             return Ok(Some(SourceNode::plain_folder()));
         }
         let Some(entry) = self.entry(path) else { return Ok(None) };
-        let content = match self.learned.get().and_then(|learned| learned.lookup(path)).map(|entry| &entry.node) {
-            Some(Node::File { content, .. }) => Some(*content),
+        let learned = self.learned.get().map(|learned| learned.lookup(path)).transpose().map_err(reading)?.flatten();
+        let content = match learned.as_deref() {
+            Some(IndexEntry { node: Node::File { content, .. }, .. }) => Some(*content),
             _ => None,
         };
         Ok(Some(SourceNode {
@@ -176,11 +178,11 @@ impl SourceTree for ContextFiles {
     }
 
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, OpFailure> {
-        Ok(self.scan.names().children(path).into_iter().map(|entry| entry.name().to_vec()).collect())
+        layer::names(self.scan.names(), path).map_err(reading)
     }
 
-    fn digest_below(&self, path: &[u8]) -> Option<[u8; 32]> {
-        self.learned.get()?.digest_at(path)
+    fn digest_below(&self, path: &[u8]) -> Result<Option<[u8; 32]>, OpFailure> {
+        self.learned.get().map(|learned| learned.digest_at(path)).transpose().map(Option::flatten).map_err(reading)
     }
 }
 

@@ -79,7 +79,7 @@ impl Store {
 
 impl Below for Tree {
     fn stat(&self, path: &[u8]) -> Result<Option<Metadata>, shipway_archive::Error> {
-        if self.lookup(path).is_none() {
+        if self.lookup(path)?.is_none() {
             return Ok(None);
         }
         let path = Path::new(std::ffi::OsStr::from_bytes(path));
@@ -90,7 +90,7 @@ impl Below for Tree {
         }
     }
 
-    fn names(&self, path: &[u8]) -> Vec<Vec<u8>> {
-        self.children(path).into_iter().map(|entry| entry.name().to_vec()).collect()
+    fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, shipway_archive::Error> {
+        self.children(path)?.map(|entry| entry.map(|entry| entry.name().to_vec())).collect()
     }
 }

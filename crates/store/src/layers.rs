@@ -21,8 +21,8 @@ use crate::{Error, Result};
 
 pub(crate) const LAYERS: Table<LayerId, LayerRecord> = Table::new("layers");
 
-/// How much of encoded indexes may stay decoded in memory; more is read again when asked for.
-const INDEX_CACHE: u64 = 64 << 20;
+/// Memory for indexes looked into lately, some hundred thousand entries; more is read again when asked for.
+const INDEX_CACHE: usize = 24 << 20;
 
 /// Where a layer came from. Loaded, pulled and imported layers are never cache candidates by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -149,17 +149,17 @@ impl Shared {
         }
         let layer = self.read().need_layer(id).cloned()?;
         let index = Arc::new(self.layer_index_from_disk(&layer)?);
-        self.indexes.add(*id, Arc::clone(&index), layer.index_size);
+        self.indexes.add(*id, Arc::clone(&index));
         Ok(index)
     }
 
     /// The content index as it stands on the disk now.
     pub(crate) fn layer_index_from_disk(&self, layer: &Layer) -> Result<LayerIndex> {
         let path = self.layout.index(&layer.id);
-        let bytes = std::fs::read(&path).doing(|| format!("read {path:?}"))?;
-        let index =
-            LayerIndex::decode(&bytes).map_err(|error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string()))?;
-        if index.digest() != layer.tree_digest {
+        let file = std::fs::File::open(&path).doing(|| format!("open {path:?}"))?;
+        let corrupt = |error: shipway_archive::Error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string());
+        let index = LayerIndex::open(file).map_err(corrupt)?;
+        if index.digest().map_err(corrupt)? != layer.tree_digest {
             return Err(Error::corrupt(format!("index of layer {}", layer.id), "its tree digest is another one"));
         }
         Ok(index)
@@ -190,7 +190,7 @@ impl Store {
     /// The content index of a layer: from memory when it was made or asked for lately, else read from its file.
     ///
     /// # Errors
-    /// `Corrupt` when the index cannot be decoded or is not the one the layer was committed with.
+    /// `Corrupt` when the index is not the one the layer was committed with; of a large one only its table is looked at here, the rest when it is read.
     pub fn layer_index(&self, id: &LayerId) -> Result<Arc<LayerIndex>> {
         self.shared().layer_index(id)
     }
@@ -225,7 +225,7 @@ fn folders(layout: &Layout, memory: &Memory, layer: &LayerId) -> Vec<PathBuf> {
     std::iter::once(*layer).chain(base).map(|layer| layout.diff(&layer)).collect()
 }
 
-/// Decoded indexes, the least recently used dropped first.
+/// Indexes at hand, the least recently used dropped first.
 #[derive(Debug, Default)]
 pub(crate) struct IndexCache {
     state: Mutex<IndexCacheState>,
@@ -234,14 +234,14 @@ pub(crate) struct IndexCache {
 #[derive(Debug, Default)]
 struct IndexCacheState {
     entries: HashMap<LayerId, CachedIndex>,
-    bytes: u64,
+    weight: usize,
     tick: u64,
 }
 
 #[derive(Debug)]
 struct CachedIndex {
     index: Arc<LayerIndex>,
-    bytes: u64,
+    weight: usize,
     used: u64,
 }
 
@@ -255,18 +255,19 @@ impl IndexCache {
         Some(Arc::clone(&entry.index))
     }
 
-    pub(crate) fn add(&self, id: LayerId, index: Arc<LayerIndex>, bytes: u64) {
+    pub(crate) fn add(&self, id: LayerId, index: Arc<LayerIndex>) {
+        let weight = index.weight();
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.tick += 1;
         let used = state.tick;
-        if let Some(former) = state.entries.insert(id, CachedIndex { index, bytes, used }) {
-            state.bytes -= former.bytes;
+        if let Some(former) = state.entries.insert(id, CachedIndex { index, weight, used }) {
+            state.weight -= former.weight;
         }
-        state.bytes += bytes;
-        while state.bytes > INDEX_CACHE && state.entries.len() > 1 {
+        state.weight += weight;
+        while state.weight > INDEX_CACHE && state.entries.len() > 1 {
             let Some(oldest) = state.entries.iter().min_by_key(|(_, entry)| entry.used).map(|(id, _)| *id) else { return };
             if let Some(gone) = state.entries.remove(&oldest) {
-                state.bytes -= gone.bytes;
+                state.weight -= gone.weight;
             }
         }
     }
@@ -274,7 +275,7 @@ impl IndexCache {
     pub(crate) fn forget(&self, id: &LayerId) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(gone) = state.entries.remove(id) {
-            state.bytes -= gone.bytes;
+            state.weight -= gone.weight;
         }
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use rustix::fs::AtFlags;
 use serde::{Deserialize, Serialize};
 use shipway_archive::diff::{ScanOptions, commit_scan_showing};
+use shipway_archive::index::LayerIndex;
 use shipway_model::{LayerId, Timestamp};
 use shipway_state::{Table, WriteTxn};
 use shipway_sys::durable::fault;
@@ -214,28 +215,27 @@ impl ActiveSnapshot {
         let options_of_scan = ScanOptions { newest: options.newest };
         let scanned = commit_scan_showing(&folders, known.as_deref(), &options_of_scan, &mut |large| writeback.soon(large))?;
         fault::point("store.commit.scanned");
-        let index = scanned.index.encode();
         let layer = Layer {
             id: LayerId::from_random(random()),
             diff_id: scanned.diff_id,
             tar_size: scanned.tar_size,
             content_size: scanned.content_size,
-            tree_digest: scanned.index.digest(),
+            tree_digest: scanned.index.digest()?,
             created: options.created,
             origin: options.origin,
             tar: TarSource::Written,
             newest: options.newest,
-            index_size: index.len() as u64,
+            index_size: 0,
             base,
             below: None,
         };
         let folder = self.shared.layout.active(&self.id);
         let id = layer.id;
-        let layer = install(&self.shared, &folder, "upper", &index, layer, self.lease.as_ref())?;
+        let layer = install(&self.shared, &folder, "upper", &scanned.index, layer, self.lease.as_ref())?;
         self.fate = Fate::Gone;
-        if layer.id == id {
+        if layer.id == id && scanned.index.is_held() {
             // The next step builds on this layer and looks into it at once.
-            self.shared.indexes.add(id, Arc::new(scanned.index), layer.index_size);
+            self.shared.indexes.add(id, Arc::new(scanned.index));
         }
         Ok(layer)
     }
@@ -268,21 +268,22 @@ impl ActiveSnapshot {
     }
 }
 
-/// Turns `folder` (with its tree under `tree`) into the layer's folder and makes the layer visible, or answers with the equal one that exists and
+/// Turns `folder` (with its tree under `tree`) into the layer's folder, writes its index and makes the layer visible, or answers with the equal one that exists and
 /// throws the folder away.
 pub(crate) fn install(
     shared: &Arc<Shared>,
     folder: &std::path::Path,
     tree: &str,
-    index: &[u8],
-    layer: Layer,
+    index: &LayerIndex,
+    mut layer: Layer,
     lease: Option<&Lease>,
 ) -> Result<Arc<Layer>> {
     if let Some(existing) = reuse(shared, &layer, lease) {
         shared.trash.take_or_log(folder);
         return Ok(existing);
     }
-    std::fs::write(folder.join("index"), index).doing(|| format!("write {:?}", folder.join("index")))?;
+    let file = std::fs::File::create_new(folder.join("index")).doing(|| format!("create {:?}", folder.join("index")))?;
+    layer.index_size = index.write_to(&file)?;
     rustix::fs::rename(folder.join(tree), folder.join("diff")).doing(|| format!("rename {:?}", folder.join(tree)))?;
     remove_work(shared, folder)?;
     let target = shared.layout.layer(&layer.id);

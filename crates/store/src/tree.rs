@@ -36,7 +36,7 @@ struct Place {
 }
 
 impl Store {
-    /// The merged view of `layers`, bottom first. Their indexes are read (once each), their files are not.
+    /// The merged view of `layers`, bottom first. Their indexes are opened, their files are not.
     pub fn tree(&self, layers: &[LayerId]) -> Result<Tree> {
         let indexes = layers.iter().map(|layer| self.layer_index(layer)).collect::<Result<Vec<_>>>()?;
         let places: Vec<Place> =
@@ -51,32 +51,38 @@ impl Tree {
     /// # Errors
     /// `NotFound` when nothing is there; `Sys` when it is no regular file.
     pub fn open(&self, path: &Path) -> Result<File> {
-        let clean = self.view.resolve(path.as_os_str().as_bytes(), Last::Follow).map_err(|_| Error::not_found("file", path.display()))?;
+        let clean = self.view.resolve(path.as_os_str().as_bytes(), Last::Follow).map_err(|error| match error {
+            shipway_archive::Error::NotFound { .. } => Error::not_found("file", path.display()),
+            other => other.into(),
+        })?;
         self.open_at(&clean)
     }
 
     /// The layer that `path` (clean and relative, no symlink followed) is seen from, and where it lies on the disk; for hard-linking it elsewhere.
-    pub fn layer_path(&self, path: &Path) -> Option<(LayerId, PathBuf)> {
-        let place = &self.layers[self.view.origin(path.as_os_str().as_bytes())?];
-        Some((place.id, place.folders[place.holding(path).ok()?].join(path)))
+    pub fn layer_path(&self, path: &Path) -> Result<Option<(LayerId, PathBuf)>> {
+        let Some(place) = self.place(path)? else { return Ok(None) };
+        Ok(Some((place.id, place.folders[place.holding(path)?].join(path))))
     }
 
     /// A handle on the folder of the layer that `path` is seen from, beneath which `path` names the same thing.
     pub fn layer_root(&self, path: &Path) -> Result<&Root> {
-        let number = self.view.origin(path.as_os_str().as_bytes()).ok_or_else(|| Error::not_found("file", path.display()))?;
-        let place = &self.layers[number];
+        let place = self.place(path)?.ok_or_else(|| Error::not_found("file", path.display()))?;
         Ok(&place.roots()?[place.holding(path)?])
     }
 
     /// The folder beneath which `path` (clean and relative, no symlink followed) lies.
-    pub fn folder_holding(&self, path: &Path) -> Option<&Path> {
-        let place = &self.layers[self.view.origin(path.as_os_str().as_bytes())?];
-        Some(&place.folders[place.holding(path).ok()?])
+    pub fn folder_holding(&self, path: &Path) -> Result<Option<&Path>> {
+        let Some(place) = self.place(path)? else { return Ok(None) };
+        Ok(Some(&place.folders[place.holding(path)?]))
     }
 
     /// The layers, bottom first.
     pub fn layers(&self) -> Vec<LayerId> {
         self.layers.iter().map(|place| place.id).collect()
+    }
+
+    fn place(&self, path: &Path) -> Result<Option<&Place>> {
+        Ok(self.view.origin(path.as_os_str().as_bytes())?.map(|number| &self.layers[number]))
     }
 
     fn open_at(&self, clean: &[u8]) -> Result<File> {
@@ -122,12 +128,12 @@ impl std::fmt::Debug for Tree {
 
 /// What the unpacker asks about the layers below the one it unpacks.
 impl Lower for Tree {
-    fn lookup(&self, path: &[u8]) -> Option<IndexEntry> {
-        self.view.lookup(path).cloned()
+    fn lookup(&self, path: &[u8]) -> Result<Option<IndexEntry>, shipway_archive::Error> {
+        Ok(self.view.lookup(path)?.as_deref().cloned())
     }
 
     fn open(&self, path: &[u8]) -> Result<Option<File>, shipway_archive::Error> {
-        if self.view.lookup(path).is_none() {
+        if self.view.lookup(path)?.is_none() {
             return Ok(None);
         }
         match self.open_at(path) {

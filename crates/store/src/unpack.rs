@@ -111,7 +111,7 @@ impl Store {
                 Ok(thread) => thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
                 Err(error) => Err(error),
             };
-            (hashed, unpacked.map(|summary| (summary, drained, recipe)))
+            (hashed, unpacked.map(|(_, index)| (index, drained, recipe)))
         });
         // When the stream broke off the unpacker only saw its end; the reader knows why.
         let hashed = match (hashed, &unpacked) {
@@ -120,7 +120,7 @@ impl Store {
             (Err(_), Err(_)) => None,
             (Ok(hashed), _) => Some(hashed),
         };
-        let (summary, drained, recipe) = unpacked?;
+        let (index, drained, recipe) = unpacked?;
         drained.doing(|| "read layer".to_owned())?;
         let Some(hashed) = hashed else { return Err(Error::invalid("layer", "its stream broke off")) };
         if let Some(expected) = request.expected
@@ -128,25 +128,24 @@ impl Store {
         {
             return Err(Error::corrupt(format!("layer {expected}"), format!("its uncompressed bytes have the digest {}", hashed.diff_id)));
         }
-        let tar = match recipe.resolve(&summary.index) {
+        let tar = match recipe.resolve(&index)? {
             Some(recipe) => {
                 std::fs::write(folder.join("recipe"), recipe.encode()?).doing(|| format!("write recipe of {folder:?}"))?;
                 TarSource::Recipe
             }
             None => TarSource::Lost,
         };
-        let index = summary.index.encode();
         let layer = Layer {
             id: LayerId::from_random(random()),
             diff_id: hashed.diff_id,
             tar_size: hashed.tar_size,
-            content_size: summary.index.content_size(),
-            tree_digest: summary.index.digest(),
+            content_size: index.content_size(),
+            tree_digest: index.digest()?,
             created: request.created,
             origin: request.origin,
             tar,
             newest: None,
-            index_size: index.len() as u64,
+            index_size: 0,
             base: None,
             below,
         };

@@ -3,7 +3,8 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::Arc;
+
+use super::sequence::Found;
 
 /// BLAKE3 of a file's bytes.
 pub type ContentDigest = [u8; 32];
@@ -85,24 +86,13 @@ impl IndexEntry {
 
 /// An entry of an index; keeps the part of the index it stands in.
 #[derive(Debug, Clone)]
-pub struct EntryRef {
-    block: Arc<Vec<IndexEntry>>,
-    at: usize,
-}
-
-impl EntryRef {
-    /// Entry number `at` of `block`, which has so many.
-    pub(super) fn new(block: Arc<Vec<IndexEntry>>, at: usize) -> EntryRef {
-        debug_assert!(at < block.len());
-        EntryRef { block, at }
-    }
-}
+pub struct EntryRef(pub(super) Found<IndexEntry>);
 
 impl Deref for EntryRef {
     type Target = IndexEntry;
 
     fn deref(&self) -> &IndexEntry {
-        &self.block[self.at]
+        &self.0
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sorted records wherever they are, and a place among them.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::blocks::{Blocks, Record};
@@ -32,17 +33,17 @@ impl<R: Record> Sequence<R> {
         }
     }
 
-    /// The record at `path`: the part it stands in, and its number there.
+    /// The record at `path`.
     ///
     /// # Errors
     /// Of reading the file.
-    pub(crate) fn find(&self, path: &[u8]) -> Result<Option<(Arc<Vec<R>>, usize)>, Error> {
+    pub(crate) fn find(&self, path: &[u8]) -> Result<Option<Found<R>>, Error> {
         if self.count() == 0 {
             return Ok(None);
         }
         let block = self.block(self.block_of(path))?;
         let found = block.binary_search_by(|record| compare_paths(record.path(), path));
-        Ok(found.ok().map(|at| (block, at)))
+        Ok(found.ok().map(|at| Found { block, at }))
     }
 
     /// A place before the first.
@@ -72,6 +73,28 @@ impl<R: Record> Sequence<R> {
     }
 }
 
+/// A record, with the part of the sequence it stands in.
+#[derive(Debug)]
+pub(crate) struct Found<R> {
+    block: Arc<Vec<R>>,
+    /// Less than the records of the block.
+    at: usize,
+}
+
+impl<R> Clone for Found<R> {
+    fn clone(&self) -> Self {
+        Found { block: Arc::clone(&self.block), at: self.at }
+    }
+}
+
+impl<R> Deref for Found<R> {
+    type Target = R;
+
+    fn deref(&self) -> &R {
+        &self.block[self.at]
+    }
+}
+
 /// A place among sorted records. It only goes forward.
 #[derive(Debug)]
 pub(crate) struct Cursor<'a, R> {
@@ -88,8 +111,8 @@ impl<R> Clone for Cursor<'_, R> {
 }
 
 impl<R: Record> Cursor<'_, R> {
-    /// The record here, and where it stands; none behind the last.
-    pub(crate) fn here(&mut self) -> Result<Option<(&Arc<Vec<R>>, usize)>, Error> {
+    /// The record here; none behind the last.
+    pub(crate) fn here(&mut self) -> Result<Option<Found<R>>, Error> {
         loop {
             let block = match self.block.take() {
                 Some(block) => block,
@@ -97,7 +120,8 @@ impl<R: Record> Cursor<'_, R> {
                 None => self.records.block(self.number)?,
             };
             if self.at < block.len() {
-                return Ok(Some((self.block.insert(block), self.at)));
+                let block = Arc::clone(self.block.insert(block));
+                return Ok(Some(Found { block, at: self.at }));
             }
             self.number += 1;
             self.at = 0;

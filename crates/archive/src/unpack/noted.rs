@@ -121,8 +121,8 @@ impl Notes {
         }
         let hash = self.hashing.hash_one(path);
         for run in self.runs.iter().rev().filter(|run| run.filter.may_have(hash)) {
-            if let Some((block, at)) = run.records.find(path)? {
-                return Ok(block.get(at).cloned());
+            if let Some(noted) = run.records.find(path)? {
+                return Ok(Some(Noted::clone(&noted)));
             }
         }
         Ok(None)
@@ -161,9 +161,9 @@ impl Notes {
             if age == newest {
                 return Ok(fresh.next().map(|noted| Head { noted, age }));
             }
-            let here = cursors[age].here()?.and_then(|(block, at)| block.get(at).cloned());
+            let here = cursors[age].here()?.map(|noted| Head { noted: Noted::clone(&noted), age });
             cursors[age].step();
-            Ok(here.map(|noted| Head { noted, age }))
+            Ok(here)
         };
         let mut heads = BinaryHeap::new();
         for age in 0..=newest {

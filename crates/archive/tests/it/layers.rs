@@ -113,7 +113,9 @@ fn the_tar_has_dockers_form() {
     assert_eq!(all[10].0.link, b"a-file");
     assert_eq!(all[8].0.mtime.seconds, -100);
     assert_eq!(all[5].0.xattrs.len(), 0);
-    assert!(matches!(&scanned.index.lookup(b"z-link").expect("read").expect("link").node, Node::File { hardlink: Some(first), .. } if first == b"a-file"));
+    assert!(
+        matches!(&scanned.index.lookup(b"z-link").expect("read").expect("link").node, Node::File { hardlink: Some(first), .. } if first == b"a-file")
+    );
 }
 
 #[test]
@@ -229,7 +231,8 @@ fn an_overlay_mount_of_unpacked_layers_shows_the_tree_of_their_indexes() {
         .expect("upper")
         .index;
     let tree = Tree::new(vec![Arc::new(lower_index), Arc::new(upper_index)]);
-    let expected: Vec<String> = tree.walk(b"").expect("walk").skip(1).map(|entry| String::from_utf8_lossy(&entry.expect("read").path).into_owned()).collect();
+    let expected: Vec<String> =
+        tree.walk(b"").expect("walk").skip(1).map(|entry| String::from_utf8_lossy(&entry.expect("read").path).into_owned()).collect();
     assert_eq!(expected, ["d", "d/b", "d/c", "e"]);
     let options = format!("lowerdir={}:{}", upper.path("").display(), lower.path("").display());
     let point = tempfile::tempdir_in("/dev/shm").expect("tempdir");

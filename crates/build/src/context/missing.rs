@@ -9,7 +9,7 @@ use shipway_model::ErrorKind;
 use super::ContextFiles;
 use crate::ops::OpFinding;
 use crate::ops::missing::{nearest_path, same_name};
-use crate::ops::select;
+use crate::ops::select::{self, SourceTree as _};
 
 /// How many entries of neighbouring folders are looked at.
 const NEIGHBOURS: usize = 200;
@@ -72,7 +72,7 @@ impl ContextFiles {
     /// What the context has, in a few words.
     fn inventory(&self) -> String {
         let names: Vec<String> =
-            self.scan.names().children(b"").into_iter().map(|entry| String::from_utf8_lossy(entry.name()).into_owned()).collect();
+            self.names(b"").unwrap_or_default().iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
         let context = self.called();
         if names.is_empty() {
             return format!("{context} is empty");
@@ -92,8 +92,7 @@ impl ContextFiles {
 
     /// M-27: docker's client sends a Dockerfile that it got on standard input as a context of its own.
     fn is_only_a_dockerfile(&self) -> bool {
-        let names = self.scan.names().children(b"");
-        self.index_file.is_none() && names.len() == 1 && names[0].name() == b"Dockerfile"
+        self.index_file.is_none() && self.names(b"").is_ok_and(|names| names == [b"Dockerfile"])
     }
 
     /// The same path in a folder beside the context, or in the folder above: as the user would write it.

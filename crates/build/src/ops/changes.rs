@@ -52,8 +52,9 @@ pub(crate) fn of_folders(store: &Store, former: &LayerId, op: &CopyOp, selection
     let index = store.layer_index(former).ok()?;
     let destination = bytes_of(&shipway_sys::path::clean_inside(Path::new(&op.destination)));
     let skip = if destination.is_empty() { 0 } else { destination.len() + 1 };
-    let mut before: BTreeMap<&[u8], Thing> = BTreeMap::new();
-    for entry in index.subtree(&destination) {
+    let mut before: BTreeMap<Vec<u8>, Thing> = BTreeMap::new();
+    for entry in index.subtree(&destination).ok()? {
+        let entry = entry.ok()?;
         let Some(relative) = entry.path.get(skip..).filter(|relative| !relative.is_empty()) else { continue };
         let thing = match &entry.node {
             Node::Directory { .. } => Thing::Folder,
@@ -61,7 +62,7 @@ pub(crate) fn of_folders(store: &Store, former: &LayerId, op: &CopyOp, selection
             Node::Symlink { target } => Thing::Symlink(target.clone()),
             _ => Thing::Other,
         };
-        before.insert(relative, thing);
+        before.insert(relative.to_vec(), thing);
     }
     let shown = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
     let mut changes = Changes::default();
@@ -72,6 +73,6 @@ pub(crate) fn of_folders(store: &Store, former: &LayerId, op: &CopyOp, selection
             Some(_) => {}
         }
     }
-    changes.gone.extend(before.into_keys().map(shown));
+    changes.gone.extend(before.keys().map(|name| shown(name)));
     Some(changes)
 }

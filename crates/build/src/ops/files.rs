@@ -88,7 +88,7 @@ impl<'a> FromTree<'a> {
     }
 
     fn place(&mut self, path: &[u8]) -> Result<Arc<Dir>, OpFailure> {
-        let layer = self.view.folder_holding(path).ok_or_else(|| gone(path))?;
+        let layer = self.view.folder_holding(path)?.ok_or_else(|| gone(path))?;
         if !self.folders.contains_key(layer) {
             let root = Root::open(layer).map_err(OpFailure::sys("open a layer"))?;
             self.folders.insert(layer.to_owned(), Opener::new(root));

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use shipway_archive::index::{LayerIndex, Node, is_within};
+use shipway_archive::index::{EntryRef, LayerIndex, Node, is_within};
 use shipway_model::LayerId;
 use shipway_store::{Lease, Store};
 use shipway_sys::path::{Dir, FileKind, Root};
@@ -20,7 +20,7 @@ use crate::ops::select::as_path;
 use crate::ops::writer::{Below, Looks, TreeWriter, bytes_of};
 
 /// A layer with fewer entries is not worth a patch: every mount of a patch has one folder more.
-const WORTH_A_PATCH: usize = 256;
+const WORTH_A_PATCH: u64 = 256;
 
 /// Files looked at to guess how much is the same.
 const SAMPLES: usize = 64;
@@ -77,7 +77,7 @@ impl Known {
     }
 
     fn has(&self, path: &Path, content: &[u8; 32], size: u64, looks: &Looks) -> bool {
-        self.index.lookup(&bytes_of(path)).is_some_and(|entry| {
+        self.index.lookup(&bytes_of(path)).ok().flatten().is_some_and(|entry| {
             matches!(&entry.node, Node::File { size: known, content: former, hardlink: None } if former == content && *known == size)
                 && (entry.mode, entry.uid, entry.gid) == (looks.mode, looks.uid, looks.gid)
                 && entry.xattrs == looks.xattrs
@@ -110,12 +110,12 @@ impl<'f> Patch<'f> {
         }
         let step = files.len().div_ceil(SAMPLES);
         let same = |(path, content): &&(&Path, [u8; 32])| {
-            let entry = whole.index.lookup(&bytes_of(path));
+            let entry = whole.index.lookup(&bytes_of(path)).ok().flatten();
             entry.is_some_and(|entry| matches!(&entry.node, Node::File { content: former, .. } if former == content))
         };
         let looked_at = files.iter().step_by(step);
         let (all, alike) = (looked_at.clone().count(), looked_at.filter(same).count());
-        (alike * 2 > all).then(|| Self { whole, brought: HashSet::with_capacity(whole.index.len()), given_up: false })
+        (alike * 2 > all).then(|| Self { whole, brought: HashSet::with_capacity(files.len()), given_up: false })
     }
 
     /// The layer this is the difference to.
@@ -139,9 +139,10 @@ impl<'f> Patch<'f> {
         if self.given_up || writer.has_hidden() {
             return Ok(false);
         }
-        let mut gone: Option<&[u8]> = None;
+        let mut gone: Option<EntryRef> = None;
         for entry in self.whole.index.iter().skip(1) {
-            if gone.is_some_and(|folder| is_within(&entry.path, folder)) {
+            let entry = entry.map_err(shipway_store::Error::from)?;
+            if gone.as_ref().is_some_and(|gone| is_within(&entry.path, &gone.path)) {
                 continue;
             }
             let path = as_path(&entry.path);
@@ -150,14 +151,14 @@ impl<'f> Patch<'f> {
             }
             if self.brought.contains(&entry.path) {
                 // What was in a folder is hidden by the file that took its place.
-                gone = entry.is_dir().then_some(&entry.path);
+                gone = Some(entry).filter(|entry| entry.is_dir());
                 continue;
             }
             if entry.node == Node::Whiteout || below.at(path)?.is_some() {
                 return Ok(false);
             }
             writer.hide(path)?;
-            gone = Some(&entry.path);
+            gone = Some(entry);
         }
         Ok(true)
     }

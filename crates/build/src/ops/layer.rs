@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use shipway_archive::index::{IndexEntry, Node};
+use shipway_archive::index::{EntryRef, Node};
 use shipway_archive::tree::Last;
 use shipway_model::{LayerId, Timestamp};
 use shipway_store::{ActiveSnapshot, CommitOptions, LayerOrigin, Lease, PrepareOptions, Store, Tree};
@@ -37,28 +37,31 @@ impl View {
     }
 
     /// The folder of the layer that `path` (no symlinks) is seen from.
-    pub(crate) fn folder_holding(&self, path: &[u8]) -> Option<&Path> {
-        self.tree.folder_holding(as_path(path))
+    pub(crate) fn folder_holding(&self, path: &[u8]) -> Result<Option<&Path>, OpFailure> {
+        Ok(self.tree.folder_holding(as_path(path))?)
     }
 
     /// Reads a small regular file, symlinks followed inside the tree. None when there is nothing.
     pub(crate) fn read_small(&self, path: &Path) -> Result<Option<Vec<u8>>, OpFailure> {
-        let Ok(real) = self.tree.resolve(&bytes_of(path), Last::Follow) else { return Ok(None) };
-        let Some(folder) = self.folder_holding(&real) else { return Ok(None) };
+        let real = match self.tree.resolve(&bytes_of(path), Last::Follow) {
+            Err(shipway_archive::Error::NotFound { .. }) => return Ok(None),
+            other => other.map_err(unreadable)?,
+        };
+        let Some(folder) = self.folder_holding(&real)? else { return Ok(None) };
         let root = Root::open(folder).map_err(OpFailure::sys("open a layer"))?;
         root.read_limited(as_path(&real), SMALL_FILE)
             .map(Some)
             .map_err(OpFailure::sys(format!("read \"/{}\" of the image", path.display())))
     }
 
-    fn entry(&self, path: &[u8]) -> Option<&IndexEntry> {
-        self.tree.lookup(path)
+    fn entry(&self, path: &[u8]) -> Result<Option<EntryRef>, OpFailure> {
+        self.tree.lookup(path).map_err(unreadable)
     }
 }
 
 impl Below for View {
     fn at(&self, path: &Path) -> Result<Option<BelowNode>, OpFailure> {
-        Ok(self.entry(&bytes_of(path)).map(|entry| BelowNode {
+        Ok(self.entry(&bytes_of(path))?.map(|entry| BelowNode {
             kind: kind_of(&entry.node),
             mode: entry.mode,
             uid: entry.uid,
@@ -72,7 +75,7 @@ impl Below for View {
     }
 
     fn folder_time(&self, path: &Path) -> Option<Time> {
-        let folder = self.folder_holding(&bytes_of(path))?;
+        let folder = self.folder_holding(&bytes_of(path)).ok().flatten()?;
         let root = Root::open(folder).ok()?;
         root.lstat(path).ok().map(|found| found.mtime)
     }
@@ -83,7 +86,7 @@ impl SourceTree for View {
         if path.is_empty() && self.layers.is_empty() {
             return Ok(Some(SourceNode::plain_folder()));
         }
-        Ok(self.entry(path).map(|entry| {
+        Ok(self.entry(path)?.map(|entry| {
             let (size, content, device, target) = match &entry.node {
                 Node::File { size, content, .. } => (*size, Some(*content), (0, 0), Vec::new()),
                 Node::Symlink { target } => (0, None, (0, 0), target.clone()),
@@ -105,12 +108,22 @@ impl SourceTree for View {
     }
 
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, OpFailure> {
-        Ok(self.tree.children(path).into_iter().map(|entry| entry.name().to_vec()).collect())
+        names(&self.tree, path).map_err(unreadable)
     }
 
-    fn digest_below(&self, path: &[u8]) -> Option<[u8; 32]> {
-        self.tree.digest(path)
+    fn digest_below(&self, path: &[u8]) -> Result<Option<[u8; 32]>, OpFailure> {
+        self.tree.digest(path).map_err(unreadable)
     }
+}
+
+/// Names in a folder of a tree, sorted.
+pub(crate) fn names(tree: &shipway_archive::tree::Tree, folder: &[u8]) -> Result<Vec<Vec<u8>>, shipway_archive::Error> {
+    tree.children(folder)?.map(|entry| entry.map(|entry| entry.name().to_vec())).collect()
+}
+
+/// The index of a layer that cannot be read.
+fn unreadable(error: shipway_archive::Error) -> OpFailure {
+    shipway_store::Error::from(error).into()
 }
 
 fn kind_of(node: &Node) -> FileKind {

@@ -46,7 +46,9 @@ impl CopiedFrom<'_> {
     /// The instruction whose layer `path` is seen from.
     fn maker_of(&self, store: &Store, path: &[u8]) -> Option<String> {
         let layers = self.stack.layers.iter().rev();
-        let holder = layers.into_iter().find(|layer| store.layer_index(layer).is_ok_and(|index| index.lookup(path).is_some()))?;
+        let holder = layers
+            .into_iter()
+            .find(|layer| store.layer_index(layer).is_ok_and(|index| index.lookup(path).is_ok_and(|entry| entry.is_some())))?;
         let (_, instruction, line) = self.origins.iter().find(|(layer, ..)| layer == holder)?;
         Some(format!("made by \"{instruction}\", line {line}"))
     }

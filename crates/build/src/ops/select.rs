@@ -58,7 +58,7 @@ pub(crate) trait SourceTree {
     /// The names in the folder `path`, sorted.
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, OpFailure>;
     /// One digest for everything below the folder `path`, where the tree has one at hand.
-    fn digest_below(&self, path: &[u8]) -> Option<[u8; 32]>;
+    fn digest_below(&self, path: &[u8]) -> Result<Option<[u8; 32]>, OpFailure>;
 }
 
 /// One thing a source brings.
@@ -217,7 +217,7 @@ pub(crate) fn taken(tree: &dyn SourceTree, found: &Match, name: &[u8], excludes:
     }
     let folder_name = if name.is_empty() { b"/".to_vec() } else { join(name, b"/") };
     if excludes.is_empty()
-        && let Some(digest) = tree.digest_below(&found.real)
+        && let Some(digest) = tree.digest_below(&found.real)?
     {
         return Ok(vec![TakenEntry { name: folder_name, digest }]);
     }

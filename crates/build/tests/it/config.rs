@@ -199,7 +199,7 @@ async fn mount_points_of_the_executor_are_no_part_of_the_layer() {
     let bench = Bench::new();
     let outcome = bench.build("FROM scratch\nRUN mkdir /proc; mkdir /dev; mkdir /sys; write /etc/hosts ; write /kept x\n").await;
     let tree = bench.store.tree(&outcome.layers).unwrap();
-    let paths: Vec<String> = tree.walk(b"").iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect();
+    let paths: Vec<String> = tree.walk(b"").unwrap().map(|entry| String::from_utf8_lossy(&entry.unwrap().path).into_owned()).collect();
     assert_eq!(paths, ["", "kept"]);
     let proxies = [("http_proxy".to_owned(), "http://p".to_owned())].into();
     bench.build_with("FROM scratch\nRUN say x\n", BuildOptions { proxies, ..BuildOptions::default() }).await;

@@ -147,14 +147,15 @@ impl Bench {
     pub(crate) fn listing(&self, layers: &[LayerId]) -> Vec<String> {
         let tree = self.store.tree(layers).unwrap();
         let mut lines = Vec::new();
-        for entry in tree.walk(b"") {
+        for entry in tree.walk(b"").unwrap() {
+            let entry = entry.unwrap();
             let path = String::from_utf8_lossy(&entry.path).into_owned();
             if path.is_empty() || path.starts_with("bin") || path.starts_with("etc") {
                 continue;
             }
             let what = match &entry.node {
                 shipway_archive::index::Node::File { size, .. } => {
-                    let (_, host) = tree.layer_path(Path::new(&path)).unwrap();
+                    let (_, host) = tree.layer_path(Path::new(&path)).unwrap().unwrap();
                     let text = if *size < 200 { std::fs::read_to_string(host).unwrap_or_default() } else { format!("{size} bytes") };
                     format!("= {}", text.escape_default())
                 }
@@ -170,7 +171,7 @@ impl Bench {
     /// The host path of a file of the image.
     pub(crate) fn host_path(&self, layers: &[LayerId], path: &str) -> PathBuf {
         let tree = self.store.tree(layers).unwrap();
-        tree.layer_path(Path::new(path)).unwrap_or_else(|| panic!("no {path}")).1
+        tree.layer_path(Path::new(path)).unwrap().unwrap_or_else(|| panic!("no {path}")).1
     }
 
     pub(crate) fn vertex_names(&self) -> Vec<String> {

@@ -1,9 +1,10 @@
 //! The strict check: every byte is read and compared with what its row says.
 
+use std::cmp::Ordering;
 use std::fs::File;
 
 use shipway_archive::diff::{ScanOptions, commit_scan};
-use shipway_archive::index::LayerIndex;
+use shipway_archive::index::{EntryRef, LayerIndex, compare_paths};
 use shipway_model::Sha256Hasher;
 
 use super::{FindingKind, FsckReport};
@@ -56,9 +57,10 @@ pub(super) fn check(store: &Store, report: &mut FsckReport) -> Result<()> {
 
 fn check_layer(store: &Store, layer: &Layer) -> Result<()> {
     let scanned = commit_scan(&store.roots_of(&layer.id)?, &ScanOptions { newest: layer.newest })?;
-    if scanned.index.digest() != layer.tree_digest {
-        let index = store.shared().layer_index_from_disk(layer)?;
-        return Err(Error::corrupt(format!("layer {}", layer.id), first_difference(&index, &scanned.index)));
+    let index = store.shared().layer_index_from_disk(layer)?;
+    index.verify().map_err(|error| Error::corrupt(format!("index of layer {}", layer.id), error.to_string()))?;
+    if scanned.index.digest()? != layer.tree_digest {
+        return Err(Error::corrupt(format!("layer {}", layer.id), first_difference(&index, &scanned.index)?));
     }
     match layer.tar {
         TarSource::Written if scanned.diff_id != layer.diff_id => {
@@ -70,18 +72,25 @@ fn check_layer(store: &Store, layer: &Layer) -> Result<()> {
 }
 
 /// The first path that differs, in words.
-fn first_difference(wanted: &LayerIndex, found: &LayerIndex) -> String {
-    let (mut wanted, mut found) = (wanted.iter().peekable(), found.iter().peekable());
+fn first_difference(wanted: &LayerIndex, found: &LayerIndex) -> Result<String> {
+    let (mut wanted, mut found) = (wanted.iter(), found.iter());
+    let (mut one, mut other) = (wanted.next().transpose()?, found.next().transpose()?);
     loop {
-        match (wanted.peek(), found.peek()) {
-            (Some(one), Some(other)) if one == other => {}
-            (Some(one), Some(other)) if one.path == other.path => return format!("\"{}\" was changed", one.path.escape_ascii()),
-            (Some(one), Some(other)) if one.path > other.path => return format!("\"{}\" was added", other.path.escape_ascii()),
-            (Some(one), _) => return format!("\"{}\" is missing", one.path.escape_ascii()),
-            (None, Some(other)) => return format!("\"{}\" was added", other.path.escape_ascii()),
-            (None, None) => return "its tree digest is another one".to_owned(),
+        let order = match (&one, &other) {
+            (Some(one), Some(other)) => compare_paths(&one.path, &other.path),
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (None, None) => return Ok("its tree digest is another one".to_owned()),
+        };
+        let said = |entry: &Option<EntryRef>, what: &str| {
+            let path = entry.as_ref().map(|entry| entry.path.escape_ascii().to_string()).unwrap_or_default();
+            Ok(format!("\"{path}\" {what}"))
+        };
+        match order {
+            Ordering::Less => return said(&one, "is missing"),
+            Ordering::Greater => return said(&other, "was added"),
+            Ordering::Equal if one.as_deref() != other.as_deref() => return said(&one, "was changed"),
+            Ordering::Equal => (one, other) = (wanted.next().transpose()?, found.next().transpose()?),
         }
-        wanted.next();
-        found.next();
     }
 }

@@ -14,14 +14,13 @@
 //! another file has the same content; then the layer has no recipe. Nor has a layer that is mostly not files (see [`MOST`]): notes are kept in memory,
 //! compressed, and a hostile archive could be nothing but notes.
 
-use std::cell::LazyCell;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use shipway_archive::index::{LayerIndex, Node};
+use shipway_archive::index::{IndexEntry, LayerIndex, Node};
 use shipway_archive::tar::BLOCK;
 use shipway_archive::tar::header::Header;
 use shipway_archive::tar::pax;
@@ -329,30 +328,39 @@ impl<R: Read> Read for RecipeTap<R> {
 
 impl Draft {
     /// Checks every body against the index of what was unpacked; `None` when one of them is nowhere any more.
-    pub(crate) fn resolve(self, index: &LayerIndex) -> Option<Recipe> {
+    pub(crate) fn resolve(self, index: &LayerIndex) -> Result<Option<Recipe>> {
         if self.notes.lost {
-            return None;
+            return Ok(None);
         }
-        // Of use for archives only that name a file twice: what the former one was may still be somewhere else.
-        let by_content = LazyCell::new(|| {
-            let mut paths: HashMap<[u8; 32], &[u8]> = HashMap::new();
-            for entry in index.iter() {
-                if let Node::File { content, .. } = entry.node {
-                    paths.entry(content).or_insert(&entry.path);
-                }
-            }
-            paths
-        });
+        let mut by_content: Option<HashMap<[u8; 32], Vec<u8>>> = None;
         let mut pieces = self.pieces;
         for piece in &mut pieces {
             let Piece::File { path, content, .. } = piece else { continue };
-            let found = index.lookup(path).map(|entry| &entry.node);
-            if !matches!(found, Some(Node::File { content: found, .. }) if found == content) {
-                *path = by_content.get(content)?.to_vec();
+            let found = index.lookup(path)?;
+            if matches!(found.as_deref(), Some(IndexEntry { node: Node::File { content: found, .. }, .. }) if *found == *content) {
+                continue;
             }
+            // Of use for archives only that name a file twice: what the former one was may still be somewhere else.
+            let paths = match &by_content {
+                Some(paths) => paths,
+                None => by_content.insert(contents(index)?),
+            };
+            let Some(elsewhere) = paths.get(content) else { return Ok(None) };
+            path.clone_from(elsewhere);
         }
-        Some(Recipe { pieces, notes: self.notes })
+        Ok(Some(Recipe { pieces, notes: self.notes }))
     }
+}
+
+fn contents(index: &LayerIndex) -> Result<HashMap<[u8; 32], Vec<u8>>> {
+    let mut paths = HashMap::new();
+    for entry in index {
+        let entry = entry?;
+        if let Node::File { content, .. } = entry.node {
+            paths.entry(content).or_insert_with(|| entry.path.clone());
+        }
+    }
+    Ok(paths)
 }
 
 impl Recipe {

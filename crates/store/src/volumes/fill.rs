@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use rustix::fs::RenameFlags;
 use rustix::io::Errno;
-use shipway_archive::index::{IndexEntry, Node};
+use shipway_archive::index::{EntryRef, IndexEntry, Node, is_within};
 use shipway_archive::tree::Last;
 use shipway_sys::durable::fault;
 use shipway_sys::path::{Dir, FileKind, Metadata, Root, metadata, set_mode, set_owner, set_times};
@@ -46,13 +46,20 @@ pub enum AtTarget {
 
 impl Seed {
     /// Looks `target` up in `tree`, symlinks followed inside it (S-120).
-    pub fn at(tree: &Tree, target: &str) -> AtTarget {
-        let Ok(folder) = tree.resolve(target.trim_start_matches('/').as_bytes(), Last::Follow) else { return AtTarget::Nothing };
-        match tree.lookup(&folder) {
+    ///
+    /// # Errors
+    /// When the index of a layer cannot be read.
+    pub fn at(tree: &Tree, target: &str) -> Result<AtTarget> {
+        let folder = match tree.resolve(target.trim_start_matches('/').as_bytes(), Last::Follow) {
+            Ok(folder) => folder,
+            Err(shipway_archive::Error::NotFound { .. }) => return Ok(AtTarget::Nothing),
+            Err(error) => return Err(error.into()),
+        };
+        Ok(match tree.lookup(&folder)? {
             Some(entry) if entry.is_dir() => AtTarget::Folder(Self { tree: tree.clone(), folder }),
             Some(_) => AtTarget::Other,
             None => AtTarget::Nothing,
-        }
+        })
     }
 
     /// Copies everything into the new folder `stage`.
@@ -60,13 +67,22 @@ impl Seed {
         let doing = || format!("copy /{} of the image into a volume", String::from_utf8_lossy(&self.folder));
         let stage = Root::open(stage).doing(doing)?;
         let mut copier = Copier { tree: &self.tree, skip: self.folder.len(), stage, open: HashMap::new(), inodes: HashMap::new() };
-        let entries = self.tree.walk(&self.folder);
-        for entry in entries.iter().filter(|entry| entry.path.len() > self.folder.len()) {
-            copier.put(entry).map_err(|error| in_copy(error, &doing()))?;
+        // A folder's time changes with every name in it: it is set when the folder is left.
+        let mut folders: Vec<EntryRef> = Vec::new();
+        for entry in self.tree.walk(&self.folder)? {
+            let entry = entry?;
+            while let Some(left) = folders.pop_if(|folder| !is_within(&entry.path, &folder.path)) {
+                copier.finish_folder(&left).map_err(|error| in_copy(error, &doing()))?;
+            }
+            if entry.path.len() > self.folder.len() {
+                copier.put(&entry).map_err(|error| in_copy(error, &doing()))?;
+            }
+            if entry.is_dir() {
+                folders.push(entry);
+            }
         }
-        // A folder's time changes with every name in it, and its mode may forbid nothing to us: the deepest comes first.
-        for entry in entries.iter().rev().filter(|entry| entry.is_dir()) {
-            copier.finish_folder(entry).map_err(|error| in_copy(error, &doing()))?;
+        while let Some(left) = folders.pop() {
+            copier.finish_folder(&left).map_err(|error| in_copy(error, &doing()))?;
         }
         Ok(())
     }
@@ -111,7 +127,7 @@ impl Copier<'_> {
             }
             Node::File { size, hardlink, .. } => {
                 let first = hardlink.as_ref().unwrap_or(&entry.path).clone();
-                let inode = (self.tree.origin(&entry.path).unwrap_or_default(), first);
+                let inode = (self.tree.origin(&entry.path)?.unwrap_or_default(), first);
                 if let Some(copied) = self.inodes.get(&inode) {
                     let (old_parent, old_name) = split(copied);
                     let (old_parent, old_name) = (old_parent.to_vec(), old_name.to_vec());

@@ -64,7 +64,7 @@ fn a_patch_keeps_its_base_and_falls_with_it() {
     let mut tar = Vec::new();
     store.write_layer(&patch.id, &mut tar).unwrap();
     assert_eq!(
-        store.tree(&[patch.id]).unwrap().layer_path(std::path::Path::new("a")).unwrap().1,
+        store.tree(&[patch.id]).unwrap().layer_path(std::path::Path::new("a")).unwrap().unwrap().1,
         made.path().join(format!("layers/{}/diff/a", base.id))
     );
     assert_sound(store);

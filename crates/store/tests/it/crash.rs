@@ -54,7 +54,7 @@ fn build(store: &Store, seed: u64) -> Vec<LayerId> {
 
 /// A volume that gets everything the layers have.
 fn fill(store: &Store, layers: &[LayerId], name: &str) {
-    let AtTarget::Folder(seed) = Seed::at(&store.tree(layers).unwrap(), "/") else { panic!("the root is a folder") };
+    let AtTarget::Folder(seed) = Seed::at(&store.tree(layers).unwrap(), "/").unwrap() else { panic!("the root is a folder") };
     let name = name.parse().unwrap();
     let wish = VolumeWish { name, driver: String::new(), options: Default::default(), labels: Default::default(), seed: Some(seed) };
     let prepared = store.volumes().prepare(vec![wish]).unwrap();
@@ -68,7 +68,7 @@ fn seeded() -> usize {
     static COUNT: std::sync::LazyLock<usize> = std::sync::LazyLock::new(|| {
         let made = crate::made::made();
         let layers = build(&made.store, 11);
-        made.store.tree(&layers).unwrap().children(b"").len()
+        made.store.tree(&layers).unwrap().children(b"").unwrap().count()
     });
     *COUNT
 }

@@ -141,7 +141,7 @@ fn a_tree_shows_the_uppermost_file_and_opens_it() {
     };
     assert_eq!((read("etc/name"), read("/etc/other")), ("new".to_owned(), "same".to_owned()));
     assert!(matches!(tree.open("etc/nothing".as_ref()), Err(Error::NotFound { .. })));
-    let (owner, path) = tree.layer_path("etc/other".as_ref()).unwrap();
+    let (owner, path) = tree.layer_path("etc/other".as_ref()).unwrap().unwrap();
     assert_eq!(owner, base.id);
     assert_eq!(std::fs::read_to_string(path).unwrap(), "same");
 }

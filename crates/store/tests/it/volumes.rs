@@ -58,7 +58,7 @@ fn use_volume(store: &Store, wish: VolumeWish) {
 }
 
 fn seed_at(store: &Store, layers: &[LayerId], target: &str) -> Option<Seed> {
-    match Seed::at(&store.tree(layers).unwrap(), target) {
+    match Seed::at(&store.tree(layers).unwrap(), target).unwrap() {
         AtTarget::Folder(seed) => Some(seed),
         _ => None,
     }

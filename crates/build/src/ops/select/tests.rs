@@ -46,8 +46,8 @@ impl SourceTree for Made {
         Ok(direct.map(|known| base_name(known).to_vec()).collect())
     }
 
-    fn digest_below(&self, _path: &[u8]) -> Option<[u8; 32]> {
-        None
+    fn digest_below(&self, _path: &[u8]) -> Result<Option<[u8; 32]>, OpFailure> {
+        Ok(None)
     }
 }
 

@@ -164,7 +164,10 @@ impl Planner<'_> {
         if self.tree.is_none() {
             self.tree = Some(self.engine.inner.store.tree(self.layers)?);
         }
-        Ok(self.tree.as_ref().map_or(AtTarget::Nothing, |tree| Seed::at(tree, target)))
+        match &self.tree {
+            Some(tree) => Ok(Seed::at(tree, target)?),
+            None => Ok(AtTarget::Nothing),
+        }
     }
 
     /// Notes that the volume of `mount` must exist. The first mount of a volume decides what fills it.
