@@ -5,7 +5,7 @@ use std::process::Command;
 use shipway_archive::tar::{Entry, EntryKind, TarReader, TarWriter};
 use shipway_archive::{Limits, compress};
 use shipway_model::{ContainerDefaults, Digest, ImageConfig, ImageId, Platform, RootFs};
-use shipway_store::{CommitOptions, Error, ImportOptions, LayerOrigin, Loaded, PrepareOptions, SaveBase, SaveItem, Store};
+use shipway_store::{CommitOptions, Error, ImportOptions, LayerOrigin, Loaded, PrepareOptions, SaveBase, SaveItem, Store, TarSource};
 
 use crate::made::{Made, assert_sound, made, name, random_tree, try_image, when};
 
@@ -355,4 +355,51 @@ fn an_archive_since_a_base_has_only_what_the_base_lacks() {
     let spoilt = archive(&spoilt.iter().map(|(name, body)| (name.as_str(), &body[..])).collect::<Vec<_>>());
     let error = load(&made().store, &spoilt).unwrap_err().to_string();
     assert!(error.contains("it is not in the archive") && !error.contains('\u{1b}'), "{error}");
+}
+
+/// A tar of these entries: a file with its body, or a symlink with its text.
+fn tar_of(entries: &[(&str, EntryKind, &str)]) -> Vec<u8> {
+    let mut tar = TarWriter::new(Vec::new());
+    for (path, kind, text) in entries {
+        let mut entry = Entry::new(*path, *kind);
+        match kind {
+            EntryKind::Symlink => {
+                entry.link = text.as_bytes().to_vec();
+                tar.append(&entry, &[]).unwrap();
+            }
+            _ => drop(tar.append(&entry, text.as_bytes())),
+        }
+    }
+    tar.finish().unwrap().0
+}
+
+#[test]
+fn bodies_no_longer_under_their_path_are_taken_from_equal_files() {
+    use EntryKind::{Regular, Symlink};
+    let cases: [(&[(&str, EntryKind, &str)], TarSource); 6] = [
+        (&[("a", Regular, "one"), ("b", Regular, "one"), ("a", Regular, "two")], TarSource::Recipe),
+        (&[("a", Regular, "one"), ("b", Regular, "one"), ("a", Symlink, "b"), ("c", Regular, "three")], TarSource::Recipe),
+        (&[("a", Regular, "one"), ("a", Regular, "one")], TarSource::Recipe),
+        (
+            &[("usr/", EntryKind::Directory, ""), ("lib", Symlink, "usr"), ("lib/a", Regular, "one"), ("lib/b", Regular, "two")],
+            TarSource::Recipe,
+        ),
+        (&[("a", Regular, "one"), ("b", Regular, "two"), ("a", Regular, "two")], TarSource::Lost),
+        (&[("a", Regular, "one"), ("a", Symlink, "elsewhere")], TarSource::Lost),
+    ];
+    for (number, (entries, expected)) in cases.into_iter().enumerate() {
+        let to = made();
+        let bytes = tar_of(entries);
+        let id = to.store.import(Cursor::new(bytes.clone()), import_options()).unwrap();
+        let layer = to.store.layer(&to.store.images().get(&id).unwrap().layers[0]).unwrap();
+        assert_eq!(layer.tar, expected, "case {number}");
+        let mut again = Vec::new();
+        let written = to.store.write_layer(&layer.id, &mut again);
+        match expected {
+            TarSource::Lost => assert!(matches!(written, Err(Error::Unsupported { .. })), "case {number}"),
+            _ => assert!(written.is_ok() && again == bytes, "case {number}"),
+        }
+        assert_eq!(to.path().join(format!("layers/{}/recipe", layer.id)).exists(), expected == TarSource::Recipe);
+        assert_sound(&to.store);
+    }
 }
