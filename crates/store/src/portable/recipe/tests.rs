@@ -270,6 +270,20 @@ fn what_becomes_too_large_gives_the_disk_back_at_once() {
     assert_eq!(draft.settle(&LayerIndex::empty()).unwrap(), TarSource::Lost);
 }
 
+#[test]
+fn what_the_disk_refuses_is_told_in_the_end_and_stops_no_tap() {
+    let folder = scratch();
+    let mut draft = Draft::create(folder.path()).unwrap();
+    // Claims have nowhere to go any more.
+    std::fs::remove_dir_all(folder.path()).unwrap();
+    for number in 0..HELD / 32 {
+        draft.file(number.to_string().as_bytes(), 1, &content(number));
+    }
+    assert!(!draft.is_open());
+    let error = draft.settle(&LayerIndex::empty()).unwrap_err();
+    assert!(error.to_string().contains("write recipe"), "{error}");
+}
+
 /// A header block with its checksum.
 fn block(flag: u8, size: &str) -> Vec<u8> {
     let mut block = vec![0; 512];
