@@ -72,8 +72,11 @@ pub fn decoder<'a>(reader: impl Read + Send + 'a, limits: &Limits) -> Result<(Fo
     Ok((format, Box::new(Bounded { inner: decoder, taken, given: 0, limits: *limits })))
 }
 
+/// A writer that compresses with zstd; it must be told that it has seen all.
+pub type ZstdEncoder<W> = zstd::stream::write::Encoder<'static, W>;
+
 /// Compresses with zstd, one frame with a checksum; finish it with [`zstd::stream::write::Encoder::finish`].
-pub fn zstd_encoder<W: Write>(out: W, level: i32) -> Result<zstd::stream::write::Encoder<'static, W>, Error> {
+pub fn zstd_encoder<W: Write>(out: W, level: i32) -> Result<ZstdEncoder<W>, Error> {
     let mut encoder = zstd::stream::write::Encoder::new(out, level).map_err(Error::Write)?;
     encoder.include_checksum(true).map_err(Error::Write)?;
     Ok(encoder)

@@ -19,11 +19,11 @@ use shipway_sys::durable::fault;
 use shipway_sys::path::Root;
 
 use crate::error::Doing as _;
-use crate::layers::{Layer, LayerOrigin, TarSource, chain_of};
+use crate::layers::{Layer, LayerOrigin, chain_of};
 use crate::layout::create_dir;
 use crate::leases::Lease;
 use crate::open::Store;
-use crate::portable::recipe::RecipeTap;
+use crate::portable::recipe::{Draft, RecipeTap};
 use crate::snapshots::{install, random};
 use crate::{Error, Result};
 
@@ -98,11 +98,12 @@ impl Store {
             Some(tree) => tree,
             None => &NoLower,
         };
+        let draft = Draft::create(folder)?;
         let (sender, receiver) = sync_channel(PIECES);
         let (hashed, unpacked) = std::thread::scope(|scope| {
             let hashing =
                 std::thread::Builder::new().name("store-hash".to_owned()).spawn_scoped(scope, move || hash_stream(stream, &sender));
-            let mut tap = RecipeTap::new(Pieces { receiver, current: Vec::new(), at: 0 });
+            let mut tap = RecipeTap::new(Pieces { receiver, current: Vec::new(), at: 0 }, draft);
             let unpacked = unpack_layer(&mut tap, &root, lower, &Options::default());
             // The digest is of the whole stream, so the rest is read even when the archive ended before.
             let drained = if unpacked.is_ok() { std::io::copy(&mut tap, &mut std::io::sink()).map(|_| ()) } else { Ok(()) };
@@ -128,13 +129,7 @@ impl Store {
         {
             return Err(Error::corrupt(format!("layer {expected}"), format!("its uncompressed bytes have the digest {}", hashed.diff_id)));
         }
-        let tar = match recipe.resolve(&index)? {
-            Some(recipe) => {
-                std::fs::write(folder.join("recipe"), recipe.encode()?).doing(|| format!("write recipe of {folder:?}"))?;
-                TarSource::Recipe
-            }
-            None => TarSource::Lost,
-        };
+        let tar = recipe.settle(&index)?;
         let layer = Layer {
             id: LayerId::from_random(random()),
             diff_id: hashed.diff_id,

@@ -30,11 +30,13 @@ impl<'a> Header<'a> {
     /// Takes a block whose checksum is right; the sum of signed bytes, which some old tars wrote, is accepted too.
     pub fn new(block: &'a [u8; BLOCK]) -> Result<Header<'a>, String> {
         let stored = octal(&block[148..156]).ok_or("the checksum is not a number")?;
-        let outside = |(at, _): &(usize, &u8)| !(148..156).contains(at);
-        let unsigned: i64 = block.iter().enumerate().filter(outside).map(|(_, byte)| i64::from(*byte)).sum::<i64>() + 8 * 32;
-        let signed: i64 = block.iter().enumerate().filter(outside).map(|(_, byte)| i64::from(*byte as i8)).sum::<i64>() + 8 * 32;
-        let stored = i64::try_from(stored).map_err(|_| "the checksum is not a number")?;
-        if stored == unsigned || stored == signed { Ok(Header(block)) } else { Err("the checksum does not match".to_owned()) }
+        // The field itself counts as spaces. Without a test for each byte the compiler adds many at once.
+        let unsigned = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte)).sum::<i64>();
+        let signed = |bytes: &[u8]| bytes.iter().map(|byte| i64::from(*byte as i8)).sum::<i64>();
+        let stored = i64::try_from(stored).map_err(|_| "the checksum is not a number")? - 8 * 32;
+        let (before, after) = (&block[..148], &block[156..]);
+        let matches = stored == unsigned(before) + unsigned(after) || stored == signed(before) + signed(after);
+        if matches { Ok(Header(block)) } else { Err("the checksum does not match".to_owned()) }
     }
 
     /// The dialect.

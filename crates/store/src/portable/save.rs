@@ -12,7 +12,6 @@ use shipway_archive::tar::{Entry, EntryKind, TarWriter};
 use shipway_model::{DiffId, Digest, ImageId, LayerId, Reference, Sha256Hasher};
 
 use super::{BASE_ID, BASE_NAME, recipe};
-use crate::error::Doing as _;
 use crate::images::Image;
 use crate::layers::{Layer, TarSource};
 use crate::open::Store;
@@ -120,9 +119,7 @@ impl Store {
                 write_layer_tar(&roots, &index, &ScanOptions { newest: layer.newest }, &mut hashing)?;
             }
             TarSource::Recipe => {
-                let path = self.shared().layout.recipe(id);
-                let bytes = std::fs::read(&path).doing(|| format!("read {path:?}"))?;
-                recipe::replay(&bytes, &roots[0], &mut hashing)?;
+                recipe::replay(&self.shared().layout.recipe(id), layer.tar_size, &roots[0], &mut hashing)?;
             }
             TarSource::Lost => {
                 return Err(Error::Unsupported {

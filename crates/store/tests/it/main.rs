@@ -12,6 +12,7 @@ mod made;
 mod opening;
 mod portable;
 mod powercut;
+mod recipes;
 mod representations;
 mod snapshots;
 mod volumes;

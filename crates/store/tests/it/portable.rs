@@ -188,75 +188,7 @@ fn a_plain_oci_layout_with_compressed_layers_is_read() {
     assert!(to.store.images().list().is_empty());
 }
 
-#[test]
-fn tars_of_other_programs_come_back_byte_for_byte() {
-    let source = tempfile::tempdir_in("/dev/shm").unwrap();
-    random_tree(source.path(), 65_537, 120);
-    std::fs::write(source.path().join("sparse"), vec![b'x'; 10]).unwrap();
-    std::fs::File::options().write(true).open(source.path().join("sparse")).unwrap().set_len(3 << 20).unwrap();
-    for format in ["gnu", "pax", "ustar", "v7"] {
-        for sparse in [false, true] {
-            if sparse && matches!(format, "ustar" | "v7") {
-                continue;
-            }
-            let mut tar = Command::new("tar");
-            tar.arg("-C").arg(source.path()).arg(format!("--format={format}")).args(["--numeric-owner", "-c", "-f", "-"]);
-            if sparse {
-                tar.arg("--sparse");
-            }
-            if format == "v7" {
-                // The oldest form has no room for long names and large ids.
-                tar.args(["--exclude=long-name-*", "--owner=0", "--group=0"]);
-            }
-            if format == "ustar" {
-                tar.args(["--owner=0", "--group=0"]);
-            }
-            let bytes = tar.arg(".").output().unwrap().stdout;
-            assert!(bytes.len() > 10_000);
-            let to = made();
-            let id = to.store.import(Cursor::new(bytes.clone()), import_options()).unwrap();
-            let image = to.store.images().get(&id).unwrap();
-            let mut again = Vec::new();
-            to.store.write_layer(&image.layers[0], &mut again).unwrap();
-            assert!(again == bytes, "{format} sparse={sparse}: {} bytes instead of {}", again.len(), bytes.len());
-            assert_sound(&to.store);
-        }
-    }
-}
-
-#[test]
-fn many_headers_come_back_byte_for_byte_and_too_much_that_is_no_file_is_not_kept() {
-    // More notes than are kept uncompressed, with long names wherever a piece of them may end.
-    let mut tar = TarWriter::new(Vec::new());
-    for number in 0..900_u32 {
-        let name = format!("folder-{}/{}-{number}", number % 7, "long".repeat(number as usize % 60));
-        let mut entry = Entry::new(name.as_bytes(), EntryKind::Regular);
-        let body = vec![b'b'; number as usize % 700];
-        entry.size = body.len() as u64;
-        tar.append(&entry, body.as_slice()).unwrap();
-    }
-    let bytes = tar.finish().unwrap().0;
-    let to = made();
-    let write = |id: &ImageId| {
-        let mut again = Vec::new();
-        let layer = to.store.images().get(id).unwrap().layers[0];
-        to.store.write_layer(&layer, &mut again).map(|()| again)
-    };
-    let id = to.store.import(Cursor::new(bytes.clone()), import_options()).unwrap();
-    assert!(write(&id).unwrap() == bytes);
-    // Behind its end an archive may have anything; 30 MiB of noise are a layer that can be used, but not written again.
-    let mut state = 1_u32;
-    let noise = (0..30 << 20).map(|_| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        state.to_be_bytes()[0]
-    });
-    let padded: Vec<u8> = bytes.into_iter().chain(noise).collect();
-    let id = to.store.import(Cursor::new(padded), import_options()).unwrap();
-    assert!(matches!(write(&id), Err(Error::Unsupported { .. })));
-    assert_sound(&to.store);
-}
-
-fn import_options() -> ImportOptions {
+pub(crate) fn import_options() -> ImportOptions {
     ImportOptions {
         config: ContainerDefaults::default(),
         comment: "Imported from -".to_owned(),
