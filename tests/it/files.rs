@@ -204,9 +204,8 @@ fn a_container_is_told_of_as_dockerd_tells_of_it() {
     assert_eq!(inspected["Config"]["StopSignal"], "usr1");
     let exec = daemon.post(&format!("/containers/{id}/exec"), &json!({"Cmd": ["true"]})).fine().json()["Id"].as_str().unwrap().to_owned();
     daemon.post(&format!("/exec/{exec}/start"), &json!({"Detach": true})).fine();
-    let ended = eventually("the end of the exec", 10, || {
-        Some(daemon.get(&format!("/exec/{exec}/json"))).filter(|told| told["ExitCode"] == 0)
-    });
+    let ended =
+        eventually("the end of the exec", 10, || Some(daemon.get(&format!("/exec/{exec}/json"))).filter(|told| told["ExitCode"] == 0));
     assert_eq!(ended["CanRemove"], false);
     daemon.remove_all_containers();
 }

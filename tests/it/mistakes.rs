@@ -736,7 +736,8 @@ fn an_interrupted_build_says_so_and_its_step_ends() {
     assert_eq!(build.wait().unwrap().code(), Some(130), "{text}");
     assert!(text.contains(" CANCELED\n") && text.ends_with("shipway: build canceled: context canceled\n"), "{text}");
     eventually("the end of the step", 10, || {
-        let lists = std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+        let lists =
+            std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
         lists.into_iter().all(|words| words != b"sleep\x0097531\0").then_some(())
     });
 }

@@ -143,5 +143,8 @@ fn what_runs_when_a_person_interrupts_is_cancelled() {
  => CANCELED [2/2] RUN echo hi                         1.5s";
     assert_eq!(frame(&interrupted, "02.6", 24, true), expected);
     let plain = plain::Plain::default().advance(&mut interrupted, true);
-    assert!(plain.ends_with("[2/2] RUN echo hi\n#3 0.000 hi\n#3 1.500 wor\n#3 CANCELED\n") || plain.ends_with("wor\n#3 CANCELED\n"), "{plain}");
+    assert!(
+        plain.ends_with("[2/2] RUN echo hi\n#3 0.000 hi\n#3 1.500 wor\n#3 CANCELED\n") || plain.ends_with("wor\n#3 CANCELED\n"),
+        "{plain}"
+    );
 }
