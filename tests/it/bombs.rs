@@ -87,10 +87,15 @@ fn zstd_bomb() -> Vec<u8> {
     out.finish().unwrap()
 }
 
+#[allow(clippy::disallowed_methods)] // A test reads its own setting.
+fn entries() -> u32 {
+    std::env::var("SHIPWAY_BOMB_ENTRIES").ok().and_then(|text| text.parse().ok()).unwrap_or(ENTRIES)
+}
+
 /// So many entries with names of their own, in no order: empty files, files of a byte, further names of those. Every hundredth is a folder, for the
 /// entries after it.
 fn many_entries() -> Vec<u8> {
-    let count = std::env::var("SHIPWAY_BOMB_ENTRIES").map_or(ENTRIES, |count| count.parse().unwrap());
+    let count = entries();
     let mut out = GzEncoder::new(Vec::new(), Compression::fast());
     let (mut folder, mut last) = (String::new(), String::new());
     for number in 0..count {

@@ -188,6 +188,13 @@ fn what_was_built_comes_once_and_lies_on_the_disk_once() {
     assert_eq!(told(&fine(&beside.daemon.shipway(&["push", &again]))), digest);
     assert!(beside.number("received_bytes_total") - received < 4096);
     beside.assert_sound();
+    // A tag that leads nowhere is found, and taken away when asked.
+    let gone = beside.registry.storage().join("repositories/built/_tags/gone");
+    std::fs::write(&gone, shipway_testkit::sha256(b"nothing")).unwrap();
+    assert!(!beside.daemon.shipway(&["system", "fsck"]).status.success() && gone.exists());
+    let mended = fine(&beside.daemon.shipway(&["system", "fsck", "--repair"]));
+    assert!(mended.contains("_tags/gone") && mended.contains("everything found was repaired") && !gone.exists(), "{mended}");
+    beside.assert_sound();
 }
 
 #[test]

@@ -185,6 +185,31 @@ fn a_commit_survives_the_daemon_and_is_sound() {
     daemon.remove_all_containers();
 }
 
+/// Compared with dockerd 20.10: the order of a commit's events, memory among the mounts of the list, a signal as it was typed, an exec that ended.
+#[test]
+fn a_container_is_told_of_as_dockerd_tells_of_it() {
+    let daemon = daemon();
+    let id = daemon.run_detached(&json!({
+        "Image": "bb", "Cmd": ["sleep", "1000"], "StopSignal": "usr1",
+        "HostConfig": {"NetworkMode": "none", "Tmpfs": {"/short": ""}, "Mounts": [{"Type": "tmpfs", "Target": "/long"}]},
+    }));
+    daemon.post(&format!("/commit?container={id}&repo=made&tag=1"), &json!({})).fine();
+    let events = daemon.shipway(&["events", "--since", "10m", "--until", "0s", "--format", "{{.Action}}"]);
+    let events = String::from_utf8(events.stdout).unwrap();
+    assert!(events.ends_with("start\npause\ntag\ncommit\nunpause\n"), "{events}");
+    let targets = |mounts: &Value| mounts.as_array().unwrap().iter().map(|mount| mount["Destination"].clone()).collect::<Vec<_>>();
+    let inspected = daemon.get(&format!("/containers/{id}/json"));
+    assert_eq!(targets(&inspected["Mounts"]), [json!("/long")]);
+    assert_eq!(targets(&daemon.get("/containers/json")[0]["Mounts"]), [json!("/long")]);
+    assert_eq!(inspected["Config"]["StopSignal"], "usr1");
+    let exec = daemon.post(&format!("/containers/{id}/exec"), &json!({"Cmd": ["true"]})).fine().json()["Id"].as_str().unwrap().to_owned();
+    daemon.post(&format!("/exec/{exec}/start"), &json!({"Detach": true})).fine();
+    let ended =
+        eventually("the end of the exec", 10, || Some(daemon.get(&format!("/exec/{exec}/json"))).filter(|told| told["ExitCode"] == 0));
+    assert_eq!(ended["CanRemove"], false);
+    daemon.remove_all_containers();
+}
+
 #[test]
 fn pause_and_update_act_on_the_kernel_and_outlive_the_daemon() {
     let mut daemon = daemon();

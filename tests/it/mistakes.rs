@@ -4,11 +4,12 @@
 //! What must stay true: what can be found without running is found before anything runs, all of it at once; advice stands once; dockerd's own line is
 //! still there, word for word, for clients that match on it.
 
+use std::io::{BufRead as _, Read as _};
 use std::path::PathBuf;
 use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use shipway_testkit::Daemon;
+use shipway_testkit::{Daemon, eventually};
 
 use crate::BINARY;
 
@@ -219,12 +220,51 @@ fn m_06_a_mistyped_image_is_answered_with_the_one_used_above() {
 ------
  > [internal] load metadata for docker.io/diamlo/base:latest:
 ------
-Dockerfile:4:6: error: image "diamlo/base" is not here, and could not be pulled [E-IMAGE-NOTFOUND]
+Dockerfile:4:6: error: image "diamlo/base" is not here, and the registry docker.io could not be reached [E-IMAGE-NOTFOUND]
    4 | FROM diamlo/base
      |      ^^^^^^^^^^^
   why: line 1 uses diamol/base
   hint: did you mean diamol/base?
-shipway: build failed: image "diamlo/base:latest" is not here, and could not be pulled
+shipway: build failed: image "diamlo/base:latest" is not here, and the registry docker.io could not be reached
+"##,
+    );
+}
+
+/// Nothing listens at port 1 of this machine.
+#[test]
+fn a_registry_that_cannot_be_reached_is_named_and_an_image_that_is_here_is_not_denied() {
+    let notes = Notes::new();
+    let said = notes.build(&[("Dockerfile", "FROM 127.0.0.1:1/team/app:2\n")], &[]);
+    check(
+        &said,
+        1,
+        r##"
+------
+ > [internal] load metadata for 127.0.0.1:1/team/app:2:
+------
+Dockerfile:1:6: error: image "127.0.0.1:1/team/app:2" is not here, and the registry 127.0.0.1:1 could not be reached [E-IMAGE-NOTFOUND]
+   1 | FROM 127.0.0.1:1/team/app:2
+     |      ^^^^^^^^^^^^^^^^^^^^^^
+  why: cannot pull 127.0.0.1:1/team/app:2: cannot connect to 127.0.0.1:1 at 127.0.0.1: Connection refused (os error 111)
+  hint: nothing listens there; a registry of your own: shipway registry serve --addr 127.0.0.1:1 --storage FOLDER
+shipway: build failed: image "127.0.0.1:1/team/app:2" is not here, and the registry 127.0.0.1:1 could not be reached
+"##,
+    );
+    assert!(notes.daemon.shipway(&["tag", "diamol/base", "127.0.0.1:1/team/app:2"]).status.success());
+    let said = notes.build(&[("Dockerfile", "FROM 127.0.0.1:1/team/app:2\n")], &["--pull"]);
+    check(
+        &said,
+        1,
+        r##"
+------
+ > [internal] load metadata for 127.0.0.1:1/team/app:2:
+------
+Dockerfile:1:6: error: image "127.0.0.1:1/team/app:2" could not be pulled anew: the registry 127.0.0.1:1 could not be reached [E-IMAGE-NOTFOUND]
+   1 | FROM 127.0.0.1:1/team/app:2
+     |      ^^^^^^^^^^^^^^^^^^^^^^
+  why: cannot pull 127.0.0.1:1/team/app:2: cannot connect to 127.0.0.1:1 at 127.0.0.1: Connection refused (os error 111)
+  hint: the image that is here serves without --pull
+shipway: build failed: image "127.0.0.1:1/team/app:2" could not be pulled anew: the registry 127.0.0.1:1 could not be reached
 "##,
     );
 }
@@ -667,6 +707,41 @@ Dockerfile:2:6: error: "apple.js" is not in the build context [E-COPY-NOTFOUND]
 }
 
 /// The end of a failed build names its log, and the log is there under that name.
+#[test]
+fn processors_the_machine_does_not_have_are_refused_in_the_words_of_run() {
+    let notes = Notes::new();
+    let said = notes.build(&[("Dockerfile", "FROM diamol/base\nRUN true\n")], &["--cpuset-cpus", "9999"]);
+    let words = "Requested CPUs are not available - requested 9999, available: 0";
+    assert!(said.code == 1 && said.text.contains(words) && !said.text.contains("cgroup"), "{said:?}");
+}
+
+/// Ctrl-C: the step is told as cancelled, the code is that of a program ended by the signal, and the daemon ends the step.
+#[test]
+fn an_interrupted_build_says_so_and_its_step_ends() {
+    let notes = Notes::new();
+    let folder = notes.folder(&[("Dockerfile", "FROM diamol/base\nRUN echo begun; exec sleep 97531\n")]);
+    let mut build = std::process::Command::new(BINARY)
+        .args(["-H", &format!("unix://{}", notes.daemon.socket().display()), "build", "--progress", "plain", "--network", "none"])
+        .arg(folder)
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = std::io::BufReader::new(build.stderr.take().unwrap());
+    let mut text = String::new();
+    while !text.ends_with(" begun\n") {
+        assert_ne!(stderr.read_line(&mut text).unwrap(), 0, "{text}");
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&build), rustix::process::Signal::INT).unwrap();
+    stderr.read_to_string(&mut text).unwrap();
+    assert_eq!(build.wait().unwrap().code(), Some(130), "{text}");
+    assert!(text.contains(" CANCELED\n") && text.ends_with("shipway: build canceled: context canceled\n"), "{text}");
+    eventually("the end of the step", 10, || {
+        let lists =
+            std::fs::read_dir("/proc").unwrap().flatten().map(|entry| std::fs::read(entry.path().join("cmdline")).unwrap_or_default());
+        lists.into_iter().all(|words| words != b"sleep\x0097531\0").then_some(())
+    });
+}
+
 #[test]
 fn a_failure_names_the_log_that_is_kept() {
     let notes = Notes::new();

@@ -145,6 +145,34 @@ fn a_container_whose_monitor_was_killed_is_recorded_as_ended() {
     }
 }
 
+/// The daemon dies at each of its steps between the halves of a restart: what `--rm` promised still comes, or the container runs.
+#[test]
+fn a_rm_container_whose_restart_the_daemon_did_not_live_through_is_not_left_behind() {
+    let mut daemon = Daemon::start(BINARY);
+    daemon.import_busybox("box");
+    for pass in 1..=4 {
+        let body = json!({"Image": "box", "Cmd": ["sh", "-c", "trap exit TERM; sleep 1000 & wait"], "HostConfig": {"AutoRemove": true, "NetworkMode": "none"}});
+        let id = daemon.run_detached(&body);
+        daemon.kill_9();
+        daemon.restart_with_fault(["state.commit.after", "state.commit.before"][pass as usize % 2], pass / 2 + 1);
+        drop(daemon.try_call("POST", &format!("/containers/{id}/restart?t=1"), &Value::Null));
+        daemon.kill_9();
+        daemon.restart();
+        let state_of = || daemon.try_call("GET", &format!("/containers/{id}/json"), &Value::Null).unwrap();
+        let end = eventually("a running container or none", 10, || {
+            let answer = state_of();
+            match answer.status {
+                404 => Some("gone".to_owned()),
+                _ => Some(answer.json()["State"]["Status"].as_str().unwrap().to_owned()).filter(|status| status == "running"),
+            }
+        });
+        eprintln!("pass {pass}: {end}");
+        daemon.assert_sound();
+        daemon.remove_all_containers();
+    }
+    daemon.assert_nothing_left();
+}
+
 /// The monitor's own number, as it wrote it down.
 fn monitor_of(daemon: &Daemon, id: &str) -> i64 {
     let path = daemon.exec_root().join("containers").join(id).join("state");

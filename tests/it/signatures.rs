@@ -191,6 +191,30 @@ fn an_unsigned_image_is_refused_by_pull_run_and_from_until_somebody_signs_it() {
     maker.assert_sound();
 }
 
+/// Keys that cosign did not make: it signs with them as well, and hashes with SHA-256.
+#[test]
+fn rsa_and_p_384_keys_count() {
+    let registry = OwnRegistry::start(BINARY, &[]);
+    let host = registry.host().to_owned();
+    let home = tempfile::Builder::new().prefix("shipway-it-").tempdir_in("/dev/shm").unwrap();
+    let folder = home.path().to_owned();
+    let daemon = Setup::new(BINARY).argument("--registry-dir").argument(folder.to_str().unwrap()).start();
+    let name = format!("{host}/team/app:1");
+    build(&daemon, &name, "one");
+    let digest = pushed(&daemon, &name);
+    policy(&folder, &host, "keys = [\"../rsa.pub\", \"../p384.pub\"]\n");
+    let stranger = key(&folder, "stranger", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:2048"]);
+    let rsa = key(&folder, "rsa", &["-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:3072"]);
+    let p384 = key(&folder, "p384", &["-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-384"]);
+    for private in [rsa, p384] {
+        sign(&host, "team/app", &digest, &format!("{host}/team/app"), &stranger);
+        let text = refused(&daemon.shipway(&["pull", &name]));
+        assert!(text.contains("by none of the trusted keys"), "{text}");
+        sign(&host, "team/app", &digest, &format!("{host}/team/app"), &private);
+        fine(&daemon.shipway(&["pull", &name]));
+    }
+}
+
 #[test]
 fn what_speaks_of_an_image_is_listed_held_and_goes_on_with_it() {
     let (ours, theirs) = (OwnRegistry::start(BINARY, &[]), DebianRegistry::start());

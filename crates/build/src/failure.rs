@@ -126,11 +126,20 @@ pub(crate) fn image(dockerfile: &Dockerfile, wish: &ImageWish, failure: &ImageEr
         "pull access denied for {}, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
         wish.reference.familiar_repository()
     ));
+    let plain = |text: &str| text.trim_end_matches(":latest").to_owned();
+    let wanted = plain(&name);
+    // The tag nobody typed is not repeated to them.
+    finding.message = finding.message.replacen(&format!("{wanted}:latest"), &wanted, 1);
     let nearest = match failure {
         ImageError::NotFound { nearest, .. } => nearest.clone(),
-        ImageError::Pull { cause, .. } => {
+        ImageError::Pull { cause, is_here, hint, .. } => {
             finding.docker_text = Some(cause.clone());
             finding.reason = Some(cause.clone());
+            if *is_here {
+                // Its name is right.
+                finding.hint = hint.as_deref().map(str::to_owned);
+                return finding;
+            }
             Vec::new()
         }
         ImageError::Platform { .. } | ImageError::Other { .. } => {
@@ -138,10 +147,6 @@ pub(crate) fn image(dockerfile: &Dockerfile, wish: &ImageWish, failure: &ImageEr
             return finding;
         }
     };
-    let plain = |text: &str| text.trim_end_matches(":latest").to_owned();
-    let wanted = plain(&name);
-    // The tag nobody typed is not repeated to them.
-    finding.message = finding.message.replacen(&format!("{wanted}:latest"), &wanted, 1);
     let others = dockerfile.stages.iter().map(|stage| &stage.from.image).filter(|word| word.span != wish.span);
     let others: Vec<(String, u32)> = others.map(|word| (plain(&word.text), word.span.start.line)).collect();
     if let Some(near) = suggestions::nearest(&wanted, others.iter().map(|(name, _)| name.as_str())) {

@@ -179,11 +179,15 @@ pub enum ImageError {
         /// Names of images that resemble it, nearest first.
         nearest: Vec<String>,
     },
-    /// It is not here, and the registry did not give it.
-    #[error("image \"{reference}\" is not here, and could not be pulled")]
+    /// The registry did not give it.
+    #[error("{}", not_pulled(reference, *is_here, unreached.as_deref()))]
     Pull {
         /// The name, familiar form.
         reference: String,
+        /// One of that name is here, and a newer one was asked for.
+        is_here: bool,
+        /// The registry, where nobody there could be asked.
+        unreached: Option<Box<str>>,
         /// Why the registry did not give it.
         cause: String,
         /// What kind of failure it is for the caller.
@@ -209,6 +213,15 @@ pub enum ImageError {
         /// What kind of failure it is for the caller.
         kind: ErrorKind,
     },
+}
+
+fn not_pulled(reference: &str, is_here: bool, unreached: Option<&str>) -> String {
+    match (is_here, unreached) {
+        (false, None) => format!("image \"{reference}\" is not here, and could not be pulled"),
+        (false, Some(registry)) => format!("image \"{reference}\" is not here, and the registry {registry} could not be reached"),
+        (true, None) => format!("image \"{reference}\" is here, but could not be pulled anew"),
+        (true, Some(registry)) => format!("image \"{reference}\" could not be pulled anew: the registry {registry} could not be reached"),
+    }
 }
 
 impl Classified for ImageError {

@@ -36,12 +36,12 @@ pub enum StageUse {
 impl Dockerfile {
     /// What the expanded image text of a stage's `FROM` means.
     pub fn base_of(&self, stage: usize, image: &str) -> BaseImage {
-        if image == "scratch" {
-            return BaseImage::Scratch;
-        }
         let earlier = &self.stages[..stage.min(self.stages.len())];
         if let Some(found) = earlier.iter().rfind(|earlier| is_named(earlier, image)) {
             return BaseImage::Stage(found.index);
+        }
+        if image == "scratch" {
+            return BaseImage::Scratch;
         }
         match parse_index(image) {
             Some(index) if index < earlier.len() => BaseImage::Stage(index),

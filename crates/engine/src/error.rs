@@ -73,9 +73,9 @@ pub enum Error {
     Io { doing: String, source: std::io::Error },
     #[error("the client went away")]
     Cancelled,
-    /// A registry, or the way to one, failed; in Docker's words.
+    /// A registry, or the way to one (then it is `unreached`), failed; in Docker's words.
     #[error("{reason}")]
-    Remote { reason: String, kind: ErrorKind, hint: Option<String> },
+    Remote { reason: String, kind: ErrorKind, hint: Option<String>, unreached: bool },
     /// What dockerd answers with status 500 although nothing is broken, in its words.
     #[error("{reason}")]
     Refused { reason: String },

@@ -76,7 +76,7 @@ impl Engine {
                     return self.finish_removal(container);
                 }
                 if !self.state_dir(record.id).exists() {
-                    return;
+                    return self.remove_unless_restarted(container);
                 }
             }
             ContainerState::Removing | ContainerState::Dead { .. } => return self.finish_removal(container),
@@ -97,7 +97,8 @@ impl Engine {
                 self.supervise(container, running.handle);
             }
             Ok(Adopted::Exited(exit)) if is_past(&record) => {
-                tracing::debug!(container = %record.id, code = exit.code, "its end was recorded already")
+                tracing::debug!(container = %record.id, code = exit.code, "its end was recorded already");
+                self.remove_unless_restarted(container);
             }
             // Its end was told already; only the wait for its next life was cut off.
             Ok(_) if matches!(record.state, ContainerState::Restarting { .. }) => self.resume_restart(container),
@@ -113,7 +114,7 @@ impl Engine {
     /// Nobody saw the end: the machine went down.
     fn ended_unseen(&self, container: &Arc<Container>, record: &ContainerRecord) {
         if is_past(record) {
-            return;
+            return self.remove_unless_restarted(container);
         }
         if record.spec.host.auto_remove {
             return self.finish_removal(container);
@@ -122,6 +123,15 @@ impl Engine {
             record.state = ContainerState::Exited { code: UNSEEN, finished: clock::now(), oom_killed: false, error: None };
         });
         self.save_lazily(container);
+    }
+
+    /// The end of a `--rm` container is recorded only between the halves of a person's restart: the second half never came.
+    fn remove_unless_restarted(&self, container: &Arc<Container>) {
+        let record = container.record();
+        let is_over = matches!(record.state, ContainerState::Exited { .. }) && !container.is_restarted_by_hand();
+        if record.spec.host.auto_remove && is_over {
+            self.finish_removal(container);
+        }
     }
 
     fn finish_removal(&self, container: &Arc<Container>) {

@@ -133,6 +133,15 @@ pub(crate) enum Retry {
 }
 
 impl Error {
+    /// True when the question did not get as far as the server it was for.
+    pub fn nobody_was_reached(&self) -> bool {
+        match self {
+            Self::NoSuchHost { .. } | Self::Names { .. } | Self::Connect { .. } | Self::Proxy { .. } => true,
+            Self::TimedOut { stage, .. } => matches!(stage, Stage::Name | Stage::Connection | Stage::Proxy),
+            _ => false,
+        }
+    }
+
     /// Whether asking again may help.
     pub(crate) fn retry(&self) -> Retry {
         match self {

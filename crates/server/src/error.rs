@@ -67,8 +67,11 @@ impl ApiError {
 impl<E: Classified + 'static> From<E> for ApiError {
     fn from(error: E) -> Self {
         let kind = error.kind();
-        if matches!(kind, ErrorKind::Internal | ErrorKind::Corrupt | ErrorKind::Exhausted) {
-            tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+        match kind {
+            ErrorKind::Internal | ErrorKind::Corrupt => tracing::error!(error = &error as &dyn std::error::Error, "a request failed"),
+            // A port that somebody has, a range that is used up, a disk that is full: of the machine, or of who asked, not of this program.
+            ErrorKind::Exhausted => tracing::warn!(error = &error as &dyn std::error::Error, "a request failed"),
+            _ => {}
         }
         Self { status: status_of(kind), message: error.to_string(), hint: error.hint() }
     }

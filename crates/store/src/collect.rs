@@ -5,6 +5,7 @@
 //! folders are renamed to the trash; a crash before that leaves folders without rows, which the next start moves there.
 
 use std::collections::HashSet;
+use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
 
 use shipway_model::{Digest, LayerId};
@@ -24,7 +25,7 @@ pub struct Collected {
     pub layers: Vec<LayerId>,
     /// Blobs deleted.
     pub blobs: Vec<Digest>,
-    /// Bytes of their files.
+    /// Bytes of their files, without those that somebody else has a name for: the registry beside the engine links blobs.
     pub bytes: u64,
 }
 
@@ -93,19 +94,23 @@ impl Store {
             collected.layers.push(layer.id);
         }
         for (digest, size) in victims.blobs {
-            self.sweep_blob(shared, &digest);
-            collected.bytes += size;
+            collected.bytes += if self.sweep_blob(shared, &digest) { size } else { 0 };
             collected.blobs.push(digest);
         }
         collected
     }
 
-    fn sweep_blob(&self, shared: &Shared, digest: &Digest) {
+    /// True when its bytes go with it.
+    fn sweep_blob(&self, shared: &Shared, digest: &Digest) -> bool {
+        let path = shared.layout.blob(digest);
         // The same bytes may have been ingested again since the decision; their file has the same name and must stay.
         let memory = shared.write();
-        if !memory.blobs.contains_key(digest) {
-            shared.trash.take_or_log(&shared.layout.blob(digest));
+        if memory.blobs.contains_key(digest) {
+            return false;
         }
+        let has_other_names = std::fs::symlink_metadata(&path).is_ok_and(|found| found.nlink() > 1);
+        shared.trash.take_or_log(&path);
+        !has_other_names
     }
 
     /// Returns when everything deleted so far is off the disk; for tests and for `df` right after a prune.

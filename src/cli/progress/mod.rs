@@ -118,6 +118,11 @@ impl Display {
         self.trace.vertexes.iter().any(|step| !step.log.lines.is_empty() || !step.log.partial.is_empty())
     }
 
+    /// Says of everything that still runs that nobody waits for it any more.
+    pub(crate) fn cancel(&mut self) {
+        self.trace.cancel(human::now().nanoseconds());
+    }
+
     /// Shows the end: the last frame, the logs of what failed, and the warnings.
     pub(crate) fn finish(&mut self, succeeded: bool) -> Outcome {
         let text = match self.mode {

@@ -130,3 +130,21 @@ fn control_sequences_never_reach_the_display() {
     let part = trace::Part { current: 3_150_000, total: 10_200_000, ..trace::Part::default() };
     assert_eq!(progress_of(&part), "3.15MB / 10.20MB");
 }
+
+#[test]
+fn what_runs_when_a_person_interrupts_is_cancelled() {
+    let mut interrupted = trace(EVENTS);
+    interrupted.cancel(at("01.6"));
+    let expected = "\
+[+] Building 1.6s (3/4) FINISHED            shipway:default
+ => [internal] load build definition from Dockerfile   0.1s
+ => => transferring dockerfile: 393B                   0.0s
+ => CACHED [1/2] FROM docker.io/library/busybox        0.0s
+ => CANCELED [2/2] RUN echo hi                         1.5s";
+    assert_eq!(frame(&interrupted, "02.6", 24, true), expected);
+    let plain = plain::Plain::default().advance(&mut interrupted, true);
+    assert!(
+        plain.ends_with("[2/2] RUN echo hi\n#3 0.000 hi\n#3 1.500 wor\n#3 CANCELED\n") || plain.ends_with("wor\n#3 CANCELED\n"),
+        "{plain}"
+    );
+}

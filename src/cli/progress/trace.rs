@@ -7,6 +7,9 @@ use std::collections::HashMap;
 /// Lines of a vertex's log kept for displays; the whole log is the daemon's (`build history logs`).
 const KEPT_LINES: usize = 2000;
 
+/// What BuildKit says of what nobody waits for any more.
+const CANCELLED: &str = "context canceled";
+
 /// Everything shown so far.
 #[derive(Debug, Default)]
 pub(super) struct Trace {
@@ -140,6 +143,15 @@ impl Trace {
         step.log.push(at, &log.data.0);
     }
 
+    /// Ends at `now` what still runs: nobody waits for it any more.
+    pub(super) fn cancel(&mut self, now: i64) {
+        for step in self.vertexes.iter_mut().filter(|step| step.is_running()) {
+            step.completed = Some(now);
+            step.intervals.last_mut().into_iter().for_each(|interval| interval.1 = Some(now));
+            CANCELLED.clone_into(&mut step.error);
+        }
+    }
+
     /// Started vertexes in the order they started.
     pub(super) fn started(&self) -> Vec<&Step> {
         let mut started: Vec<&Step> = self.vertexes.iter().filter(|step| step.order.is_some()).collect();
@@ -166,7 +178,7 @@ impl Step {
 
     /// Stopped because something else failed or the person asked.
     pub(super) fn is_cancelled(&self) -> bool {
-        self.error.ends_with("context canceled")
+        self.error.ends_with(CANCELLED)
     }
 
     /// Failed by itself.

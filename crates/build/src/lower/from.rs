@@ -84,15 +84,13 @@ impl Lowerer<'_> {
 
     /// The tree `COPY --from` means: none when it cannot be told (noted), an inner none for an empty tree.
     pub(super) fn tree_of(&mut self, stage: usize, from: &str, span: Span) -> Option<Option<VertexIndex>> {
-        if from == "scratch" {
-            return Some(None);
-        }
         match self.recipe.dockerfile.stage_use(stage, from) {
             StageUse::Stage(used) if used == stage => {
                 self.diagnostics.push(error("E-STAGE-CIRCLE", span, "a stage cannot copy from itself"));
                 None
             }
             StageUse::Stage(used) => Some(self.stage(used)?.tree),
+            StageUse::Image(name) if name == "scratch" => Some(None),
             StageUse::Image(name) => {
                 let image = self.image(&name, span)?;
                 Some(self.image_vertex(&image, span, None))

@@ -8,7 +8,7 @@ use shipway_sys::path::FileKind;
 
 use crate::graph::WorkdirOp;
 use crate::ops::layer::View;
-use crate::ops::writer::{Clash, Looks, TreeWriter, Xattrs};
+use crate::ops::writer::{Clash, Looks, NOT_A_FOLDER, TreeWriter, Xattrs};
 use crate::ops::{Made, OpFailure, OpFinding, Stack, layer, owner};
 use crate::solver::Around;
 
@@ -41,6 +41,18 @@ pub(crate) fn make_folder(writer: &mut TreeWriter<'_>, path: &Path) -> Result<()
             let finding = OpFinding::new("E-WORKDIR", shipway_model::ErrorKind::Invalid, message);
             Err(finding.docker(format!("Cannot mkdir: {} is not a directory", path.display())).into())
         }
-        None => writer.folder(&resolved).map(drop),
+        None => writer.folder(&resolved).map(drop).map_err(|failure| file_on_the_way(failure, path)),
+    }
+}
+
+/// The writer's words for a file on the way to a folder speak of COPY.
+fn file_on_the_way(failure: OpFailure, path: &Path) -> OpFailure {
+    match failure {
+        OpFailure::Finding(finding) if finding.code == NOT_A_FOLDER => OpFinding::new("E-WORKDIR", finding.kind, finding.message)
+            .because(format!("the folder \"{}\" is to be below it", path.display()))
+            .hint("give another folder, or remove the file with RUN rm first")
+            .docker(format!("Cannot mkdir: {}: not a directory", path.display()))
+            .into(),
+        other => other,
     }
 }

@@ -340,9 +340,12 @@ fn components(path: &Path) -> Vec<OsString> {
         .collect()
 }
 
+/// The finding of a file where a folder is to be.
+pub(crate) const NOT_A_FOLDER: &str = "E-COPY-NOT-A-FOLDER";
+
 fn not_a_folder(path: &Path) -> OpFailure {
     let path = path.display();
-    OpFinding::new("E-COPY-NOT-A-FOLDER", ErrorKind::Invalid, format!("\"/{path}\" exists in the image and is not a folder"))
+    OpFinding::new(NOT_A_FOLDER, ErrorKind::Invalid, format!("\"/{path}\" exists in the image and is not a folder"))
         .because("a folder is to be put there, and COPY does not replace a file by a folder")
         .hint("copy to another path, or remove the file with RUN rm first")
         .docker(format!("cannot copy to non-directory: /{path}"))

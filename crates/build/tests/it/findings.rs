@@ -77,6 +77,19 @@ async fn m_06_an_unknown_image_is_answered_with_the_nearest_in_the_file_or_here(
 }
 
 #[tokio::test]
+async fn a_file_where_workdir_wants_a_folder_is_named_and_copy_is_not() {
+    let bench = Bench::new();
+    bench.image("with/file", &[("etc/passwd", "root")]);
+    for path in ["/etc/passwd", "/etc/passwd/deep/er"] {
+        let error = bench.error(&format!("FROM with/file\nWORKDIR {path}\n")).await;
+        contains(&error, &["Dockerfile:2", "E-WORKDIR", "\"/etc/passwd\" exists in the image and is", "not a folder"]);
+        assert!(!error.contains("COPY"), "{error}");
+    }
+    let error = bench.error("FROM with/file\nWORKDIR /etc/passwd/deep/er\n").await;
+    contains(&error, &["the folder \"/etc/passwd/deep/er\" is to be below it"]);
+}
+
+#[tokio::test]
 async fn m_24_and_m_31_are_decided_without_asking_for_any_image() {
     let bench = Bench::new();
     let digest = "a".repeat(64);

@@ -55,6 +55,10 @@ fn from_takes_platform_image_and_name() {
     assert_eq!(dockerfile.base_of(1, "build"), BaseImage::Stage(0));
     assert_eq!(dockerfile.base_of(0, "build"), BaseImage::Image("build".into()));
     assert_eq!(dockerfile.base_of(2, "scratch"), BaseImage::Scratch);
+    // As in Docker's builders, a stage goes before the reserved name.
+    let named = good("FROM scratch AS scratch\nFROM scratch\nCOPY --from=scratch /a /b\n");
+    assert_eq!((named.base_of(0, "scratch"), named.base_of(1, "scratch")), (BaseImage::Scratch, BaseImage::Stage(0)));
+    assert_eq!(named.stage_use(1, "scratch"), StageUse::Stage(0));
     assert_eq!(dockerfile.base_of(3, "0"), BaseImage::Stage(0));
     assert_eq!(dockerfile.stage_use(2, "BUILD"), StageUse::Stage(0));
     assert_eq!(dockerfile.stage_use(2, "9"), StageUse::NoSuchIndex("9".into()));

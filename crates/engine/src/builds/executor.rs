@@ -35,6 +35,7 @@ impl StepExecutor {
         let inner = self.engine.upgrade().ok_or(ExecuteError::Cancelled)?;
         let engine = Engine { inner: std::sync::Arc::clone(&inner) };
         let id = ContainerId::from_random(clock::random());
+        crate::containers::refuse_limits(&step.limits).map_err(failed)?;
         let network = match &step.network {
             RunNetwork::Default if inner.config.bridge => Some(crate::networks::BRIDGE.to_owned()),
             RunNetwork::Named(name) => Some(name.clone()),

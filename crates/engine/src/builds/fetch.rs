@@ -51,8 +51,21 @@ fn failed(url: &str, error: &shipway_registry::Error, limit: u64) -> FetchError 
     match error {
         shipway_registry::Error::TooLarge { .. } => FetchError::TooLarge { url, limit },
         shipway_registry::Error::Unsupported { .. } => FetchError::Unsupported { message: error.to_string() },
-        _ => FetchError::Failed { url, message: error.to_string(), kind: error.kind(), hint: error.hint() },
+        _ => FetchError::Failed { url, message: error.to_string(), kind: error.kind(), hint: hint(error) },
     }
+}
+
+/// What to do about it. Where a registry would be set up or trusted, a server of files is not.
+fn hint(error: &shipway_registry::Error) -> Option<String> {
+    let words = match error {
+        shipway_registry::Error::Connect { address: Some(address), .. } if address.is_loopback() => {
+            "nothing listens there; the engine downloads, so this is the engine's own machine, not the build's network"
+        }
+        shipway_registry::Error::Connect { .. } => "the engine downloads, so it is the engine's machine that must reach this address",
+        shipway_registry::Error::PlainHttp { .. } => "the server does not speak TLS; if that is meant so, write http:// in the address",
+        _ => return error.hint(),
+    };
+    Some(words.to_owned())
 }
 
 #[cfg(test)]
@@ -95,6 +108,19 @@ mod tests {
         assert_eq!((file.size, file.digest, file.file_name.as_deref()), (3, Digest::sha256_of(b"abc"), Some("a.txt")));
         assert_eq!(file.last_modified.unwrap().unix_seconds(), 1_795_255_200);
         assert_eq!(std::fs::read(into).unwrap(), b"abc");
+    }
+
+    #[tokio::test]
+    async fn a_server_of_files_is_not_taken_for_a_registry() {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        let error = fetcher().fetch(&format!("http://127.0.0.1:{port}/x"), &folder.path().join("file"), 3).await.unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("the engine's own machine") && !hint.contains("registry"), "{error}: {hint}");
+        let port = serve("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+        let error = fetcher().fetch(&format!("https://127.0.0.1:{port}/x"), &folder.path().join("other"), 3).await.unwrap_err();
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("write http://") && !hint.contains("registry"), "{error}: {hint}");
     }
 
     #[tokio::test]

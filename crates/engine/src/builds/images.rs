@@ -9,7 +9,7 @@ use shipway_model::{Classified as _, ErrorKind, Platform, Reference};
 use shipway_registry::Credentials;
 
 use crate::images::PullSpec;
-use crate::{Engine, Inner};
+use crate::{Engine, Error, Inner};
 
 /// The images of this engine's store, and of registries for one build. Holds the engine weakly: the engine owns what made it.
 pub(super) struct LocalImages {
@@ -64,12 +64,29 @@ impl LocalImages {
             Err(error) => Err(match missing {
                 // It is here, only not for this platform, and no other one was to be had.
                 Some(wrong @ ImageError::Platform { .. }) => wrong,
-                _ => {
-                    let hint = error.hint().map(String::into_boxed_str);
-                    ImageError::Pull { reference: reference.familiar(), cause: error.to_string(), kind: error.kind(), hint }
-                }
+                missing => not_pulled(&reference, missing.is_none(), &error),
             }),
         }
+    }
+}
+
+/// What a failed pull means to a build.
+fn not_pulled(reference: &Reference, is_here: bool, error: &Error) -> ImageError {
+    let unreached = matches!(error, Error::Remote { unreached: true, .. }).then(|| reference.domain());
+    let way_out = match unreached {
+        _ if is_here => Some("the image that is here serves without --pull".to_owned()),
+        Some(registry) => Some(format!("check that the engine's machine reaches {registry}, or bring the image another way: shipway load")),
+        None => None,
+    };
+    // Who refuses an image by policy is not to be got round.
+    let hint = if is_here && error.kind() != ErrorKind::Forbidden { way_out } else { error.hint().or(way_out) };
+    ImageError::Pull {
+        reference: reference.familiar(),
+        is_here,
+        unreached: unreached.map(Box::from),
+        cause: error.to_string(),
+        kind: error.kind(),
+        hint: hint.map(String::into_boxed_str),
     }
 }
 

@@ -55,22 +55,14 @@ impl Engine {
         }
         let changed = self.apply_changes_to(&env::merge(&record.process.env, &spec.config.env), &spec.changes).await?;
         let changed = over(&spec.config, changed);
-        let id = self.commit_files(&container, &record, &spec, changed).await?;
-        let mut attributes = BTreeMap::from([("comment".to_owned(), spec.message), ("imageID".to_owned(), id.to_string())]);
-        if let Some(reference) = spec.reference.map(Reference::with_default_tag) {
-            attributes.insert("imageRef".to_owned(), reference.familiar());
-            let named = BTreeMap::from([("name".to_owned(), reference.familiar())]);
-            self.inner.events.publish(Subject::Image, "tag", id.to_string(), named);
-        }
-        self.publish_container(&container, "commit", attributes);
-        Ok(id)
+        self.commit_files(&container, &record, spec, changed).await
     }
 
     async fn commit_files(
         &self,
         container: &Arc<Container>,
         record: &ContainerRecord,
-        spec: &CommitSpec,
+        spec: CommitSpec,
         changed: ContainerDefaults,
     ) -> Result<ImageId> {
         // Held to the end: nobody starts, pauses or removes it meanwhile.
@@ -85,11 +77,24 @@ impl Engine {
         }
         let (engine, held, wanted) = (self.clone(), record.clone(), spec.clone());
         let made = blocking::files(move || engine.make_image(&held, &wanted, changed)).await;
+        if let Ok(id) = &made {
+            self.publish_commit(container, id, spec);
+        }
         if pauses {
             self.thaw(container).await?;
             self.publish_container(container, "unpause", BTreeMap::new());
         }
         made
+    }
+
+    fn publish_commit(&self, container: &Arc<Container>, id: &ImageId, spec: CommitSpec) {
+        let mut attributes = BTreeMap::from([("comment".to_owned(), spec.message), ("imageID".to_owned(), id.to_string())]);
+        if let Some(reference) = spec.reference.map(Reference::with_default_tag) {
+            attributes.insert("imageRef".to_owned(), reference.familiar());
+            let named = BTreeMap::from([("name".to_owned(), reference.familiar())]);
+            self.inner.events.publish(Subject::Image, "tag", id.to_string(), named);
+        }
+        self.publish_container(container, "commit", attributes);
     }
 
     fn make_image(&self, record: &ContainerRecord, spec: &CommitSpec, changed: ContainerDefaults) -> Result<ImageId> {

@@ -228,7 +228,7 @@ fn resolve_process(spec: &CreateSpec, image: &ContainerDefaults, id: ContainerId
         env: env::merge(&env::with_default_path(&image.env), &spec.env),
         working_dir: spec.working_dir.clone().filter(|dir| !dir.is_empty()).unwrap_or_else(|| image.working_dir.clone()),
         user: spec.user.clone().filter(|user| !user.is_empty()).unwrap_or_else(|| image.user.clone()),
-        stop_signal: spec.stop_signal.map(|signal| signal.name()).or_else(|| image.stop_signal.clone()),
+        stop_signal: spec.stop_signal.clone().or_else(|| image.stop_signal.clone()),
         hostname: spec.hostname.clone().filter(|name| !name.is_empty()).unwrap_or_else(|| id.short()),
         labels,
         exposed_ports: image.exposed_ports.union(&spec.exposed_ports).cloned().collect(),

@@ -59,6 +59,7 @@ pub use list::ContainerFilter;
 pub use logs::{LogLine, LogOptions, LogStream};
 pub use mounts::ContainerMount;
 pub use record::{ContainerRecord, ContainerSize, ContainerState, ContainerView, ResolvedProcess, StartFailure};
+pub(crate) use refuse::limits as refuse_limits;
 pub use remove::RemoveOptions;
 pub(crate) use resolve::Accounts;
 pub use spec::{CreateSpec, Created, Echo, HostOptions, LogSpec, NetworkMode, RestartPolicy, SeccompOption, SecurityOptions};

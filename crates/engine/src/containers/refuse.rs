@@ -102,7 +102,7 @@ fn names(spec: &CreateSpec) -> Result<()> {
     host.links.iter().try_for_each(|text| crate::networks::check_link(text))
 }
 
-pub(super) fn limits(limits: &Limits) -> Result<()> {
+pub(crate) fn limits(limits: &Limits) -> Result<()> {
     let refuse = |reason: &str| Err(Error::invalid(reason));
     let memory = limits.memory.unwrap_or(0);
     let (swap, reservation) = (limits.memory_swap.unwrap_or(0), limits.memory_reservation.unwrap_or(0));

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use shipway_model::{
-    Capability, CapabilitySet, ContainerId, ContainerName, Healthcheck, Limits, MountSpec, Platform, Port, PortBinding, Signal, Ulimit,
+    Capability, CapabilitySet, ContainerId, ContainerName, Healthcheck, Limits, MountSpec, Platform, Port, PortBinding, Ulimit,
 };
 
 /// A container as asked for. `None` and empty mean "what the image says", then "what the engine defaults to".
@@ -45,8 +45,8 @@ pub struct CreateSpec {
     pub exposed_ports: BTreeSet<Port>,
     /// Paths that get an anonymous volume, beside the image's.
     pub volumes: BTreeSet<String>,
-    /// Signal that asks the process to stop; the image's or SIGTERM when `None`.
-    pub stop_signal: Option<Signal>,
+    /// Signal that asks the process to stop, as it was typed (inspect says it so) and known to be one; the image's or SIGTERM when `None`.
+    pub stop_signal: Option<String>,
     /// How long stop waits before it kills; ten seconds when `None`, for ever when negative in Docker's API (`Duration::MAX` here).
     pub stop_timeout: Option<Duration>,
     /// Replaces the image's health check.

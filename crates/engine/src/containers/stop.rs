@@ -42,7 +42,7 @@ impl Drop for Restarted {
 
 impl Container {
     /// True while a person's restart of it is between its two halves.
-    pub(super) fn is_restarted_by_hand(&self) -> bool {
+    pub(crate) fn is_restarted_by_hand(&self) -> bool {
         self.restarts.load(Ordering::Acquire) > 0
     }
 }

@@ -137,7 +137,7 @@ pub fn domain_of(server: &str) -> String {
 
 fn remote_error(error: shipway_registry::Error) -> Error {
     use shipway_model::Classified as _;
-    Error::Remote { reason: error.to_string(), kind: error.kind(), hint: error.hint() }
+    Error::Remote { reason: error.to_string(), kind: error.kind(), hint: error.hint(), unreached: error.nobody_was_reached() }
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ impl Engine {
     pub(super) fn cannot_pull(&self, reference: &Reference, error: &shipway_registry::Error) -> Error {
         // The name was right.
         if let shipway_registry::Error::Signature { .. } | shipway_registry::Error::NoPlatform { .. } = error {
-            return Error::Remote { reason: error.to_string(), kind: error.kind(), hint: error.hint() };
+            return Error::Remote { reason: error.to_string(), kind: error.kind(), hint: error.hint(), unreached: false };
         }
         let nearest = self.nearest_here(reference);
         let repository = reference.familiar_repository();
@@ -86,7 +86,8 @@ impl Engine {
             (shipway_registry::Error::Store(_), _) => error.to_string(),
             _ => format!("cannot pull {}: {error}", reference.familiar()),
         };
-        Error::Remote { reason, kind, hint: nearest.map(|name| format!("did you mean {name}?")).or_else(|| error.hint()) }
+        let hint = nearest.map(|name| format!("did you mean {name}?")).or_else(|| error.hint());
+        Error::Remote { reason, kind, hint, unreached: error.nobody_was_reached() }
     }
 
     /// Why `reference` cannot be pushed.
@@ -97,7 +98,7 @@ impl Engine {
             shipway_registry::Error::Refused { .. } => error.to_string(),
             _ => format!("cannot push to {shown}: {error}"),
         };
-        Error::Remote { reason, kind: error.kind(), hint: error.hint() }
+        Error::Remote { reason, kind: error.kind(), hint: error.hint(), unreached: error.nobody_was_reached() }
     }
 
     /// A name that is here and nearly this one.

@@ -9,7 +9,7 @@ mod kernel;
 use std::path::Path;
 use std::time::Duration;
 
-use shipway_registry::server::EngineFolder;
+use shipway_registry::server::{EngineFolder, FolderProblem, StorageError};
 use shipway_store::FsckOptions;
 
 use crate::{Engine, Result, blocking};
@@ -74,8 +74,8 @@ impl Engine {
                 findings.push(Finding { kind, what: finding.what, place: finding.place, fixed: finding.fixed });
             }
         }
-        let (store, strict) = (self.inner.store.clone(), options.strict);
-        let registry = blocking::files(move || Ok(registry_problems(store.root(), strict))).await?;
+        let store = self.inner.store.clone();
+        let registry = blocking::files(move || Ok(registry_problems(store.root(), options))).await?;
         findings.extend(registry);
         let containers = self.inner.containers.all().len();
         Ok(Report { layers: stored.layers, blobs: stored.blobs, images: stored.images, containers, findings })
@@ -140,12 +140,20 @@ impl Engine {
     }
 }
 
-/// What is wrong in the folder of the registry that shares the store's blobs. It is the registry's: nothing is repaired here; whoever pushes again, or
-/// deletes, puts it right.
-fn registry_problems(root: &Path, strict: bool) -> Vec<Finding> {
-    let finding = |place, what| Finding { kind: "registry".to_owned(), what, place, fixed: false };
-    match EngineFolder::of(root).and_then(|folder| folder.map(|folder| folder.check(strict)).transpose()) {
-        Ok(problems) => problems.unwrap_or_default().into_iter().map(|problem| finding(problem.place, problem.what)).collect(),
-        Err(error) => vec![finding("registry".to_owned(), error.to_string())],
-    }
+/// What is wrong in the folder of the registry that shares the store's blobs. Mended, it lacks what was damaged, and whoever pushes that again puts it right.
+fn registry_problems(root: &Path, options: FsckOptions) -> Vec<Finding> {
+    let finding = |place, what, fixed| Finding { kind: "registry".to_owned(), what, place, fixed };
+    let look = || -> std::result::Result<Vec<Finding>, StorageError> {
+        let Some(folder) = EngineFolder::of(root)? else { return Ok(Vec::new()) };
+        let mended = |problem: &FolderProblem| {
+            let mended = folder.repair(problem);
+            if let Err(error) = &mended {
+                tracing::warn!(place = problem.place, %error, "cannot repair what fsck found");
+            }
+            mended.is_ok()
+        };
+        let problems = folder.check(options.strict)?.into_iter();
+        Ok(problems.map(|problem| finding(problem.place.clone(), problem.what.clone(), options.repair && mended(&problem))).collect())
+    };
+    look().unwrap_or_else(|error| vec![finding("registry".to_owned(), error.to_string(), false)])
 }

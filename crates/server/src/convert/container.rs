@@ -45,7 +45,7 @@ pub(crate) fn inspect(engine: &Engine, view: &ContainerView, version: ApiVersion
         graph_driver: GraphDriver { details: None, name: system::DRIVER.to_owned() },
         size_rw: view.size.map(|size| signed(size.writable)),
         size_root_fs: view.size.map(|size| signed(size.root)),
-        mounts: mount_points(engine, record, true),
+        mounts: mount_points(engine, record),
         config: config(record),
         network_settings: network_settings(record, version),
         ..ContainerInspect::default()
@@ -80,7 +80,7 @@ pub(crate) fn summary(
         status: status(&record.state, record.health.as_ref().map(|health| health.status), now),
         host_config: SummaryHostConfig { network_mode, annotations: None },
         network_settings: Some(SummaryNetworkSettings { networks: networks(record, version) }),
-        mounts: mount_points(engine, record, false),
+        mounts: mount_points(engine, record),
     }
 }
 
@@ -272,9 +272,9 @@ fn show_limits(host: &mut HostConfig, applied: &HostOptions) {
     host.restart_policy = WireRestartPolicy { name: name.to_owned(), maximum_retry_count: i64::from(retries) };
 }
 
-/// The mounts as dockerd tells them: memory only where it was asked for with `--mount`, and only by inspect.
-fn mount_points(engine: &Engine, record: &ContainerRecord, with_memory: bool) -> Vec<MountPoint> {
-    let shown = |mount: &&ContainerMount| mount.spec.kind != MountKind::Tmpfs || with_memory && mount.spec.form == MountForm::Long;
+/// The mounts as dockerd tells them: memory only where it was asked for with `--mount`.
+fn mount_points(engine: &Engine, record: &ContainerRecord) -> Vec<MountPoint> {
+    let shown = |mount: &&ContainerMount| mount.spec.kind != MountKind::Tmpfs || mount.spec.form == MountForm::Long;
     record.mounts.iter().filter(shown).map(|mount| mount_point(engine, mount)).collect()
 }
 

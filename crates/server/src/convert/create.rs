@@ -43,7 +43,7 @@ pub(crate) fn spec(name: &str, platform: &str, body: &CreateBody) -> Result<Crea
         labels: config.labels.clone().unwrap_or_default(),
         exposed_ports: exposed_ports(config)?,
         volumes: config.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
-        stop_signal: optional(&config.stop_signal).map(host::signal).transpose()?,
+        stop_signal: stop_signal(config)?,
         stop_timeout: config.stop_timeout.map(seconds),
         healthcheck: config.healthcheck.as_ref().map(healthcheck),
         host,
@@ -66,7 +66,7 @@ pub(crate) fn defaults(body: &CreateBody) -> Result<ContainerDefaults, ApiError>
         volumes: config.volumes.iter().flatten().map(|(path, _)| path.clone()).collect(),
         working_dir: config.working_dir.clone(),
         labels: config.labels.clone().unwrap_or_default(),
-        stop_signal: optional(&config.stop_signal).map(host::signal).transpose()?.map(|signal| signal.name()),
+        stop_signal: stop_signal(config)?,
         healthcheck: config.healthcheck.as_ref().map(healthcheck),
         on_build: config.on_build.clone().unwrap_or_default(),
         shell: config.shell.clone(),
@@ -112,6 +112,12 @@ fn healthcheck(config: &HealthcheckConfig) -> Healthcheck {
     }
 }
 
+/// The signal as it was typed, which is one.
+fn stop_signal(config: &ContainerConfig) -> Result<Option<String>, ApiError> {
+    let Some(text) = optional(&config.stop_signal) else { return Ok(None) };
+    host::signal(text).map(|_| Some(text.to_owned()))
+}
+
 fn optional(text: &str) -> Option<&str> {
     Some(text).filter(|text| !text.is_empty())
 }
@@ -130,7 +136,7 @@ mod tests {
     #[test]
     fn a_docker_run_becomes_a_spec() {
         let spec = read(
-            r#"{"Image":"busybox:1","Cmd":["sleep","9"],"Tty":true,"StopSignal":"SIGINT","StopTimeout":-1,"ExposedPorts":{"80/tcp":{},"90-91/udp":{}},
+            r#"{"Image":"busybox:1","Cmd":["sleep","9"],"Tty":true,"StopSignal":"usr1","StopTimeout":-1,"ExposedPorts":{"80/tcp":{},"90-91/udp":{}},
                 "HostConfig":{"Binds":["/a:/b:ro","cache:/c"],"Tmpfs":{"/run":"size=64m"},"NetworkMode":"none","Memory":67108864,"MemorySwap":-1,"NanoCpus":500000000,
                   "PidsLimit":-1,"RestartPolicy":{"Name":"on-failure","MaximumRetryCount":3},"SecurityOpt":["no-new-privileges","seccomp=unconfined"],
                   "PortBindings":{"80/tcp":[{"HostIp":"127.0.0.1","HostPort":"8080"}]},"Ulimits":[{"Name":"nofile","Soft":10,"Hard":20}],"CapDrop":["ALL"],"ShmSize":0,
@@ -140,6 +146,7 @@ mod tests {
         assert_eq!(spec.name.as_ref().unwrap().to_string(), "web");
         assert_eq!(spec.command.as_deref(), Some(&["sleep".to_owned(), "9".to_owned()][..]));
         assert_eq!((spec.tty, spec.stop_timeout, spec.exposed_ports.len()), (true, Some(Duration::MAX), 3));
+        assert_eq!(spec.stop_signal.as_deref(), Some("usr1"), "as it was typed");
         let host = &spec.host;
         assert_eq!(
             host.mounts.iter().map(|mount| (mount.kind, mount.target.as_str(), mount.read_only)).collect::<Vec<_>>(),

@@ -104,7 +104,8 @@ pub(crate) fn inspect(api: &Api, id: &str) -> ApiResult {
         open_stdin: view.spec.attach_stdin,
         open_stderr: view.spec.attach_stderr,
         open_stdout: view.spec.attach_stdout,
-        can_remove: view.exit_code.is_some(),
+        // dockerd's collector marks what ended minutes ago so, and forgets it the next time it comes by.
+        can_remove: false,
         container_id: view.container.to_string(),
         detach_keys: view.spec.detach_keys.clone().unwrap_or_default(),
         pid: i64::from(view.pid),

@@ -30,6 +30,25 @@ fn a_blob_is_its_digest_and_the_same_bytes_are_kept_once() {
 }
 
 #[test]
+fn what_is_here_is_kept_again_without_a_file() {
+    let made = made();
+    let digest = made.store.blobs().put(b"a manifest").unwrap();
+    made.store.flush().unwrap();
+    // Nothing can be written where new blobs begin.
+    std::fs::remove_dir(made.path().join("tmp")).unwrap();
+    let lease = made.store.lease();
+    assert_eq!(made.store.blobs().put_kept(b"a manifest", None, &lease).unwrap(), digest);
+    assert_eq!(made.store.blobs().put_kept(b"a manifest", Some(digest), &lease).unwrap(), digest);
+    assert!(made.store.blobs().put_kept(b"another", None, &lease).is_err());
+    std::fs::create_dir(made.path().join("tmp")).unwrap();
+    let wrong = made.store.blobs().put_kept(b"a manifest", Some(Digest::sha256_of(b"x")), &lease);
+    assert!(matches!(wrong, Err(Error::Corrupt { .. })), "{wrong:?}");
+    assert_eq!(made.store.collect().unwrap().blobs, []);
+    drop(lease);
+    assert_eq!(made.store.collect().unwrap().blobs, [digest]);
+}
+
+#[test]
 fn wrong_bytes_never_get_the_name() {
     let made = made();
     let promised = Digest::sha256_of(b"the real thing");

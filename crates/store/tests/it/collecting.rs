@@ -47,6 +47,19 @@ fn each_reason_keeps_a_layer_and_the_last_one_gone_frees_it() {
     assert_sound(&made.reopen().store);
 }
 
+/// The registry beside the engine links blobs: what it still has gives no disk back.
+#[test]
+fn bytes_that_another_name_keeps_are_not_counted_as_freed() {
+    let made = made();
+    let store = &made.store;
+    let (linked, alone) = (store.blobs().put(b"linked").unwrap(), store.blobs().put(b"alone").unwrap());
+    store.flush().unwrap();
+    std::fs::hard_link(made.path().join("blobs/sha256").join(linked.hex()), made.path().join("elsewhere")).unwrap();
+    let collected = store.collect().unwrap();
+    assert_eq!((collected.blobs.len(), collected.bytes), (2, 5), "{alone} is the one that goes");
+    assert_eq!(std::fs::read(made.path().join("elsewhere")).unwrap(), b"linked");
+}
+
 #[test]
 fn a_patch_keeps_its_base_and_falls_with_it() {
     let made = made();

@@ -117,7 +117,7 @@ impl From<LineError> for Error {
     fn from(error: LineError) -> Self {
         match error {
             LineError::Store(error) => Self::from(error),
-            other => Self::Remote { reason: other.to_string(), kind: other.kind(), hint: other.hint() },
+            other => Self::Remote { reason: other.to_string(), kind: other.kind(), hint: other.hint(), unreached: false },
         }
     }
 }

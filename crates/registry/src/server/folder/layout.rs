@@ -86,12 +86,16 @@ impl Layout {
             ManifestReference::Digest(digest) => return Ok(Some(*digest)),
             ManifestReference::Tag(tag) => tag,
         };
-        let path = self.tag(name, tag);
-        let Some(bytes) = absent_is_none(fs::read(&path)).map_err(|error| failed("read", &path, error))? else { return Ok(None) };
-        match std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()) {
-            Some(digest) => Ok(Some(digest)),
-            None => Err(failed("read", &path, io::Error::new(io::ErrorKind::InvalidData, "this tag holds no digest"))),
-        }
+        digest_of_tag(&self.tag(name, tag))
+    }
+}
+
+/// The digest that the tag in the file `path` points at.
+pub(super) fn digest_of_tag(path: &Path) -> Result<Option<Digest>, StorageError> {
+    let Some(bytes) = absent_is_none(fs::read(path)).map_err(|error| failed("read", path, error))? else { return Ok(None) };
+    match std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()) {
+        Some(digest) => Ok(Some(digest)),
+        None => Err(failed("read", path, io::Error::new(io::ErrorKind::InvalidData, "this tag holds no digest"))),
     }
 }
 

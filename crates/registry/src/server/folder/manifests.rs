@@ -4,6 +4,7 @@
 //! The caller holds the repository's lock for everything but reading.
 
 use std::fs;
+use std::path::Path;
 
 use bytes::Bytes;
 use shipway_model::{Digest, ManifestDocument, MediaType};
@@ -14,10 +15,14 @@ use crate::server::storage::{Kept, NewManifest, StorageError, StoredManifest};
 
 /// Reads a manifest by its digest.
 pub(super) fn read(layout: &Layout, repository: &RepositoryName, digest: &Digest) -> Result<Option<StoredManifest>, StorageError> {
-    let path = layout.manifest(repository, digest);
-    let Some(whole) = absent_is_none(fs::read(&path)).map_err(|error| failed("read", &path, error))? else { return Ok(None) };
+    read_file(&layout.manifest(repository, digest), digest)
+}
+
+/// Reads the file `path` as the manifest `digest`.
+pub(super) fn read_file(path: &Path, digest: &Digest) -> Result<Option<StoredManifest>, StorageError> {
+    let Some(whole) = absent_is_none(fs::read(path)).map_err(|error| failed("read", path, error))? else { return Ok(None) };
     let Some(end) = whole.iter().position(|byte| *byte == b'\n') else {
-        return Err(failed("read", &path, std::io::Error::from(std::io::ErrorKind::InvalidData)));
+        return Err(failed("read", path, std::io::Error::from(std::io::ErrorKind::InvalidData)));
     };
     let media_type = MediaType::parse(&String::from_utf8_lossy(&whole[..end]));
     Ok(Some(StoredManifest { digest: *digest, media_type, bytes: Bytes::from(whole).slice(end + 1..) }))

@@ -8,6 +8,7 @@ mod engine;
 mod layout;
 mod listing;
 mod manifests;
+mod repair;
 mod survey;
 mod upload;
 

@@ -1,5 +1,5 @@
 //! What the engine tells of the registry's folder in its data root: how much disk it takes, and whether it is sound. Reads only, while a registry may be
-//! serving it; so only what is wrong at a second look counts.
+//! serving it; so only what is wrong at a second look counts. What is wrong is mended by `repair`.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -10,15 +10,15 @@ use shipway_model::Digest;
 use shipway_store::SharedBlobs;
 
 use super::engine::{blobs_of, names_of_engine};
-use super::layout::{Layout, absent_is_none, digests_in, failed, names_in};
+use super::layout::{Layout, absent_is_none, digest_of_tag, digests_in, failed, names_in};
 use super::{MARK, collect, listing, manifests};
 use crate::hash::hash_file;
-use crate::server::names::{ManifestReference, RepositoryName, Tag};
-use crate::server::storage::StorageError;
+use crate::server::names::{RepositoryName, Tag};
+use crate::server::storage::{StorageError, StoredManifest};
 
 /// The folder of a registry that shares the blobs of an engine.
 pub struct EngineFolder {
-    layout: Layout,
+    pub(super) layout: Layout,
 }
 
 /// The disk it takes.
@@ -40,6 +40,18 @@ pub struct FolderProblem {
     /// Path below the data root.
     pub place: String,
     pub what: String,
+    pub(super) wrong: Wrong,
+}
+
+/// Which thing is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wrong {
+    /// A tag that holds no digest, or that of a manifest that is not there.
+    Tag(RepositoryName, Tag),
+    /// A manifest that is not what it is called.
+    Manifest(RepositoryName, Digest),
+    /// A blob that is not what it is called, by its device and number: it may have many names.
+    Blob(u64, u64),
 }
 
 impl EngineFolder {
@@ -94,25 +106,31 @@ impl EngineFolder {
             let Ok(repository) = RepositoryName::parse(&name) else { continue };
             for digest in manifests::all(layout, &repository)? {
                 let path = layout.manifest(&repository, &digest);
+                let wrong = || Wrong::Manifest(repository.clone(), digest);
                 match manifests::read(layout, &repository, &digest) {
                     Ok(None) => {}
-                    Ok(Some(manifest)) if Digest::of(digest.algorithm(), &manifest.bytes) == digest => {}
-                    Ok(Some(_)) => problems.push(self.problem(&path, "its bytes have another digest")),
-                    Err(error) => problems.push(self.problem(&path, error)),
+                    Ok(Some(manifest)) if is_sound(&manifest) => {}
+                    Ok(Some(_)) => problems.push(self.problem(&path, "its bytes have another digest", wrong())),
+                    Err(error) => problems.push(self.problem(&path, error, wrong())),
                 }
             }
             for tag in names_in(&layout.tags(&repository))?.unwrap_or_default().iter().filter_map(|tag| Tag::parse(tag)) {
-                // The tag is read last: who removes a manifest removes its tags first.
-                let leads_nowhere = || -> Result<bool, StorageError> {
-                    let digest = layout.resolve(&repository, &ManifestReference::Tag(tag.clone()))?;
-                    Ok(digest.is_some_and(|digest| !layout.manifest(&repository, &digest).exists()))
-                };
-                if leads_nowhere()? && leads_nowhere()? {
-                    problems.push(self.problem(&layout.tag(&repository, &tag), "its manifest is missing"));
+                let path = layout.tag(&repository, &tag);
+                let wrong = || Wrong::Tag(repository.clone(), tag.clone());
+                match (self.leads_nowhere(&repository, &path), self.leads_nowhere(&repository, &path)) {
+                    (Ok(true), Ok(true)) => problems.push(self.problem(&path, "its manifest is missing", wrong())),
+                    (Err(error), Err(_)) => problems.push(self.problem(&path, error, wrong())),
+                    _ => {}
                 }
             }
         }
         Ok(problems)
+    }
+
+    /// Whether the tag in the file `path` points at a manifest that is not there. The tag is read first: who removes a manifest removes its tags before.
+    pub(super) fn leads_nowhere(&self, repository: &RepositoryName, path: &Path) -> Result<bool, StorageError> {
+        let digest = digest_of_tag(path)?;
+        Ok(digest.is_some_and(|digest| !self.layout.manifest(repository, &digest).exists()))
     }
 
     fn look_at_blobs(&self) -> Result<Vec<FolderProblem>, StorageError> {
@@ -126,8 +144,11 @@ impl EngineFolder {
             }
             match hash_file(file, digest.algorithm()) {
                 Ok(actual) if actual == *digest => {}
-                Ok(actual) => problems.push(self.problem(path, format!("its bytes have the digest {actual}"))),
-                Err(error) => problems.push(self.problem(path, error)),
+                Ok(actual) => {
+                    let wrong = Wrong::Blob(found.dev(), found.ino());
+                    problems.push(self.problem(path, format!("its bytes have the digest {actual}"), wrong));
+                }
+                Err(error) => problems.push(self.problem(path, error, Wrong::Blob(found.dev(), found.ino()))),
             }
             Ok(())
         })?;
@@ -135,7 +156,7 @@ impl EngineFolder {
     }
 
     /// Visits every name of every blob.
-    fn each_link(&self, mut visit: impl FnMut(&Digest, &Path) -> Result<(), StorageError>) -> Result<(), StorageError> {
+    pub(super) fn each_link(&self, mut visit: impl FnMut(&Digest, &Path) -> Result<(), StorageError>) -> Result<(), StorageError> {
         for name in listing::all_repositories(&self.layout, "_blobs")? {
             let Ok(repository) = RepositoryName::parse(&name) else { continue };
             for digest in digests_in(&self.layout.repository(&repository).join("_blobs"))? {
@@ -148,8 +169,13 @@ impl EngineFolder {
         Ok(())
     }
 
-    fn problem(&self, path: &Path, what: impl ToString) -> FolderProblem {
+    fn problem(&self, path: &Path, what: impl ToString, wrong: Wrong) -> FolderProblem {
         let root = self.layout.root.parent().unwrap_or(Path::new("/"));
-        FolderProblem { place: path.strip_prefix(root).unwrap_or(path).display().to_string(), what: what.to_string() }
+        FolderProblem { place: path.strip_prefix(root).unwrap_or(path).display().to_string(), what: what.to_string(), wrong }
     }
+}
+
+/// Whether a manifest is what it is called.
+pub(super) fn is_sound(manifest: &StoredManifest) -> bool {
+    Digest::of(manifest.digest.algorithm(), &manifest.bytes) == manifest.digest
 }

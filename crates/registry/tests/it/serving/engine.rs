@@ -179,6 +179,39 @@ async fn the_engine_knows_what_the_registry_has_and_whether_it_is_sound() {
     assert_eq!(folder.check(false).unwrap().len(), 1, "bytes are read only when everything is");
 }
 
+/// What stays damaged would never get well: a push asks for it, hears that it is there, and does not send it.
+#[tokio::test]
+async fn what_is_damaged_is_taken_away_while_the_registry_serves_and_pushed_again() {
+    let beside = Beside::with(Settings::default()).await;
+    let blob = beside.running.push_blob("b/c", b"its own").await;
+    let (image, _) = beside.running.push_image("d", "v1", "more").await;
+    beside.running.push_image("sound", "v1", "more").await;
+    let repositories = beside.root().join("registry/repositories");
+    let manifest = repositories.join("d/_manifests/sha256").join(image.hex());
+    std::fs::write(beside.link("b/c", &blob), "another").unwrap();
+    std::fs::write(&manifest, "no line of a media type").unwrap();
+    std::fs::write(repositories.join("d/_tags/gone"), Digest::sha256_of(b"no").to_string()).unwrap();
+    std::fs::write(repositories.join("d/_tags/empty"), "").unwrap();
+    let folder = EngineFolder::of(&beside.root()).unwrap().unwrap();
+    let problems = folder.check(true).unwrap();
+    let mut places: Vec<&str> = problems.iter().map(|problem| problem.place.rsplit('/').next().unwrap()).collect();
+    places.sort_unstable();
+    let mut expected = [blob.hex(), image.hex(), "empty".to_owned(), "gone".to_owned()];
+    expected.sort_unstable();
+    assert_eq!(places, expected);
+    for problem in &problems {
+        folder.repair(problem).unwrap();
+    }
+    assert_eq!(folder.check(true).unwrap(), []);
+    let tags = |repository: &str| std::fs::read_dir(repositories.join(repository).join("_tags")).unwrap().count();
+    assert_eq!((tags("d"), tags("sound")), (0, 1), "the tag of the damaged manifest went with it");
+    assert_eq!(std::fs::read_dir(beside.root().join("registry/uploads")).unwrap().count(), 0);
+    assert_eq!(beside.running.push_blob("b/c", b"its own").await, blob);
+    assert_eq!(beside.running.push_image("d", "v1", "more").await.0, image);
+    assert_eq!(folder.check(true).unwrap(), []);
+    assert_eq!(std::fs::read(beside.link("b/c", &blob)).unwrap(), b"its own");
+}
+
 #[tokio::test]
 async fn only_a_data_root_whose_engine_runs_is_shared() {
     let folder = tempfile::tempdir_in("/dev/shm").unwrap();

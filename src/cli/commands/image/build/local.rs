@@ -14,6 +14,7 @@ use crate::cli::session::Session;
 use shipway_wire::local_build::{DockerfileChoice, LocalBuildFailure, LocalBuildLine, LocalBuildRequest, LocalBuildResult, LocalContext};
 use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the picture is redrawn.
 const REDRAW: Duration = Duration::from_millis(100);
@@ -70,7 +71,16 @@ pub(super) async fn build(
         Err(failure) => return Err(failure),
     };
     let mut display = Display::new(mode, Colours::chosen(session));
-    match follow(answer, &mut display).await? {
+    let followed = tokio::select! {
+        followed = follow(answer, &mut display) => followed?,
+        code = interrupted() => {
+            // The connection is closed by now, by which the daemon knows that nobody wants the image.
+            display.cancel();
+            display.finish(false)?;
+            return Err(Failure::new("build canceled: context canceled").with_code(code));
+        }
+    };
+    match followed {
         Ok(result) => {
             display.finish(true)?;
             if flags.explain {
@@ -83,6 +93,20 @@ pub(super) async fn build(
             let has_log = display.has_log();
             Err(report(failure, mode, has_log))
         }
+    }
+}
+
+/// Ends when a person has had enough, with the code of a program that the signal ended.
+async fn interrupted() -> u8 {
+    let by = |kind: SignalKind| async move {
+        // Where signals cannot be caught they end this program as ever.
+        let Ok(mut caught) = signal(kind) else { return std::future::pending().await };
+        caught.recv().await;
+        128 + u8::try_from(kind.as_raw_value()).unwrap_or_default()
+    };
+    tokio::select! {
+        code = by(SignalKind::interrupt()) => code,
+        code = by(SignalKind::terminate()) => code,
     }
 }
 
