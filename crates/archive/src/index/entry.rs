@@ -98,13 +98,14 @@ impl Deref for EntryRef {
 
 /// Order of paths: byte by byte, `/` first.
 pub fn compare_paths(one: &[u8], other: &[u8]) -> Ordering {
+    // Paths of neighbours begin alike for long: eight bytes at once.
+    let (eights, _) = one.as_chunks::<8>();
+    let (others, _) = other.as_chunks::<8>();
+    let alike = eights.iter().zip(others).take_while(|(a, b)| a == b).count() * 8;
     // A NUL cannot occur in a path, so 0 is free for the slash.
     let key = |byte: &u8| if *byte == b'/' { 0 } else { *byte };
-    let differ = one.iter().zip(other).position(|(a, b)| a != b);
-    match differ {
-        Some(at) => key(&one[at]).cmp(&key(&other[at])),
-        None => one.len().cmp(&other.len()),
-    }
+    let differ = one[alike..].iter().zip(&other[alike..]).find(|(a, b)| a != b);
+    differ.map_or_else(|| one.len().cmp(&other.len()), |(a, b)| key(a).cmp(&key(b)))
 }
 
 /// A path that is sorted as [`compare_paths`] does.
