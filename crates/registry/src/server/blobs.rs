@@ -39,8 +39,14 @@ impl Registry {
         outbox: Option<Arc<Outbox>>,
     ) -> Result<Reply, Refusal> {
         self.bring_blob(repository, digest).await?;
-        let name = repository.clone();
-        let found = with_storage(&self.storage, "opening a blob", move |storage| storage.blob(&name, &digest)).await?;
+        // Mostly the way to another thread and back takes longer than the opening.
+        let found = match self.storage.blob_at_hand(repository, &digest) {
+            None => {
+                let name = repository.clone();
+                with_storage(&self.storage, "opening a blob", move |storage| storage.blob(&name, &digest)).await?
+            }
+            found => found,
+        };
         let blob = found.ok_or_else(|| blob_unknown(&digest))?;
         let tag = entity_tag(&digest);
         if is_known(headers, &tag) {

@@ -40,9 +40,14 @@ impl Registry {
         headers: &HeaderMap,
     ) -> Result<Reply, Refusal> {
         self.bring_manifest(repository, &reference).await?;
-        let name = repository.clone();
         let shown = reference.to_string();
-        let found = with_storage(&self.storage, "reading a manifest", move |storage| storage.manifest(&name, &reference)).await?;
+        let found = match self.storage.manifest_at_hand(repository, &reference) {
+            None => {
+                let name = repository.clone();
+                with_storage(&self.storage, "reading a manifest", move |storage| storage.manifest(&name, &reference)).await?
+            }
+            found => found,
+        };
         let manifest = found.ok_or_else(|| unknown(&shown))?;
         if is_known(headers, &entity_tag(&manifest.digest)) {
             return Ok(not_modified(&manifest.digest));

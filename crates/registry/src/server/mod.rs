@@ -5,6 +5,7 @@
 //! memory except manifests (4 MiB); read-only means that no request changes anything.
 
 mod access;
+mod at_hand;
 mod blobs;
 mod blocking;
 mod clock;

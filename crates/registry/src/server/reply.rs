@@ -16,6 +16,7 @@ use http::header::{CONTENT_LENGTH, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
+use super::at_hand;
 use super::wire::Outbox;
 use crate::codes::Refusal;
 
@@ -49,6 +50,10 @@ impl ReplyBody {
     }
 
     pub(super) fn part(file: File, offset: u64, length: u64, outbox: Option<Arc<Outbox>>) -> Self {
+        if let Some(bytes) = at_hand::part(&file, offset, length) {
+            // It goes out with the head, in one write.
+            return Self::Whole(bytes.into());
+        }
         // Worth a call only where the kernel reads ahead in several steps.
         if length > READ {
             // Advice: what cannot follow it changes nothing but speed.

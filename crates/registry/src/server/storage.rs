@@ -124,6 +124,12 @@ pub trait Storage: Send + Sync + 'static {
     /// Opens a blob of `repository`.
     fn blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<StoredBlob>, StorageError>;
 
+    /// The same for an async caller: only what can be opened without waiting for a disk. Nothing says nothing.
+    fn blob_at_hand(&self, repository: &RepositoryName, digest: &Digest) -> Option<StoredBlob> {
+        let _ = (repository, digest);
+        None
+    }
+
     /// Size of a blob of `repository` for somebody who may rely on it being there: it is safe from collection for a while.
     fn lease_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError>;
 
@@ -142,6 +148,12 @@ pub trait Storage: Send + Sync + 'static {
 
     /// Finds an upload that was begun before this process.
     fn find_upload(&self, repository: &RepositoryName, id: &str) -> Result<Option<Box<dyn Upload>>, StorageError>;
+
+    /// As `manifest`, for an async caller: only what can be read without waiting for a disk. Nothing says nothing.
+    fn manifest_at_hand(&self, repository: &RepositoryName, reference: &ManifestReference) -> Option<StoredManifest> {
+        let _ = (repository, reference);
+        None
+    }
 
     /// Reads a manifest of `repository`.
     fn manifest(&self, repository: &RepositoryName, reference: &ManifestReference) -> Result<Option<StoredManifest>, StorageError>;

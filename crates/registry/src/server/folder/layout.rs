@@ -93,10 +93,15 @@ impl Layout {
 /// The digest that the tag in the file `path` points at.
 pub(super) fn digest_of_tag(path: &Path) -> Result<Option<Digest>, StorageError> {
     let Some(bytes) = absent_is_none(fs::read(path)).map_err(|error| failed("read", path, error))? else { return Ok(None) };
-    match std::str::from_utf8(&bytes).ok().and_then(|text| text.trim().parse().ok()) {
+    match digest_in(&bytes) {
         Some(digest) => Ok(Some(digest)),
         None => Err(failed("read", path, io::Error::new(io::ErrorKind::InvalidData, "this tag holds no digest"))),
     }
+}
+
+/// The digest in the text of a tag.
+pub(super) fn digest_in(text: &[u8]) -> Option<Digest> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
 /// A digest as one plain name.

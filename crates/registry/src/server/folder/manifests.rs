@@ -21,11 +21,15 @@ pub(super) fn read(layout: &Layout, repository: &RepositoryName, digest: &Digest
 /// Reads the file `path` as the manifest `digest`.
 pub(super) fn read_file(path: &Path, digest: &Digest) -> Result<Option<StoredManifest>, StorageError> {
     let Some(whole) = absent_is_none(fs::read(path)).map_err(|error| failed("read", path, error))? else { return Ok(None) };
-    let Some(end) = whole.iter().position(|byte| *byte == b'\n') else {
-        return Err(failed("read", path, std::io::Error::from(std::io::ErrorKind::InvalidData)));
-    };
+    let broken = || failed("read", path, std::io::Error::from(std::io::ErrorKind::InvalidData));
+    of_file(whole, digest).map(Some).ok_or_else(broken)
+}
+
+/// The manifest in the bytes of its file.
+pub(super) fn of_file(whole: Vec<u8>, digest: &Digest) -> Option<StoredManifest> {
+    let end = whole.iter().position(|byte| *byte == b'\n')?;
     let media_type = MediaType::parse(&String::from_utf8_lossy(&whole[..end]));
-    Ok(Some(StoredManifest { digest: *digest, media_type, bytes: Bytes::from(whole).slice(end + 1..) }))
+    Some(StoredManifest { digest: *digest, media_type, bytes: Bytes::from(whole).slice(end + 1..) })
 }
 
 /// Keeps a manifest when everything it needs is in the repository.

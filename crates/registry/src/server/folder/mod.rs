@@ -27,6 +27,7 @@ use shipway_store::SharedBlobs;
 pub use self::survey::{EngineFolder, FolderProblem, FolderUsage};
 
 use self::layout::{Layout, absent_is_none, create_folder, failed, link_file, remove_file, touch, write_small};
+use super::at_hand;
 use super::names::{ManifestReference, RepositoryName};
 use super::storage::{Collected, Kept, NewManifest, Page, Storage, StorageError, StoredBlob, StoredManifest, Upload};
 
@@ -145,6 +146,12 @@ impl Storage for FolderStorage {
         Ok(Some(StoredBlob { file, size }))
     }
 
+    fn blob_at_hand(&self, repository: &RepositoryName, digest: &Digest) -> Option<StoredBlob> {
+        let file = at_hand::open(&self.layout.link(repository, digest))?;
+        let size = file.metadata().ok()?.len();
+        Some(StoredBlob { file, size })
+    }
+
     fn lease_blob(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<u64>, StorageError> {
         let path = self.layout.link(repository, digest);
         // The lease first: what is there after it stays there.
@@ -185,6 +192,14 @@ impl Storage for FolderStorage {
     fn manifest(&self, repository: &RepositoryName, reference: &ManifestReference) -> Result<Option<StoredManifest>, StorageError> {
         let Some(digest) = self.layout.resolve(repository, reference)? else { return Ok(None) };
         manifests::read(&self.layout, repository, &digest)
+    }
+
+    fn manifest_at_hand(&self, repository: &RepositoryName, reference: &ManifestReference) -> Option<StoredManifest> {
+        let digest = match reference {
+            ManifestReference::Digest(digest) => *digest,
+            ManifestReference::Tag(tag) => layout::digest_in(&at_hand::whole(&self.layout.tag(repository, tag))?)?,
+        };
+        manifests::of_file(at_hand::whole(&self.layout.manifest(repository, &digest))?, &digest)
     }
 
     fn keep_manifest(&self, repository: &RepositoryName, new: &NewManifest) -> Result<Kept, StorageError> {
@@ -231,4 +246,42 @@ impl Storage for FolderStorage {
 /// Adds up what an I/O loop meets; the first error is told at the end.
 fn keep_first(first: &mut Option<io::Error>, error: io::Error) {
     first.get_or_insert(error);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_read_a_moment_ago_is_at_hand_and_nothing_else_is() {
+        let folder = tempfile::tempdir_in("/dev/shm").unwrap();
+        let storage = FolderStorage::open(folder.path()).unwrap();
+        let (repository, other) = (RepositoryName::parse("a").unwrap(), RepositoryName::parse("b").unwrap());
+        let digest = Digest::sha256_of(b"bytes");
+        assert!(storage.blob_at_hand(&repository, &digest).is_none());
+        let mut upload = storage.begin_upload(&repository, "1").unwrap();
+        upload.append(0, &[bytes::Bytes::from_static(b"bytes")]).unwrap();
+        upload.commit(&digest).unwrap();
+        assert_eq!(storage.blob(&repository, &digest).unwrap().unwrap().size, 5);
+        let mut blob = storage.blob_at_hand(&repository, &digest).expect("it is in memory");
+        let mut text = String::new();
+        blob.file.read_to_string(&mut text).unwrap();
+        assert_eq!((text.as_str(), blob.size), ("bytes", 5));
+        assert!(storage.blob_at_hand(&other, &digest).is_none());
+
+        let manifest =
+            StoredManifest { digest: Digest::sha256_of(b"{}"), media_type: shipway_model::MediaType::OciManifest, bytes: "{}".into() };
+        let tag = crate::server::names::Tag::parse("v1").unwrap();
+        let new =
+            NewManifest { manifest: manifest.clone(), tag: Some(tag.clone()), blobs: Vec::new(), children: Vec::new(), refers_to: None };
+        storage.keep_manifest(&repository, &new).unwrap();
+        for reference in [ManifestReference::Digest(manifest.digest), ManifestReference::Tag(tag)] {
+            assert_eq!(storage.manifest(&repository, &reference).unwrap(), Some(manifest.clone()));
+            // File systems that cannot say what is in memory answer nothing.
+            assert!(storage.manifest_at_hand(&repository, &reference).is_none_or(|found| found == manifest));
+            assert!(storage.manifest_at_hand(&other, &reference).is_none());
+        }
+    }
 }
