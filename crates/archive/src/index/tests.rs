@@ -114,7 +114,8 @@ fn a_right_checksum_over_nonsense_is_still_corrupt() {
 fn paths_are_ordered_with_the_slash_first_wherever_they_differ() {
     for long in 0..20 {
         let same = "x".repeat(long);
-        let sorted: Vec<String> = ["", "/", "/x", "\u{1}", "-", ".", "a", "a/", "a/b", "a-", "aa", "b"].map(|end| format!("{same}{end}")).to_vec();
+        let sorted: Vec<String> =
+            ["", "/", "/x", "\u{1}", "-", ".", "a", "a/", "a/b", "a-", "aa", "b"].map(|end| format!("{same}{end}")).to_vec();
         for (at, one) in sorted.iter().enumerate() {
             for (other_at, other) in sorted.iter().enumerate() {
                 assert_eq!(compare_paths(one.as_bytes(), other.as_bytes()), at.cmp(&other_at), "{one:?} {other:?}");

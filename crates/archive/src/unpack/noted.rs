@@ -3,6 +3,7 @@
 //! What must stay true: of two notes for one path the later one counts, and with what replaced something nothing counts that was below it before; the
 //! memory taken has a bound, however many entries an archive has.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::{BuildHasher as _, RandomState};
 
@@ -103,11 +104,14 @@ impl Notes {
         let path = std::mem::take(&mut noted.entry.path);
         noted.replaces |= self.cleared.take_if(|cleared| *cleared == path).is_some();
         self.weight += noted.weight() + path.len();
-        if let Some(former) = self.fresh.get(&PathKey(path.clone())) {
-            noted.replaces |= former.replaces;
-            self.weight = self.weight.saturating_sub(former.weight() + path.len());
+        match self.fresh.entry(PathKey(path)) {
+            Entry::Occupied(mut former) => {
+                noted.replaces |= former.get().replaces;
+                self.weight = self.weight.saturating_sub(former.get().weight() + former.key().0.len());
+                former.insert(noted);
+            }
+            Entry::Vacant(place) => drop(place.insert(noted)),
         }
-        self.fresh.insert(PathKey(path), noted);
         if self.weight > HELD { self.spill() } else { Ok(()) }
     }
 
