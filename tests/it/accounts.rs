@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Output;
 
 use serde_json::Value;
-use shipway_testkit::{Asked, BadRegistry, Daemon, DebianRegistry, Reply, Setup, Tar};
+use shipway_testkit::{Asked, BadRegistry, Daemon, DebianRegistry, OwnRegistry, Reply, Setup, Tar};
 
 use crate::BINARY;
 
@@ -102,6 +102,11 @@ fn helpers_keep_what_they_are_given() {
     let (success, _, err) = both(&output);
     assert!(!success && err.contains("cannot run the credential helper \"docker-credential-shipway-none\""), "{err}");
     assert!(!err.contains("T0KEN"));
+    // Without it everybody gets what is there for everybody, and hears why no more.
+    let open = OwnRegistry::start(BINARY, &[]);
+    let output = daemon.shipway(&["--config", config, "pull", &format!("{}/x", open.host())]);
+    let (_, _, err) = both(&output);
+    assert!(err.contains("WARNING: going on without the credentials of a helper: cannot run") && err.contains("manifest unknown"), "{err}");
     // A name that leads elsewhere is none.
     std::fs::write(folder.path().join("config.json"), r#"{"credsStore":"../../bin/sh"}"#).unwrap();
     let output = daemon.shipway(&["--config", config, "pull", &format!("{host}/x")]);

@@ -87,7 +87,7 @@ fn an_image_goes_out_and_comes_back_the_same() {
 }
 
 #[test]
-fn an_unchanged_push_asks_about_its_tag_and_nothing_else() {
+fn an_unchanged_push_asks_about_its_tag_and_puts_its_manifest_again() {
     let registry = OwnRegistry::start(BINARY, &[]);
     let gate = Gate::before(registry.host());
     let daemon = Daemon::start(BINARY);
@@ -99,8 +99,34 @@ fn an_unchanged_push_asks_about_its_tag_and_nothing_else() {
     let before = gate.sent();
     let second = fine(&daemon.shipway(&["push", &name]));
     assert_eq!((second.matches(": Layer already exists").count(), told(&second)), (13, told(&first)), "{second}");
+    let size: u64 = second.rsplit_once("size: ").unwrap().1.trim().parse().unwrap();
     let (sent, per_layer) = (gate.sent() - before, 100);
-    assert!(sent < 13 * per_layer, "{sent} bytes for a question");
+    assert!(size < sent && sent < size + 13 * per_layer, "{sent} bytes for a question and a manifest of {size}");
+}
+
+#[test]
+fn who_may_not_push_is_told_so_also_when_nothing_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let accounts = folder.path().join("htpasswd");
+    // htpasswd -Bbn ann secret
+    std::fs::write(&accounts, "ann:$2y$05$dSpY11EsYssY712UQFeVlumdh8yq.5iqNSmPMFeVO3eY49Dxbvcu2\n").unwrap();
+    let registry = OwnRegistry::start(BINARY, &["--htpasswd", accounts.to_str().unwrap(), "--anonymous-read"]);
+    let daemon = Daemon::start(BINARY);
+    let name = format!("{}/app:1", registry.host());
+    build(&daemon, &name, "guarded");
+    let (ann, nobody) = (folder.path().join("ann"), folder.path().join("nobody"));
+    let login = ["--config", ann.to_str().unwrap(), "login", "-u", "ann", "--password-stdin", registry.host()];
+    fine(&daemon.shipway_with_input(&login, "secret"));
+    fine(&daemon.shipway(&["--config", ann.to_str().unwrap(), "push", &name]));
+    fine(&daemon.shipway(&["--config", ann.to_str().unwrap(), "push", &name]));
+    // Everybody may look, and finds that all is there already.
+    let refused = daemon.shipway(&["--config", nobody.to_str().unwrap(), "push", &name]);
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && words.contains("unauthorized"), "{words}");
+    assert!(words.contains(&format!("shipway login {}", registry.host())) && !words.contains("did you mean"), "{words}");
+    let wrong = ["--config", nobody.to_str().unwrap(), "login", "-u", "ann", "--password-stdin", registry.host()];
+    let words = String::from_utf8_lossy(&daemon.shipway_with_input(&wrong, "wrong").stderr).into_owned();
+    assert!(words.contains("user name or password is wrong"), "{words}");
 }
 
 #[test]
@@ -126,6 +152,21 @@ fn what_came_goes_on_as_exactly_the_same() {
     let passed_on = told(&fine(&second.shipway(&["push", &copy])));
     assert_eq!(digest_by_skopeo(&copy), passed_on);
     assert!(passed_on == digest_by_skopeo(&name) || passed_on == digest_by_skopeo(&again));
+
+    // That another form of its layers is there already, and known here, changes nothing about the digest of what came.
+    let mixed = format!("{}/mixed", elsewhere.host());
+    let mut copy = Command::new("skopeo");
+    copy.args(["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false"]);
+    copy.args([format!("docker://{again}"), format!("docker://{mixed}:1")]);
+    fine(&copy.output().expect("skopeo is installed: scripts/setup test"));
+    let third = Daemon::start(BINARY);
+    for pulled in [&again, &format!("{mixed}:1"), &name] {
+        fine(&third.shipway(&["pull", pulled]));
+    }
+    let same = format!("{mixed}:2");
+    fine(&third.shipway(&["tag", &name, &same]));
+    assert_eq!(told(&fine(&third.shipway(&["push", &same]))), zstd);
+    third.assert_sound();
     second.assert_sound();
     daemon.assert_sound();
 }
@@ -162,6 +203,18 @@ fn a_wrong_name_is_answered_with_the_right_one_before_any_login() {
         let output = daemon.shipway(&["pull", &format!("{}/{wrong}", registry.host())]);
         let words = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && words.contains(&format!("did you mean {name}?")) && !words.contains("login"), "{words}");
+    }
+    // The registry is the right one, or it would not have answered: another one's image is not meant, and a name that is here is no mistake.
+    let elsewhere = DebianRegistry::start();
+    fine(&daemon.shipway(&["tag", &name, &format!("{name}:v1")]));
+    let near = format!("did you mean {name}:v1?");
+    for (asked, hint) in
+        [(format!("{}/diamol/web-ping", elsewhere.host()), None), (name.clone(), None), (format!("{name}:v2"), Some(near.as_str()))]
+    {
+        let output = daemon.shipway(&["pull", &asked]);
+        let words = String::from_utf8_lossy(&output.stderr).into_owned();
+        let said = words.lines().find_map(|line| line.trim().strip_prefix("hint: "));
+        assert_eq!((output.status.success(), said), (false, hint), "{words}");
     }
     let output = daemon.shipway(&["push", &format!("{}/diamol/web-pign", registry.host())]);
     let words = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -30,6 +30,8 @@ pub enum MediaType {
     DockerConfig,
     DockerLayerTar,
     DockerLayerTarGzip,
+    /// In no table, but what builders write for zstd beside Docker's other types, and engines take.
+    DockerLayerTarZstd,
     DockerForeignLayerTarGzip,
     Other(String),
 }
@@ -47,6 +49,7 @@ const NAMES: &[(MediaType, &str)] = &[
     (MediaType::DockerConfig, "application/vnd.docker.container.image.v1+json"),
     (MediaType::DockerLayerTar, "application/vnd.docker.image.rootfs.diff.tar"),
     (MediaType::DockerLayerTarGzip, "application/vnd.docker.image.rootfs.diff.tar.gzip"),
+    (MediaType::DockerLayerTarZstd, "application/vnd.docker.image.rootfs.diff.tar.zstd"),
     (MediaType::DockerForeignLayerTarGzip, "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"),
 ];
 
@@ -82,7 +85,7 @@ impl MediaType {
         match self {
             Self::OciLayerTar | Self::DockerLayerTar => Some(Compression::None),
             Self::OciLayerTarGzip | Self::DockerLayerTarGzip | Self::DockerForeignLayerTarGzip => Some(Compression::Gzip),
-            Self::OciLayerTarZstd => Some(Compression::Zstd),
+            Self::OciLayerTarZstd | Self::DockerLayerTarZstd => Some(Compression::Zstd),
             _ => None,
         }
     }

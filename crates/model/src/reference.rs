@@ -45,6 +45,11 @@ pub enum ReferenceError {
     Grammar { text: String, position: usize },
     #[error("repository name must not be more than 255 characters")]
     TooLong,
+    /// `http://registry/name`.
+    #[error("invalid reference format")]
+    Url { scheme: String, suggestion: String },
+    #[error("invalid reference format")]
+    Registry { domain: String },
     #[error("invalid reference format")]
     Tag { tag: String },
     #[error("invalid reference format")]
@@ -69,6 +74,10 @@ impl Classified for ReferenceError {
                 Some(letter) => format!("character '{letter}' cannot stand at position {} of \"{text}\"", position + 1),
                 None => format!("\"{text}\" ends too early"),
             },
+            Self::Url { scheme, suggestion } => format!("an image name has no \"{scheme}://\": {suggestion}"),
+            Self::Registry { domain } => {
+                format!("\"{domain}\" cannot be a registry: a host name is letters, digits, - and ., perhaps with :PORT after it")
+            }
             Self::Tag { tag } => format!("\"{tag}\" cannot be a tag: tags are letters, digits, _ . - and at most {TAG_LIMIT} characters"),
             Self::Digest { text } => format!("\"{text}\" is no digest: write sha256: and 64 hexadecimal digits"),
             Self::TooLong | Self::IdLike { .. } => return None,
@@ -91,6 +100,9 @@ impl Reference {
         if text.len() > NAME_LIMIT + TAG_LIMIT + 160 {
             return Err(ReferenceError::TooLong);
         }
+        if let Some((scheme @ ("http" | "https" | "docker" | "oci"), rest)) = text.split_once("://") {
+            return Err(ReferenceError::Url { scheme: scheme.to_owned(), suggestion: rest.to_owned() });
+        }
         if text.starts_with('-') {
             return Err(ReferenceError::LeadingDash { suggestion: text.trim_start_matches('-').to_owned() });
         }
@@ -98,7 +110,7 @@ impl Reference {
         let (name, tag) = split_tag(name_and_tag)?;
         let (domain, path) = split_domain(name);
         check_path(text, domain, &path)?;
-        check_domain(text, domain)?;
+        check_domain(domain)?;
         if domain.len() + 1 + path.len() > NAME_LIMIT {
             return Err(ReferenceError::TooLong);
         }
@@ -244,8 +256,8 @@ fn is_host(word: &str) -> bool {
     word.split('.').all(|label| !label.is_empty() && label.bytes().all(inner) && !label.starts_with('-') && !label.ends_with('-'))
 }
 
-fn check_domain(text: &str, domain: &str) -> Result<(), ReferenceError> {
-    let wrong = || ReferenceError::Grammar { text: text.to_owned(), position: 0 };
+fn check_domain(domain: &str) -> Result<(), ReferenceError> {
+    let wrong = || ReferenceError::Registry { domain: domain.to_owned() };
     if let Some(rest) = domain.strip_prefix('[') {
         let (address, port) = rest.split_once(']').ok_or_else(wrong)?;
         let is_address = !address.is_empty() && address.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b':');
@@ -269,36 +281,43 @@ fn check_path(text: &str, domain: &str, path: &str) -> Result<(), ReferenceError
         let shown = path.to_owned();
         return Err(ReferenceError::UpperCase { name: shown, suggestion: text.to_lowercase() });
     }
-    for component in path.split('/') {
-        if !is_component(component) {
+    let typed = path.strip_prefix(OFFICIAL).filter(|_| !text.contains(path)).unwrap_or(path);
+    let mut begin = text.find(typed).unwrap_or_default();
+    for component in typed.split('/') {
+        if let Some(wrong) = misplaced(component) {
             let bad = text
                 .char_indices()
                 .position(|(_, letter)| !(letter.is_ascii_lowercase() || letter.is_ascii_digit() || "._-/:@[]".contains(letter)));
-            let position = bad.unwrap_or_else(|| text.find(component).map_or(0, |at| text[..at].chars().count()));
+            let position = bad.unwrap_or_else(|| text[..begin + wrong].chars().count());
             return Err(ReferenceError::Grammar { text: text.chars().take(300).collect(), position });
         }
+        begin += component.len() + 1;
     }
     debug_assert!(!domain.is_empty(), "a name without registry means the default one");
     Ok(())
 }
 
-fn is_component(component: &str) -> bool {
-    let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+/// Where in `component` something stands that cannot stand there; none when all is well.
+fn misplaced(component: &str) -> Option<usize> {
+    let word = |byte: &u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     let bytes = component.as_bytes();
-    if bytes.is_empty() || !word(bytes[0]) || !word(bytes[bytes.len() - 1]) {
-        return false;
+    if !bytes.first().is_some_and(word) {
+        return Some(0);
     }
-    let mut rest = bytes;
-    while let Some(start) = rest.iter().position(|byte| !word(*byte)) {
-        let length = rest[start..].iter().take_while(|byte| !word(**byte)).count();
-        let joint = &rest[start..start + length];
-        let good = joint == b"." || joint == b"_" || joint == b"__" || joint.iter().all(|byte| *byte == b'-');
-        if !good {
-            return false;
+    let mut at = 0;
+    while let Some(start) = bytes[at..].iter().position(|byte| !word(byte)).map(|gap| at + gap) {
+        let length = bytes[start..].iter().take_while(|byte| !word(byte)).count();
+        let joint = &bytes[start..start + length];
+        if joint != b"." && joint != b"_" && joint != b"__" && joint.iter().any(|byte| *byte != b'-') {
+            // A single one may be right; what follows it is not.
+            return Some(start + if matches!(joint[0], b'.' | b'_' | b'-') && length > 1 { 1 } else { 0 });
         }
-        rest = &rest[start + length..];
+        at = start + length;
+        if at == bytes.len() {
+            return Some(start);
+        }
     }
-    true
+    None
 }
 
 impl fmt::Display for Reference {

@@ -51,7 +51,7 @@ pub enum Error {
     TimedOut { stage: Stage, host: String, limit: Duration },
     /// The server is not who it should be, or is so by the word of somebody we do not trust.
     #[error("the certificate of \"{host}\" is refused: {reason}")]
-    Certificate { host: String, reason: String, issuer_unknown: bool },
+    Certificate { host: String, authority: String, reason: String, issuer_unknown: bool },
     #[error("no certificate authority is known here, so no https server can be checked")]
     NoAuthorities,
     /// Docker's words, which clients and people look for.
@@ -83,6 +83,9 @@ pub enum Error {
     /// An index without an image for us.
     #[error("no matching manifest for {wanted} in the manifest list entries")]
     NoPlatform { wanted: String, available: Vec<String> },
+    /// A manifest of something for other programs.
+    #[error("it is no image but an artifact of type \"{found}\"")]
+    NoImage { found: String },
     #[error(transparent)]
     Store(Box<shipway_store::Error>),
     /// A registry says no in its own words.
@@ -91,6 +94,9 @@ pub enum Error {
     /// The registry does not know who logs in.
     #[error("login attempt to {url} failed with status: {status}")]
     Login { url: Url, status: StatusCode },
+    /// The registry's token server does not, and says so in its own words.
+    #[error("{words}")]
+    LoginRefused { words: String },
     #[error("\"{host}\" is no registry: it does not know the path /v2/")]
     NoRegistry { host: String },
     #[error("the registry {registry} cannot be searched: it does not have the interface /v1/search")]
@@ -175,8 +181,8 @@ impl Classified for Error {
                 ErrorKind::Corrupt
             }
             Self::Store(source) => source.kind(),
-            Self::Unsupported { .. } | Self::NoSearch { .. } | Self::NoMount { .. } => ErrorKind::Unsupported,
-            Self::Login { .. } => ErrorKind::Unauthenticated,
+            Self::Unsupported { .. } | Self::NoSearch { .. } | Self::NoMount { .. } | Self::NoImage { .. } => ErrorKind::Unsupported,
+            Self::Login { .. } | Self::LoginRefused { .. } => ErrorKind::Unauthenticated,
             Self::NoSuchHost { .. } | Self::NoRegistry { .. } => ErrorKind::NotFound,
             Self::Status { status, .. } | Self::Refused { status, .. } => match status.as_u16() {
                 401 | 407 => ErrorKind::Unauthenticated,
@@ -202,15 +208,21 @@ impl Classified for Error {
 
     fn hint(&self) -> Option<String> {
         let hint = match self {
-            Self::Certificate { issuer_unknown: true, .. } => {
-                "if a company's own authority signed it, add that authority's certificate to /etc/ssl/certs of this machine"
+            Self::Certificate { issuer_unknown: true, authority, .. } => {
+                return Some(format!(
+                    "if an authority of your own signed it, put that authority's certificate in /etc/docker/certs.d/{authority}/ca.crt, or among \
+                     those of this machine (/etc/ssl/certs)"
+                ));
             }
             Self::NoAuthorities => "install the package ca-certificates, or set SSL_CERT_FILE for the daemon",
             Self::NoSearch { .. } => {
                 "Docker Hub has it; of other registries ask for the list of repositories: curl https://HOST/v2/_catalog"
             }
+            Self::NoImage { .. } => "containers run images; an artifact is for the program that made it (helm, oras, cosign, ...)",
             Self::NoMount { .. } => "pull the image and push it to the list's repository, then put the list together from there",
-            Self::Login { .. } => "user name or password is wrong; some registries want a token in place of the password",
+            Self::Login { .. } | Self::LoginRefused { .. } => {
+                "user name or password is wrong; some registries want a token in place of the password"
+            }
             Self::Realm { realm, .. } => {
                 return Some(format!(
                     "nothing was sent there; if that token server is right, name it to the daemon: --trusted-token-server {realm}"

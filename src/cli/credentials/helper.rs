@@ -114,7 +114,9 @@ impl Helper {
     }
 
     fn refused(&self, action: &str, words: &str) -> Failure {
-        trouble(format!("the credential helper \"docker-credential-{}\" cannot {action}", self.name), words)
+        let what = format!("the credential helper \"docker-credential-{}\" cannot {action}", self.name);
+        // What it wrote to standard error is on the terminal already.
+        if words.is_empty() { Failure::new(what) } else { trouble(what, words) }
     }
 }
 

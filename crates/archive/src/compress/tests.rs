@@ -51,6 +51,55 @@ fn every_format_is_recognised_and_decoded() {
     }
 }
 
+/// Bytes that nothing makes smaller: their blocks are larger than what is in them.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let step = |_| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 32) as u8
+    };
+    (0..length).map(step).collect()
+}
+
+#[test]
+fn bzip2_of_every_kind_is_decoded() {
+    let bzip2 = |content: &[u8], level: i32| {
+        let script = format!("import bz2,sys;sys.stdout.buffer.write(bz2.compress(sys.stdin.buffer.read(),{level}))");
+        through("python3", &["-c", &script], content).expect("python3")
+    };
+    for level in [1, 9] {
+        for content in
+            [sample(1_000_000), noise(2_000_000), vec![7; 1_000_000], (0..=255).collect(), b"aaaa".to_vec(), b"aaaaa".to_vec(), Vec::new()]
+        {
+            check(Format::Bzip2, &bzip2(&content, level), &content);
+        }
+    }
+    let (one, other) = (noise(150_000), sample(250_000));
+    let streams = [bzip2(&one, 1), bzip2(&[], 9), bzip2(&other, 9)].concat();
+    check(Format::Bzip2, &streams, &[one, other].concat());
+}
+
+#[test]
+fn damaged_bzip2_is_an_error_and_never_a_panic() {
+    let content = noise(200);
+    let whole = through("python3", &["-c", "import bz2,sys;sys.stdout.buffer.write(bz2.compress(sys.stdin.buffer.read()))"], &content)
+        .expect("python3");
+    for at in 0..whole.len() {
+        assert!(at < 4 || decode(&whole[..at]).is_err(), "cut at {at}");
+        for bit in [0, 7] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            // What is not covered by a checksum: how large blocks may be, and the filling of the last byte.
+            if let Ok((Format::Bzip2, out)) = decode(&damaged) {
+                assert!(out == content && (at == 3 || at + 1 == whole.len()), "bit {bit} of byte {at}");
+            }
+        }
+    }
+    assert!(decode(&[&whole[..], b"garbage"].concat()).is_err());
+}
+
 #[test]
 fn xz_of_every_kind_is_decoded() {
     let content = sample(400_000);

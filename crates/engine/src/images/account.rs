@@ -6,7 +6,7 @@ use shipway_registry::{Access, Credentials, Hit, ListEntry, Wanted};
 use crate::{Engine, Error, Result};
 
 /// The registry that no name means.
-const HUB: &str = "docker.io";
+pub(super) const HUB: &str = "docker.io";
 /// The most that is asked of a search, as dockerd has it.
 const MOST_HITS: u32 = 100;
 

@@ -174,7 +174,7 @@ impl Engine {
     fn nothing_to_push(&self, spec: &PushSpec) -> Error {
         let repository = spec.reference.repository();
         let images = self.inner.store.images();
-        let near = images.nearest(&spec.reference.familiar()).into_iter().next();
+        let near = self.nearest_here(&spec.reference, false);
         let reason = match spec.reference.tag() {
             Some(tag) if !spec.all_tags && images.all_tags().iter().any(|(name, _)| name.repository() == repository) => {
                 format!("tag does not exist: {repository}:{tag}")

@@ -15,7 +15,7 @@ use crate::Error;
 /// A registry that lets everybody in says yes to everything, as docker's engine does.
 ///
 /// # Errors
-/// `Refused` when the registry or its token server does not know them; whatever keeps them from answering.
+/// `Login` and `LoginRefused` when the registry or its token server does not know them; whatever keeps them from answering.
 pub async fn login(
     transport: &Transport,
     hosts: &Hosts,
@@ -26,7 +26,10 @@ pub async fn login(
     let access = Access::logging_in(credentials, token_servers);
     // Mirrors know nobody: the registry itself is asked, as for a push.
     let registry = Registry::new(transport.clone(), hosts, domain, &access, true)?;
-    let response = registry.get("", &Scope::registry(), &HeaderMap::new()).await?;
+    let response = registry.get("", &Scope::registry(), &HeaderMap::new()).await.map_err(|error| match error {
+        Error::Refused { status: StatusCode::UNAUTHORIZED, .. } => Error::LoginRefused { words: error.to_string() },
+        other => other,
+    })?;
     match response.status {
         StatusCode::OK => Ok(access.identity_token()),
         StatusCode::UNAUTHORIZED => Err(Error::Login { url: response.url, status: response.status }),

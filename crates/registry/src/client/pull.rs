@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, try_join_all};
-use shipway_model::{Descriptor, DiffId, Digest, ImageConfig, LayerId, Manifest, ManifestDocument, Platform};
+use shipway_model::{Descriptor, DiffId, Digest, ImageConfig, LayerId, Manifest, ManifestDocument, MediaType, Platform};
 use shipway_store::{Lease, NewImage, Representation, Store};
 use tokio::sync::Semaphore;
 
@@ -142,6 +142,7 @@ impl Puller {
         chosen: Chosen,
         events: &TransferSink,
     ) -> Result<Pulled, Error> {
+        check_is_image(&chosen.manifest)?;
         let lease = self.store.lease();
         let announced: u64 = chosen.manifest.layers.iter().map(|layer| layer.size).fold(0, u64::saturating_add);
         let _early = (announced >= MUCH).then(|| self.store.write_early());
@@ -220,9 +221,6 @@ impl Puller {
         let what = || format!("the image {}", chosen.own().descriptor.digest);
         let wrong = |reason: String| Error::Content { what: what(), reason };
         let layers = &chosen.manifest.layers;
-        if let Some(other) = layers.iter().find(|layer| !is_layer(layer)) {
-            return Err(Error::Unsupported { what: format!("pulling what is no image, with a part of type {},", other.media_type) });
-        }
         let config = ImageConfig::parse(config_bytes).map_err(|error| wrong(format!("its config cannot be read: {error}")))?;
         if layers.len() > LAYERS {
             return Err(wrong(format!("it has more than {LAYERS} layers")));
@@ -258,6 +256,22 @@ fn check_entry(entry: &Descriptor, found: &FetchedManifest) -> Result<(), Error>
         return Err(wrong(format!("it is {}, the index calls it {}", found.descriptor.media_type, entry.media_type)));
     }
     Ok(())
+}
+
+/// Types of configs that old registries and tools gave to those of images (moby#22378, moby#30083).
+const CONFIGS_OF_OLD: [&str; 4] = ["application/octet-stream", "application/json", "text/html", ""];
+
+/// Helm charts, policies, signatures: manifests carry much that is no image, and has to be found out before anything of it is fetched.
+fn check_is_image(manifest: &Manifest) -> Result<(), Error> {
+    let config = &manifest.config.media_type;
+    if !matches!(config, MediaType::OciConfig | MediaType::DockerConfig) && !CONFIGS_OF_OLD.contains(&config.as_str()) {
+        let of = manifest.artifact_type.as_deref().filter(|text| !text.is_empty()).unwrap_or(config.as_str());
+        return Err(Error::NoImage { found: of.to_owned() });
+    }
+    match manifest.layers.iter().find(|layer| !is_layer(layer)) {
+        Some(other) => Err(Error::NoImage { found: other.media_type.to_string() }),
+        None => Ok(()),
+    }
 }
 
 /// Layers by their type, and those of a type of old that says where else they are.

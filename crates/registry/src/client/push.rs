@@ -86,7 +86,7 @@ impl Pusher {
     /// `Refused` in the registry's words; `Store` when the image is gone or damaged.
     ///
     /// # Cost
-    /// One question when the tag stands for the image already; else one for each layer that is there, all at once. A layer that has no stored form is
+    /// Two requests when the tag stands for the image already; else one for each layer that is there, all at once. A layer that has no stored form is
     /// read, compressed and sent in one pass.
     pub fn push<'a>(
         &'a self,
@@ -104,15 +104,9 @@ impl Pusher {
         let image = image.ok_or_else(gone)?;
         let push = Push { pusher: self, registry, request, lease: &lease, events };
         let former = push.former(&image).await?;
-        let (manifest, bytes, layers) = match former {
-            // Whoever took a manifest answers for all that it names, but foreign layers (distribution-spec 1.1, "Pushing Manifests"): nothing else is asked.
-            Some((manifest, bytes))
-                if manifest.layers.iter().all(|layer| layer.urls.is_empty()) && push.tagged().await? == Some(Digest::sha256_of(&bytes)) =>
-            {
-                let layers = push.known(&image, &manifest);
-                (manifest.media_type.unwrap_or(MediaType::OciManifest), bytes, layers)
-            }
-            former => push.complete(&image, former).await?,
+        let (manifest, bytes, layers) = match push.again(&image, former.as_ref()).await? {
+            Some(whole) => whole,
+            None => push.complete(&image, former).await?,
         };
         let manifest = Descriptor::new(manifest, Digest::sha256_of(&bytes), bytes.len() as u64);
         let (store, kept) = (self.store.clone(), lease.clone());
@@ -149,6 +143,29 @@ impl Push<'_> {
                 Ok(Some((manifest, bytes.into())))
             }
             _ => Ok(None),
+        }
+    }
+
+    /// The whole of a push when the tag stands for the image already: its manifest goes up once more, and nothing else is asked, because whoever takes a
+    /// manifest answers for all that it names, but foreign layers (distribution-spec 1.1, "Pushing Manifests"). That the manifest goes up keeps who may
+    /// not push from being told they did, and lets the registry tell what it tells of pushes. `None` when more is to be done.
+    async fn again(
+        &self,
+        image: &Image,
+        former: Option<&(Manifest, Bytes)>,
+    ) -> Result<Option<(MediaType, Bytes, Vec<layer::There>)>, Error> {
+        let Some((manifest, bytes)) = former.filter(|(manifest, _)| manifest.layers.iter().all(|layer| layer.urls.is_empty())) else {
+            return Ok(None);
+        };
+        if self.tagged().await? != Some(Digest::sha256_of(bytes)) {
+            return Ok(None);
+        }
+        let media_type = manifest.media_type.clone().unwrap_or(MediaType::OciManifest);
+        match self.put_document(&self.request.tag, &media_type, bytes).await {
+            Ok(_) => Ok(Some((media_type, bytes.clone(), self.known(image, manifest)))),
+            // It lost what it had taken.
+            Err(Error::Refused { code, .. }) if matches!(code.as_str(), "MANIFEST_BLOB_UNKNOWN" | "BLOB_UNKNOWN") => Ok(None),
+            Err(error) => Err(error),
         }
     }
 

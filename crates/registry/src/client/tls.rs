@@ -12,6 +12,7 @@ use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signat
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, InvalidMessage, RootCertStore, SignatureScheme};
+use shipway_model::Timestamp;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 
@@ -103,13 +104,46 @@ impl Tls {
 fn refused(origin: &Origin, error: &std::io::Error) -> Error {
     let host = origin.host.to_string();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(reason)) => {
-            Error::Certificate { host, reason: reason.to_string(), issuer_unknown: matches!(reason, CertificateError::UnknownIssuer) }
-        }
+        Some(rustls::Error::InvalidCertificate(reason)) => Error::Certificate {
+            authority: origin.authority(),
+            reason: words(reason),
+            issuer_unknown: matches!(reason, CertificateError::UnknownIssuer),
+            host,
+        },
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Error::PlainHttp { authority: origin.authority() },
         Some(other) => Error::Tls { host, reason: other.to_string() },
         None => Error::Broken { host, reason: error.to_string() },
     }
+}
+
+/// What is wrong with a certificate, in the words of Go's library: docker prints them, and people look for them.
+fn words(reason: &CertificateError) -> String {
+    let moment = |time: &UnixTime| Timestamp::from_unix(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), 0).to_rfc3339();
+    let untimely = "x509: certificate has expired or is not yet valid";
+    match reason {
+        CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
+        CertificateError::Expired | CertificateError::NotValidYet => untimely.to_owned(),
+        CertificateError::ExpiredContext { time, not_after } => {
+            format!("{untimely}: current time {} is after {}", moment(time), moment(not_after))
+        }
+        CertificateError::NotValidYetContext { time, not_before } => {
+            format!("{untimely}: current time {} is before {}", moment(time), moment(not_before))
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => {
+            let names: Vec<&str> = presented.iter().map(|name| plain_name(name)).collect();
+            match names.as_slice() {
+                [] => format!("x509: certificate is not valid for any names, but wanted to match {}", expected.to_str()),
+                names => format!("x509: certificate is valid for {}, not {}", names.join(", "), expected.to_str()),
+            }
+        }
+        other => other.to_string(),
+    }
+}
+
+/// rustls tells names as `DnsName("a.example")` and `IpAddress(127.0.0.1)`.
+fn plain_name(name: &str) -> &str {
+    let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(name);
+    inner.trim_matches('"')
 }
 
 fn provider() -> Arc<CryptoProvider> {

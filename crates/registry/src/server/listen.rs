@@ -52,7 +52,9 @@ impl Listening {
     /// # Errors
     /// `Bind`.
     pub async fn bind(address: &str, identity: Option<&Identity>) -> Result<Self, ServeError> {
-        let listener = TcpListener::bind(address).await;
+        // Many programs take a port alone for every address of the machine.
+        let everywhere = address.strip_prefix(':').map(|port| format!("0.0.0.0:{port}"));
+        let listener = TcpListener::bind(everywhere.as_deref().unwrap_or(address)).await;
         let listener = listener.map_err(|source| ServeError::Bind { address: address.to_owned(), source })?;
         Ok(Self { listener, acceptor: identity.map(Identity::acceptor), is_metrics: false })
     }

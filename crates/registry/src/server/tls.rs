@@ -61,7 +61,10 @@ impl Identity {
 }
 
 fn acceptor(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<TlsAcceptor, TlsError> {
-    let unusable = |error: rustls::Error| TlsError::Unusable { reason: error.to_string() };
+    let unusable = |error: rustls::Error| {
+        let is_other_key = matches!(error, rustls::Error::InconsistentKeys(_));
+        TlsError::Unusable { reason: if is_other_key { "the key is not that of the certificate".to_owned() } else { error.to_string() } }
+    };
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().map_err(unusable)?;
     let mut config = builder.with_no_client_auth().with_single_cert(chain, key).map_err(unusable)?;

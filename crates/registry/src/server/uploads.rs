@@ -41,8 +41,8 @@ const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 #[derive(Default)]
 pub(super) struct Sessions {
     open: Mutex<HashMap<String, Arc<Session>>>,
-    /// Bytes in sessions that are no blobs yet.
-    pending: AtomicU64,
+    /// Bytes in sessions that are no blobs yet, and on the way into them.
+    pending: Arc<AtomicU64>,
 }
 
 struct Session {
@@ -158,7 +158,7 @@ impl Registry {
     ) -> Result<Reply, Refusal> {
         let turn = self.turn(self.session(repository, id).await?).await?;
         let (offset, length) = place(&turn.session, headers)?;
-        self.receive(&turn, offset, length, body).await?;
+        self.take_in(&turn, offset, length, body).await?;
         progress(&turn.session, StatusCode::ACCEPTED)
     }
 
@@ -175,7 +175,7 @@ impl Registry {
         let digest = parameters.get("digest").ok_or_else(|| Refusal::new(Code::DigestInvalid, "the parameter \"digest\" is missing"))?;
         let digest = parse_digest(digest)?;
         let (offset, length) = place(&turn.session, headers)?;
-        self.receive(&turn, offset, length, body).await?;
+        self.take_in(&turn, offset, length, body).await?;
         self.commit(&turn, digest).await
     }
 
@@ -233,17 +233,16 @@ impl Registry {
                 }
             }
             let next = offset + weight as u64;
+            if let Some(former) = writing.take() {
+                joined(former).await?;
+            }
             if length.is_some_and(|length| next - start > length) {
                 return Err(Refusal::new(Code::SizeInvalid, "the body is longer than it was announced to be"));
             }
             self.check_quota(weight as u64)?;
-            if let Some(former) = writing.take() {
-                joined(former).await?;
-            }
             if weight > 0 {
-                self.sessions.pending.fetch_add(weight as u64, Ordering::Relaxed);
                 self.metrics.received.fetch_add(weight as u64, Ordering::Relaxed);
-                writing = Some(tokio::spawn(write(Arc::clone(&turn.session), offset, pieces)));
+                writing = Some(tokio::spawn(self.write(turn, offset, pieces)));
             }
             offset = next;
         }
@@ -267,9 +266,35 @@ impl Registry {
         if let Some(former) = former {
             joined(former).await?;
         }
-        let weight: usize = pieces.iter().map(Bytes::len).sum();
-        self.sessions.pending.fetch_add(weight as u64, Ordering::Relaxed);
-        write(Arc::clone(&turn.session), offset, pieces).await
+        self.write(turn, offset, pieces).await
+    }
+
+    /// Writes a batch. It runs to its end even when its request is given up, and never behind another one's back.
+    fn write(&self, turn: &Turn, offset: u64, pieces: Vec<Bytes>) -> impl Future<Output = Result<(), Refusal>> + Send + 'static {
+        let (session, pending) = (Arc::clone(&turn.session), Arc::clone(&self.sessions.pending));
+        let weight = pieces.iter().map(|piece| piece.len() as u64).sum();
+        pending.fetch_add(weight, Ordering::Relaxed);
+        async move {
+            let writer = Arc::clone(&session);
+            let written = files("receiving an upload", move || match lock(&writer.upload).append(offset, &pieces) {
+                Err(StorageError::Elsewhere { .. }) => Ok(false),
+                other => other.map(|()| true),
+            });
+            let outcome = written.await;
+            if !matches!(outcome, Ok(true)) {
+                pending.fetch_sub(weight, Ordering::Relaxed);
+            }
+            if outcome? { Ok(()) } else { Err(out_of_place(&session, "the upload is elsewhere by now")) }
+        }
+    }
+
+    /// Takes in a body. What the quota has no room for ends the upload: what came of it would only keep others out.
+    async fn take_in(&self, turn: &Turn, offset: u64, length: Option<u64>, body: Incoming) -> Result<(), Refusal> {
+        let outcome = self.receive(turn, offset, length, body).await;
+        if outcome.as_ref().is_err_and(|refusal| refusal.code() == Code::Denied) {
+            self.discard(turn).await?;
+        }
+        outcome
     }
 
     pub(super) fn check_quota(&self, more: u64) -> Result<(), Refusal> {
@@ -306,16 +331,6 @@ impl Registry {
 
 async fn joined(writing: tokio::task::JoinHandle<Result<(), Refusal>>) -> Result<(), Refusal> {
     writing.await.unwrap_or_else(|error| Err(Refusal::internal("receiving an upload", &error)))
-}
-
-/// Writes a batch. It runs to its end even when its request is given up, and never behind another one's back.
-async fn write(session: Arc<Session>, offset: u64, pieces: Vec<Bytes>) -> Result<(), Refusal> {
-    let writer = Arc::clone(&session);
-    let written = files("receiving an upload", move || match lock(&writer.upload).append(offset, &pieces) {
-        Err(StorageError::Elsewhere { .. }) => Ok(false),
-        other => other.map(|()| true),
-    });
-    if written.await? { Ok(()) } else { Err(out_of_place(&session, "the upload is elsewhere by now")) }
 }
 
 /// Where a request's bytes belong, and how many it announces.

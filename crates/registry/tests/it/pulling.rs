@@ -14,6 +14,7 @@ use shipway_testkit::{Tar, gzip, noise};
 use crate::server::{Reply, Server, Then, header, raw, reply, settings};
 
 const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+const OCI_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const GZIP: &str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
 const ZSTD: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
@@ -330,4 +331,45 @@ async fn registries_that_lie_are_found_out() {
         let kept = world.folder.path().join("partial").join(layers[0].hex());
         assert!(!kept.exists() || name == "another config", "{name}");
     }
+}
+
+#[tokio::test]
+async fn what_is_no_image_is_not_pulled() {
+    let of = |config_type: &str, more: &str| {
+        let mut served = Served::default();
+        let config = b"{}".to_vec();
+        let digest = served.blob(config);
+        let text = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{OCI_MANIFEST}",{more}"config":{{"mediaType":"{config_type}","digest":"{digest}","size":2}},"layers":[]}}"#
+        );
+        served.manifest("latest", OCI_MANIFEST, text.into_bytes());
+        served
+    };
+    for (config_type, more, named) in [
+        ("application/vnd.oci.empty.v1+json", r#""artifactType":"application/x","#, "application/x"),
+        ("application/vnd.oci.empty.v1+json", "", "application/vnd.oci.empty.v1+json"),
+        ("application/vnd.cncf.helm.config.v1+json", "", "application/vnd.cncf.helm.config.v1+json"),
+    ] {
+        let served = of(config_type, more);
+        let server = Server::plain(move |head, _| served.answer(head)).await;
+        let world = World::new();
+        let error = world.pull(&server, None).await.unwrap_err();
+        assert_eq!(error.to_string(), format!("it is no image but an artifact of type \"{named}\""));
+        assert_eq!(blob_requests(&server), Vec::<String>::new(), "nothing of it is fetched");
+        world.assert_nothing_visible();
+    }
+}
+
+#[tokio::test]
+async fn layers_of_dockers_zstd_type_are_layers() {
+    let mut served = Served::default();
+    let tar = tar("one", 10_000);
+    let (config, packed) = (config(&[&tar], "amd64"), zstd(&tar));
+    let layers = [("application/vnd.docker.image.rootfs.diff.tar.zstd", served.blob(packed.clone()), packed.len())];
+    let text = manifest((&served.blob(config.clone()), config.len()), &layers);
+    served.manifest("latest", MANIFEST, text);
+    let server = Server::plain(move |head, _| served.answer(head)).await;
+    let world = World::new();
+    world.pull(&server, None).await.unwrap();
+    world.assert_sound();
 }

@@ -28,6 +28,8 @@ async fn an_unknown_authority_is_refused_and_not_asked_again() {
     let stranger = identity("127.0.0.1");
     let error = download(trusting(&stranger), &url, 9).await.unwrap_err();
     assert!(matches!(&error, Error::Certificate { host, .. } if host == "127.0.0.1"), "{error:?}");
+    assert_eq!(error.to_string(), "the certificate of \"127.0.0.1\" is refused: x509: certificate signed by unknown authority");
+    assert!(error.hint().unwrap().contains(&format!("/etc/docker/certs.d/127.0.0.1:{}/ca.crt", server.port)), "{:?}", error.hint());
     assert_eq!((error.kind(), server.connections(), server.requests().len()), (ErrorKind::Forbidden, 1, 0));
 }
 
@@ -37,6 +39,7 @@ async fn a_certificate_for_another_host_is_refused() {
     let (server, url) = secure(&identity).await;
     let error = download(trusting(&identity), &url, 9).await.unwrap_err();
     assert!(matches!(&error, Error::Certificate { issuer_unknown: false, .. }), "{error:?}");
+    assert!(error.to_string().ends_with("x509: certificate is valid for other.test, not 127.0.0.1"), "{error}");
     assert_eq!(server.requests().len(), 0);
 }
 

@@ -181,7 +181,10 @@ impl Serve {
         let registry = match &self.proxy {
             None => Registry::new(storage, access, settings),
             Some(url) => {
-                let upstream = Upstream::new(url, TransportConfig::default()).map_err(|error| Failure::classified(&error))?;
+                let upstream = Upstream::new(url, TransportConfig::default()).map_err(|error| {
+                    Failure::new(format!("--proxy \"{url}\" cannot be used: {error}"))
+                        .hint("write https://HOST[:PORT], or http:// where that is meant")
+                })?;
                 Registry::caching(storage, access, settings, upstream)
             }
         };

@@ -11,7 +11,7 @@ use http::{HeaderMap, Method, StatusCode};
 use shipway_archive::compress::{GzipBlocks, zstd_encoder};
 use shipway_model::{Compression, Descriptor, DiffId, Digest, LayerId, Manifest, MediaType};
 use shipway_store::{Image, Ingest, Representation};
-use tokio::sync::mpsc;
+use tokio::sync::{SemaphorePermit, mpsc};
 
 use super::{LayerCompression, Push};
 use crate::Error;
@@ -52,49 +52,65 @@ impl Push<'_> {
             self.tell(diff_id, TransferState::Skipped);
             return Ok(There { diff_id, is_ours: ours(&named.digest), descriptor: named.clone() });
         }
-        let mut candidates: Vec<Descriptor> = named.into_iter().collect();
-        for form in &forms {
-            if self.fits(&form.media_type) && candidates.iter().all(|known| known.digest != form.digest) {
-                candidates.push(Descriptor::new(form.media_type.clone(), form.digest, form.size));
+        let barred = forms.iter().find(|form| is_foreign(&form.media_type)).filter(|_| !self.may_pass_on());
+        let known: Vec<Descriptor> = forms
+            .iter()
+            .filter(|form| self.fits(&form.media_type) && named.as_ref().is_none_or(|named| named.digest != form.digest))
+            .map(|form| Descriptor::new(form.media_type.clone(), form.digest, form.size))
+            .collect();
+        // The form that the image came in goes first by every way there is, also where another one would save its bytes: with it the image keeps its digest.
+        let there = |descriptor: &Descriptor| There { diff_id, is_ours: ours(&descriptor.digest), descriptor: descriptor.clone() };
+        let mut place = None;
+        for candidates in [named.as_slice(), &known] {
+            for candidate in candidates {
+                if self.exists(&candidate.digest, candidate.size).await? {
+                    self.tell(diff_id, TransferState::ExistsThere);
+                    return Ok(there(candidate));
+                }
             }
-        }
-        let there = |descriptor: Descriptor| There { diff_id, is_ours: ours(&descriptor.digest), descriptor };
-        for candidate in &candidates {
-            if self.exists(&candidate.digest, candidate.size).await? {
-                self.tell(diff_id, TransferState::ExistsThere);
-                return Ok(there(candidate.clone()));
+            if barred.is_some() || candidates.is_empty() {
+                continue;
+            }
+            if place.is_none() {
+                place = Some(self.place(diff_id).await?);
+            }
+            for candidate in candidates {
+                let form = forms.iter().find(|form| form.digest == candidate.digest);
+                let origins = form.map(|form| form.origins.as_slice()).unwrap_or_default();
+                if let Some(from) = self.mount(&candidate.digest, origins).await? {
+                    self.tell(diff_id, TransferState::Mounted { from });
+                    return Ok(there(candidate));
+                }
+            }
+            for candidate in candidates {
+                if self.pusher.store.blobs().size(&candidate.digest) == Some(candidate.size) && self.lease.add_blob(&candidate.digest) {
+                    let sent = self.send_blob(diff_id, &candidate.digest, candidate.size).await?;
+                    self.tell(diff_id, if sent { TransferState::Pushed } else { TransferState::ExistsThere });
+                    return Ok(there(candidate));
+                }
             }
         }
         // Compressing it anew would only hide what it is.
-        if let Some(form) = forms.iter().find(|form| is_foreign(&form.media_type)).filter(|_| !self.may_pass_on()) {
+        if let Some(form) = barred {
             let registry = self.registry.domain().to_owned();
             return Err(Error::Nondistributable { digest: form.digest.to_string(), registry });
         }
-        let closed = |_| Error::Internal { what: "the pusher was closed".to_owned() };
-        let _place = match self.pusher.places.try_acquire() {
-            Ok(place) => place,
-            Err(_) => {
-                self.tell(diff_id, TransferState::Waiting);
-                self.pusher.places.acquire().await.map_err(closed)?
-            }
+        let _place = match place {
+            Some(place) => place,
+            None => self.place(diff_id).await?,
         };
-        for candidate in &candidates {
-            let origins = forms.iter().find(|form| form.digest == candidate.digest).map(|form| form.origins.as_slice()).unwrap_or_default();
-            if let Some(from) = self.mount(&candidate.digest, origins).await? {
-                self.tell(diff_id, TransferState::Mounted { from });
-                return Ok(there(candidate.clone()));
-            }
-        }
-        for candidate in &candidates {
-            if self.pusher.store.blobs().size(&candidate.digest) == Some(candidate.size) && self.lease.add_blob(&candidate.digest) {
-                let sent = self.send_blob(diff_id, &candidate.digest, candidate.size).await?;
-                self.tell(diff_id, if sent { TransferState::Pushed } else { TransferState::ExistsThere });
-                return Ok(there(candidate.clone()));
-            }
-        }
         let descriptor = self.compress(id, diff_id, layer.tar_size).await?;
         self.tell(diff_id, TransferState::Pushed);
         Ok(There { diff_id, descriptor, is_ours: true })
+    }
+
+    /// One of the places for layers on their way, which are fewer than layers.
+    async fn place(&self, diff_id: DiffId) -> Result<SemaphorePermit<'_>, Error> {
+        if let Ok(place) = self.pusher.places.try_acquire() {
+            return Ok(place);
+        }
+        self.tell(diff_id, TransferState::Waiting);
+        self.pusher.places.acquire().await.map_err(|_| Error::Internal { what: "the pusher was closed".to_owned() })
     }
 
     /// The layers of an image whose manifest is there.
