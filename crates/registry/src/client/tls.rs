@@ -104,12 +104,9 @@ impl Tls {
 fn refused(origin: &Origin, error: &std::io::Error) -> Error {
     let host = origin.host.to_string();
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        Some(rustls::Error::InvalidCertificate(reason)) => Error::Certificate {
-            authority: origin.authority(),
-            reason: words(reason),
-            issuer_unknown: matches!(reason, CertificateError::UnknownIssuer),
-            host,
-        },
+        Some(rustls::Error::InvalidCertificate(reason)) => {
+            Error::Certificate { authority: origin.authority(), reason: words(reason), issuer_unknown: is_strange(reason), host }
+        }
         Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => Error::PlainHttp { authority: origin.authority() },
         Some(other) => Error::Tls { host, reason: other.to_string() },
         None => Error::Broken { host, reason: error.to_string() },
@@ -121,7 +118,7 @@ fn words(reason: &CertificateError) -> String {
     let moment = |time: &UnixTime| Timestamp::from_unix(i64::try_from(time.as_secs()).unwrap_or(i64::MAX), 0).to_rfc3339();
     let untimely = "x509: certificate has expired or is not yet valid";
     match reason {
-        CertificateError::UnknownIssuer => "x509: certificate signed by unknown authority".to_owned(),
+        _ if is_strange(reason) => "x509: certificate signed by unknown authority".to_owned(),
         CertificateError::Expired | CertificateError::NotValidYet => untimely.to_owned(),
         CertificateError::ExpiredContext { time, not_after } => {
             format!("{untimely}: current time {} is after {}", moment(time), moment(not_after))
@@ -138,6 +135,11 @@ fn words(reason: &CertificateError) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Whether nobody we know vouches for it: also somebody who has only the name of one we know.
+fn is_strange(reason: &CertificateError) -> bool {
+    matches!(reason, CertificateError::UnknownIssuer | CertificateError::BadSignature)
 }
 
 /// rustls tells names as `DnsName("a.example")` and `IpAddress(127.0.0.1)`.

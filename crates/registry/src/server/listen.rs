@@ -5,11 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -21,11 +23,14 @@ use super::Registry;
 use super::connection;
 use super::tls::Identity;
 use super::wire::Wire;
+use crate::codes::{Code, Refusal};
 
 /// Connections at once; more wait in the kernel's queue.
 const CONNECTIONS: usize = 4096;
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How much is read of a request that came without TLS.
+const REQUEST: u64 = 64 * 1024;
 /// Pause after an accept that failed for lack of resources.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may finish what they are doing after the order to stop.
@@ -126,11 +131,33 @@ async fn accept_all(registry: Arc<Registry>, socket: Listening, places: Arc<Sema
 }
 
 async fn secured(registry: Arc<Registry>, acceptor: TlsAcceptor, stream: TcpStream, stop: CancellationToken) {
-    match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => connection::run(registry, stream, None, stop).await,
+    let handshake = async {
+        let mut first = [0];
+        // A handshake begins with the byte 22 (RFC 8446, section 5.1), a request without one with a letter.
+        if stream.peek(&mut first).await? == 1 && first[0].is_ascii_alphabetic() {
+            return tell_of_tls(stream).await.map(|()| None);
+        }
+        acceptor.accept(stream).await.map(Some)
+    };
+    match tokio::time::timeout(HANDSHAKE, handshake).await {
+        Ok(Ok(Some(stream))) => connection::run(registry, stream, None, stop).await,
+        Ok(Ok(None)) => tracing::debug!("a request came without TLS"),
         Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
         Err(_) => tracing::debug!("a handshake took too long"),
     }
+}
+
+/// Answers a request that came without TLS: clients that are told nothing show their users nothing.
+async fn tell_of_tls(mut stream: TcpStream) -> io::Result<()> {
+    let refusal = Refusal::new(Code::Unsupported, "this registry speaks https, and a request came by http").status(StatusCode::BAD_REQUEST);
+    let response = refusal.into_response();
+    let (status, body) = (response.status(), response.into_body());
+    let head = format!("HTTP/1.0 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    stream.write_all(head.as_bytes()).await?;
+    stream.write_all(&body).await?;
+    stream.shutdown().await?;
+    // Closing with the request unread would reset the connection before the answer is read.
+    tokio::io::copy(&mut stream.take(REQUEST), &mut tokio::io::sink()).await.map(drop)
 }
 
 /// Numbers for whoever may reach this socket, whatever the address.

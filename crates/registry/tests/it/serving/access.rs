@@ -202,6 +202,13 @@ async fn a_self_signed_registry_is_trusted_by_its_certificate() {
     stream.read_to_end(&mut all).await.unwrap();
     let text = String::from_utf8(all).unwrap();
     assert!(text.starts_with("HTTP/1.1 201 Created") && text.ends_with(&format!("\r\n\r\n{content}")), "{} bytes", text.len());
+
+    // Who comes without TLS hears why nothing comes of it.
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET /v2/ HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    let mut told = String::new();
+    plain.read_to_string(&mut told).await.unwrap();
+    assert!(told.starts_with("HTTP/1.0 400 Bad Request\r\n") && told.contains("this registry speaks https"), "{told}");
     stop.cancel();
     task.await.unwrap();
 }
