@@ -176,7 +176,7 @@ async fn route(api: &Api, request: &mut Request, path: &[&str], read: bool) -> A
         ["images", "create"] if post => portable::create(api, request).await,
         ["images", "prune"] if post => images::prune(api, request).await,
         ["images", name @ .., "json"] if read && !name.is_empty() => images::inspect(api, request, &name.join("/")),
-        ["images", name @ .., "history"] if read && !name.is_empty() => images::history(api, &name.join("/")),
+        ["images", name @ .., "history"] if read && !name.is_empty() => images::history(api, request, &name.join("/")),
         ["images", name @ .., "get"] if read && !name.is_empty() => portable::save(api, request, Some(name.join("/"))).await,
         ["images", name @ .., "tag"] if post && !name.is_empty() => images::tag(api, request, &name.join("/")).await,
         ["images", name @ .., "push"] if post && !name.is_empty() => registries::push(api, request, &name.join("/")).await,

@@ -35,9 +35,18 @@ impl Engine {
     /// The archive of the images that `names` mean, as a stream, without the layers that the image `since` has. Errors after the first byte end the stream.
     ///
     /// # Errors
-    /// `NoSuchImage` before anything is sent.
-    pub async fn save_images(&self, names: Vec<String>, since: Option<String>) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
+    /// Before anything is sent: `NoSuchImage`; `NotFoundInWords` for an image that is not for `platform`.
+    pub async fn save_images(
+        &self,
+        names: Vec<String>,
+        since: Option<String>,
+        platform: Option<Platform>,
+    ) -> Result<mpsc::Receiver<io::Result<Bytes>>> {
         let wanted = self.items_named(&names)?;
+        for item in &wanted {
+            let name = item.references.first().map_or_else(|| item.id.to_string(), Reference::familiar);
+            self.refuse_other_platform(&name, &item.id, platform.as_ref())?;
+        }
         let base = since.map(|name| Ok::<_, Error>(SaveBase { id: self.resolve_image(&name)?, name })).transpose()?;
         let ids: std::collections::BTreeSet<ImageId> = wanted.iter().map(|item| item.id).collect();
         let (mut writer, receiver) = blocking::stream_out();
@@ -79,13 +88,16 @@ impl Engine {
         Ok(wanted)
     }
 
-    /// Brings in every image of the archive.
+    /// Brings in every image of the archive, or every one for `platform`.
+    ///
+    /// # Errors
+    /// The store's; `NotFound` when none is for that platform.
     ///
     /// # Durability
     /// All images and names of the archive appear in one transaction, verified; nothing of a bad archive does.
-    pub async fn load_images(&self, reader: ChannelReader) -> Result<Vec<Loaded>> {
+    pub async fn load_images(&self, reader: ChannelReader, platform: Option<Platform>) -> Result<Vec<Loaded>> {
         let store = self.inner.store.clone();
-        let loaded = blocking::files(move || Ok(store.load(reader, &mut |_| {})?)).await?;
+        let loaded = blocking::files(move || Ok(store.load_for(platform.as_ref(), reader, &mut |_| {})?)).await?;
         let loaded: Vec<Loaded> = loaded.into_iter().map(|image| Loaded { references: image.references, id: image.id }).collect();
         for image in &loaded {
             let id = image.id.to_string();

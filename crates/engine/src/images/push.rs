@@ -74,7 +74,7 @@ impl Engine {
             return Err(self.nothing_to_push(&spec));
         }
         for (reference, image) in &wanted {
-            self.refuse_other_platform(reference, image, spec.platform.as_ref())?;
+            self.refuse_other_platform(&reference.familiar(), image, spec.platform.as_ref())?;
         }
         let registry = self.registry_of(&spec.reference, spec.credentials.clone(), true)?;
         messages(PushMessage::Begun { repository: spec.reference.repository() });
@@ -156,19 +156,6 @@ impl Engine {
             Ok(())
         })
         .await
-    }
-
-    fn refuse_other_platform(&self, reference: &Reference, image: &ImageId, wanted: Option<&Platform>) -> Result<()> {
-        let Some((wanted, image)) = wanted.zip(self.inner.store.images().get(image)) else { return Ok(()) };
-        let found = Platform::of_image(&image.config);
-        if found.matches(wanted) {
-            return Ok(());
-        }
-        let reference = reference.familiar();
-        Err(Error::NotFoundInWords {
-            reason: format!("image with reference {reference} was found but does not provide the specified platform ({wanted})"),
-            hint: Some(format!("it is for {found}")),
-        })
     }
 
     fn nothing_to_push(&self, spec: &PushSpec) -> Error {

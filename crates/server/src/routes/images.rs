@@ -2,7 +2,7 @@
 
 use http::StatusCode;
 use shipway_engine::images::{ImageListOptions, ImageRemoveOptions};
-use shipway_model::Reference;
+use shipway_model::{Platform, Reference};
 use shipway_wire::images::ImagesPruned;
 
 use crate::answer;
@@ -25,6 +25,7 @@ pub(crate) fn list(api: &Api, request: &Request) -> ApiResult {
 }
 
 pub(crate) fn inspect(api: &Api, request: &Request, name: &str) -> ApiResult {
+    require_platform(api, request, name, "platform")?;
     let view = api.engine.inspect_image(name)?;
     let mut shown = image::inspect(&view, &api.engine.held_referrers(&view.image.id)?, request.version);
     if compat::is_compose_1(request.header("user-agent")) {
@@ -33,7 +34,8 @@ pub(crate) fn inspect(api: &Api, request: &Request, name: &str) -> ApiResult {
     Ok(answer::ok(&shown))
 }
 
-pub(crate) fn history(api: &Api, name: &str) -> ApiResult {
+pub(crate) fn history(api: &Api, request: &Request, name: &str) -> ApiResult {
+    require_platform(api, request, name, "platform")?;
     Ok(answer::ok(&api.engine.image_history(name)?.iter().map(image::history).collect::<Vec<_>>()))
 }
 
@@ -43,6 +45,28 @@ pub(crate) async fn tag(api: &Api, request: &Request, name: &str) -> ApiResult {
     Ok(answer::status(StatusCode::CREATED))
 }
 
+/// An image is for one platform here: of another one nothing can be shown, and nothing is removed.
+fn require_platform(api: &Api, request: &Request, name: &str, parameter: &str) -> Result<(), ApiError> {
+    match asked_platform(&request.query, parameter)? {
+        Some(platform) => Ok(api.engine.require_platform(name, &platform)?),
+        None => Ok(()),
+    }
+}
+
+/// A platform as the JSON object that clients of newer versions send.
+pub(super) fn asked_platform(query: &Query, parameter: &str) -> Result<Option<Platform>, ApiError> {
+    #[derive(serde::Deserialize)]
+    struct Asked {
+        os: String,
+        architecture: String,
+        #[serde(default)]
+        variant: String,
+    }
+    let Some(text) = query.non_empty(parameter) else { return Ok(None) };
+    let asked: Asked = serde_json::from_str(text).map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")))?;
+    Ok(Some(Platform::new(&asked.os, &asked.architecture, Some(asked.variant.as_str()).filter(|variant| !variant.is_empty()))))
+}
+
 /// A repository and a tag as clients send them, in two arguments.
 pub(crate) fn named(repository: &str, tag: &str) -> Result<Reference, ApiError> {
     let reference = Reference::parse(repository)?;
@@ -50,6 +74,10 @@ pub(crate) fn named(repository: &str, tag: &str) -> Result<Reference, ApiError> 
 }
 
 pub(crate) async fn remove(api: &Api, request: &Request, name: &str) -> ApiResult {
+    if request.query.all("platforms").count() > 1 {
+        return Err(ApiError::invalid("multiple platforms are not supported"));
+    }
+    require_platform(api, request, name, "platforms")?;
     let options = ImageRemoveOptions { force: request.query.flag("force"), no_prune: request.query.flag("noprune") };
     Ok(answer::ok(&image::removed(api.engine.remove_image(name, options).await?)))
 }

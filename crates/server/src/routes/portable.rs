@@ -4,7 +4,7 @@ use http::StatusCode;
 use shipway_engine::images::ImportOptions;
 use shipway_wire::message::Message;
 
-use super::images::named;
+use super::images::{asked_platform, named};
 use crate::answer::{self, AnswerBody, JSON};
 use crate::error::{ApiError, ApiResult};
 use crate::request::Request;
@@ -27,13 +27,14 @@ pub(crate) async fn save(api: &Api, request: &Request, name: Option<String>) -> 
         return Err(ApiError::invalid("no image names were given"));
     }
     let since = request.query.non_empty("since").map(str::to_owned);
-    let pieces = api.engine.save_images(names, since).await?;
+    let pieces = api.engine.save_images(names, since, asked_platform(&request.query, "platform")?).await?;
     Ok(answer::typed(StatusCode::OK, "application/x-tar", AnswerBody::channel(pieces, &request.client)))
 }
 
 pub(crate) async fn load(api: &Api, request: &mut Request) -> ApiResult {
+    let platform = asked_platform(&request.query, "platform")?;
     let reader = upload::reader(request);
-    let loaded = api.engine.load_images(reader).await?;
+    let loaded = api.engine.load_images(reader, platform).await?;
     let mut text = Vec::new();
     for image in loaded {
         if image.references.is_empty() {

@@ -68,7 +68,7 @@ pub(crate) async fn push(api: &Api, request: &Request, name: &str) -> ApiResult 
         other => return Err(ApiError::invalid(format!("unknown compression \"{other}\": use gzip or zstd"))),
     };
     let credentials = credentials::from_header(request.header("x-registry-auth"))?;
-    let platform = query.non_empty("platform").map(asked_platform).transpose()?;
+    let platform = super::images::asked_platform(query, "platform")?;
     let referrers = !query.has("referrers") || query.flag("referrers");
     let spec = PushSpec { all_tags: reference.tag().is_none(), reference, compression, platform, credentials, referrers };
     let engine = api.engine.clone();
@@ -170,19 +170,6 @@ pub(crate) async fn push_list(api: &Api, request: &mut Request, name: &str) -> A
     let sources = asked.sources.iter().map(|source| Reference::parse(source)).collect::<Result<Vec<_>, _>>()?;
     let digest = api.engine.push_list(&reference, asked.list.into_bytes().into(), &sources, credentials).await?;
     Ok(answer::ok(&ListPushed { digest: digest.to_string() }))
-}
-
-/// A platform as the JSON object that clients of newer versions send.
-fn asked_platform(text: &str) -> Result<Platform, ApiError> {
-    #[derive(serde::Deserialize)]
-    struct Asked {
-        os: String,
-        architecture: String,
-        #[serde(default)]
-        variant: String,
-    }
-    let asked: Asked = serde_json::from_str(text).map_err(|error| ApiError::invalid(format!("failed to parse platform: {error}")))?;
-    Ok(Platform::new(&asked.os, &asked.architecture, Some(asked.variant.as_str()).filter(|variant| !variant.is_empty())))
 }
 
 type Lines = mpsc::UnboundedSender<Vec<u8>>;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use shipway_archive::tar::header::Header;
 use shipway_archive::tar::{BLOCK, Entry, EntryKind, TarReader};
 use shipway_archive::{Limits, compress};
-use shipway_model::{DiffId, Digest, ImageId, LayerId, Reference, Sha256Hasher};
+use shipway_model::{DiffId, Digest, ImageConfig, ImageId, LayerId, Platform, Reference, Sha256Hasher};
 
 use super::load_meaning;
 use crate::error::Doing as _;
@@ -102,9 +102,25 @@ impl Store {
     /// # Cost
     /// One pass over the stream, which needs no seeking; each layer is written to the disk once.
     pub fn load(&self, stream: impl Read + Send, progress: &mut dyn FnMut(LoadProgress)) -> Result<Vec<Loaded>> {
+        self.load_for(None, stream, progress)
+    }
+
+    /// Loads the images of an archive that are for `platform`; every one when none is wanted.
+    ///
+    /// # Errors
+    /// As [`Store::load`]; `NoPlatform` when there is no image for it.
+    pub fn load_for(
+        &self,
+        platform: Option<&Platform>,
+        stream: impl Read + Send,
+        progress: &mut dyn FnMut(LoadProgress),
+    ) -> Result<Vec<Loaded>> {
         let lease = self.lease();
         let contents = self.read_archive(stream, &lease, progress)?;
-        let images = load_meaning::describe(&contents, &Here { store: self, lease: &lease })?;
+        let mut images = load_meaning::describe(&contents, &Here { store: self, lease: &lease })?;
+        if let Some(wanted) = platform {
+            images = for_platform(images, wanted)?;
+        }
         let store = self.clone();
         let loaded = self.publish(move |txn| {
             let mut loaded = Vec::new();
@@ -291,6 +307,22 @@ pub(super) fn clean(path: &[u8]) -> Result<String> {
 }
 
 /// Where a link points, as a key: a hard link from the top of the archive, a symlink from its own folder.
+/// Those of `images` that are for `wanted`.
+fn for_platform(images: Vec<Described>, wanted: &Platform) -> Result<Vec<Described>> {
+    let mut available = Vec::new();
+    let mut kept = Vec::new();
+    for described in images {
+        let config = ImageConfig::parse(&described.image.config_bytes).map_err(|error| Error::invalid("image config", &error.to_string()))?;
+        let platform = Platform::of_image(&config);
+        if platform.matches(wanted) {
+            kept.push(described);
+        } else {
+            available.push(platform.to_string());
+        }
+    }
+    if kept.is_empty() { Err(Error::NoPlatform { wanted: wanted.to_string(), available }) } else { Ok(kept) }
+}
+
 fn link_target(name: &str, entry: &Entry) -> Result<String> {
     if entry.kind == EntryKind::Hardlink {
         return clean(&entry.link);
