@@ -169,6 +169,41 @@ fn what_came_goes_on_as_exactly_the_same() {
 }
 
 #[test]
+fn what_is_asked_for_another_platform_is_not_there() {
+    let daemon = Daemon::start(BINARY);
+    build(&daemon, "app:1", "platform");
+    let folder = tempfile::tempdir().unwrap();
+    let (good, none) = (folder.path().join("good.tar"), folder.path().join("none.tar"));
+    let (good, none) = (good.to_str().unwrap(), none.to_str().unwrap());
+    let host = shipway_model::Platform::host().to_string();
+    let other = if host.contains("s390x") { "linux/amd64" } else { "linux/s390x" };
+    fine(&daemon.shipway(&["save", "--platform", &host, "-o", good, "app:1"]));
+    let refused: [&[&str]; 5] = [
+        &["save", "--platform", other, "-o", none, "app:1"],
+        &["image", "inspect", "--platform", other, "app:1"],
+        &["history", "--platform", other, "app:1"],
+        &["rmi", "--platform", other, "app:1"],
+        &["load", "--platform", other, "-i", good],
+    ];
+    for arguments in refused {
+        let asked = |output: Output| {
+            let words = String::from_utf8_lossy(&output.stderr).into_owned();
+            let expected =
+                [format!("was found but does not provide the specified platform ({other})"), format!("has no image for {other}")];
+            assert!(!output.status.success() && expected.iter().any(|expected| words.contains(expected)), "{arguments:?}: {words}");
+        };
+        asked(daemon.shipway(arguments));
+        // Clients of before API 1.50 do not know the flag everywhere, and say so themselves.
+        if let Some(output) = daemon.docker(arguments).filter(|output| !String::from_utf8_lossy(&output.stderr).contains("unknown flag")) {
+            asked(output);
+        }
+    }
+    fine(&daemon.shipway(&["rmi", "--platform", &host, "app:1"]));
+    fine(&daemon.shipway(&["load", "--platform", &host, "-i", good]));
+    assert_eq!(fine(&daemon.shipway(&["run", "--rm", "--network", "none", "app:1"])), "platform\n");
+}
+
+#[test]
 fn dockers_own_client_sees_its_own_words() {
     let registry = DebianRegistry::start();
     let daemon = Daemon::start(BINARY);

@@ -43,6 +43,14 @@ pub enum Error {
         /// The first layer that is missing.
         layer: String,
     },
+    /// An archive has images for other platforms only.
+    #[error("the archive has no image for {wanted}")]
+    NoPlatform {
+        /// What was asked for.
+        wanted: String,
+        /// What there is.
+        available: Vec<String>,
+    },
     /// A layer with links into the layers below it is here, unpacked on others.
     #[error("layer {layer} has links to files of the layers below it, and is here already on top of other layers")]
     OtherBelow {
@@ -182,7 +190,7 @@ impl From<shipway_state::Error> for Error {
 impl Classified for Error {
     fn kind(&self) -> ErrorKind {
         match self {
-            Self::NotFound { .. } | Self::MissingBase { .. } => ErrorKind::NotFound,
+            Self::NotFound { .. } | Self::MissingBase { .. } | Self::NoPlatform { .. } => ErrorKind::NotFound,
             Self::Conflict { .. } | Self::OtherBelow { .. } => ErrorKind::Conflict,
             Self::Invalid { .. } | Self::Option { .. } | Self::Mount { .. } => ErrorKind::Invalid,
             Self::Locked { .. } | Self::Degraded { .. } => ErrorKind::Unavailable,
@@ -200,6 +208,7 @@ impl Classified for Error {
             Self::MissingBase { base, id, .. } => Some(format!(
                 "bring the image with the id {id} here first (`shipway pull {base}`, or load an archive of it), then load this again"
             )),
+            Self::NoPlatform { available, .. } => Some(format!("there are images for {}", available.join(", "))),
             Self::OtherBelow { .. } => {
                 Some("remove the other image that has it (`shipway image rm`, then `shipway image prune`), and pull again".to_owned())
             }

@@ -84,7 +84,7 @@ async fn a_bare_repository_is_saved_with_all_its_tags_and_digests_are_no_names_t
     for tag in ["app:1", "app:2", "apple:1"] {
         it.engine.tag_image("bb", &name(tag)).await.unwrap();
     }
-    let mut stream = it.engine.save_images(vec!["app".to_owned()], None).await.unwrap();
+    let mut stream = it.engine.save_images(vec!["app".to_owned()], None, None).await.unwrap();
     let mut archive = Vec::new();
     while let Some(bytes) = stream.recv().await {
         archive.extend_from_slice(&bytes.unwrap());

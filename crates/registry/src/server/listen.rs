@@ -152,7 +152,8 @@ async fn tell_of_tls(mut stream: TcpStream) -> io::Result<()> {
     let refusal = Refusal::new(Code::Unsupported, "this registry speaks https, and a request came by http").status(StatusCode::BAD_REQUEST);
     let response = refusal.into_response();
     let (status, body) = (response.status(), response.into_body());
-    let head = format!("HTTP/1.0 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    let head =
+        format!("HTTP/1.0 {status}\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     stream.write_all(head.as_bytes()).await?;
     stream.write_all(&body).await?;
     stream.shutdown().await?;

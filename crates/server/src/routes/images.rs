@@ -9,6 +9,7 @@ use crate::answer;
 use crate::compat;
 use crate::convert::{filters_of, image};
 use crate::error::{ApiError, ApiResult};
+use crate::query::Query;
 use crate::request::Request;
 use crate::router::Api;
 
@@ -74,7 +75,7 @@ pub(crate) fn named(repository: &str, tag: &str) -> Result<Reference, ApiError> 
 }
 
 pub(crate) async fn remove(api: &Api, request: &Request, name: &str) -> ApiResult {
-    if request.query.all("platforms").count() > 1 {
+    if request.query.all("platforms").len() > 1 {
         return Err(ApiError::invalid("multiple platforms are not supported"));
     }
     require_platform(api, request, name, "platforms")?;

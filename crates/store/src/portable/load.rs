@@ -312,7 +312,8 @@ fn for_platform(images: Vec<Described>, wanted: &Platform) -> Result<Vec<Describ
     let mut available = Vec::new();
     let mut kept = Vec::new();
     for described in images {
-        let config = ImageConfig::parse(&described.image.config_bytes).map_err(|error| Error::invalid("image config", &error.to_string()))?;
+        let config =
+            ImageConfig::parse(&described.image.config_bytes).map_err(|error| Error::invalid("image config", error.to_string()))?;
         let platform = Platform::of_image(&config);
         if platform.matches(wanted) {
             kept.push(described);

@@ -1,6 +1,6 @@
 //! `history`.
 
-use super::path;
+use super::{path, platform_document};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
@@ -59,7 +59,8 @@ impl Verb for History {
     const WORDS: Words = Words::Exactly(1);
 
     async fn run(self, session: &Session) -> Outcome {
-        let steps: Vec<Step> = session.client()?.json(Call::get(path(&self.image, "/history"))).await?;
+        let call = Call::get(path(&self.image, "/history")).query_if("platform", platform_document(self.platform.as_deref())?);
+        let steps: Vec<Step> = session.client()?.json(call).await?;
         if self.quiet && self.format.is_empty() {
             return steps.iter().try_for_each(|step| output::line(if self.no_trunc { step.id.clone() } else { short_id(&step.id) }));
         }

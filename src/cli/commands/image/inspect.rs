@@ -1,6 +1,6 @@
 //! `image inspect`.
 
-use super::path;
+use super::{path, platform_document};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Failure;
@@ -28,10 +28,11 @@ impl Verb for Inspect {
 
     async fn run(self, session: &Session) -> Outcome {
         let client = session.client()?;
+        let platform = platform_document(self.platform.as_deref())?;
         let mut found = Vec::new();
         let mut missing: Vec<Failure> = Vec::new();
         for name in &self.images {
-            match client.bytes(Call::get(path(name, "/json"))).await {
+            match client.bytes(Call::get(path(name, "/json")).query_if("platform", platform.as_ref())).await {
                 Ok(document) => found.push(String::from_utf8_lossy(&document).trim().to_owned()),
                 Err(failure) if failure.is_unreachable() => return Err(failure),
                 Err(failure) => missing.push(failure),

@@ -1,5 +1,6 @@
 //! `load`.
 
+use super::platform_document;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Failure;
@@ -36,7 +37,10 @@ impl Verb for Load {
             }
             None => upload::standard_input(),
         };
-        let call = Call::post("/images/load").flag("quiet", self.quiet).stream("application/x-tar", chunks);
+        let call = Call::post("/images/load")
+            .flag("quiet", self.quiet)
+            .query_if("platform", platform_document(self.platform.as_deref())?)
+            .stream("application/x-tar", chunks);
         let answer = session.client()?.send(call).await?;
         let mut lines = StatusLines::on_output();
         for_each(answer, |object| lines.show(&object)).await

@@ -1,6 +1,6 @@
 //! `push`.
 
-use super::path;
+use super::{path, platform_document};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::credentials;
@@ -9,8 +9,7 @@ use crate::cli::exit::Outcome;
 use crate::cli::json_stream::{StatusLines, failure_in, for_each};
 use crate::cli::output;
 use crate::cli::session::Session;
-use serde_json::json;
-use shipway_model::{Platform, Reference};
+use shipway_model::Reference;
 
 /// Upload an image to a registry
 #[derive(Debug, clap::Parser)]
@@ -47,10 +46,7 @@ impl Verb for Push {
         if self.all_tags && reference.tag().is_some() {
             return Err(Failure::new("tag can't be used with --all-tags/-a"));
         }
-        let platform = self.platform.as_deref().map(str::parse::<Platform>).transpose().map_err(|error| Failure::classified(&error))?;
-        let platform = platform.map(|platform| {
-            json!({"os": platform.os, "architecture": platform.architecture, "variant": platform.variant.unwrap_or_default()}).to_string()
-        });
+        let platform = platform_document(self.platform.as_deref())?;
         let named = if self.all_tags { reference.clone() } else { reference.clone().with_default_tag() };
         if !self.all_tags && reference.tag().is_none() && !self.quiet {
             output::line("Using default tag: latest")?;

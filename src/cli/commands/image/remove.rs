@@ -1,6 +1,6 @@
 //! `rmi`.
 
-use super::path;
+use super::{path, platform_document};
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
@@ -47,9 +47,11 @@ impl Verb for Remove {
 
     async fn run(self, session: &Session) -> Outcome {
         let client = session.client()?;
+        let platform = platform_document(self.platform.as_deref())?;
         let mut failed = false;
         for name in &self.images {
             let call = Call::delete(path(name, "")).flag("force", self.force).flag("noprune", self.no_prune);
+            let call = call.query_if("platforms", platform.as_ref());
             match client.json::<Vec<Removed>>(call).await {
                 Ok(removed) => removed.iter().try_for_each(|removed| output::line(removed.line()))?,
                 Err(failure) if failure.is_unreachable() => return Err(failure),

@@ -1,5 +1,6 @@
 //! `save`.
 
+use super::platform_document;
 use crate::cli::catalog::{Verb, Words};
 use crate::cli::client::Call;
 use crate::cli::exit::Outcome;
@@ -31,7 +32,7 @@ impl Verb for Save {
         upload::refuse_terminal(self.output.as_deref())?;
         let client = session.client()?;
         let call = self.images.iter().fold(Call::get("/images/get"), |call, name| call.query("names", name));
-        let call = call.query_if("since", self.since.as_ref());
+        let call = call.query_if("since", self.since.as_ref()).query_if("platform", platform_document(self.platform.as_deref())?);
         upload::save(client.send(call).await?, self.output.as_deref()).await
     }
 }
