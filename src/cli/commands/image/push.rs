@@ -46,6 +46,9 @@ impl Verb for Push {
         if self.all_tags && reference.tag().is_some() {
             return Err(Failure::new("tag can't be used with --all-tags/-a"));
         }
+        if reference.digest().is_some() {
+            return Err(Failure::new("cannot push a digest reference").hint("an image goes out by a tag; its digest is the same there"));
+        }
         let platform = platform_document(self.platform.as_deref())?;
         let named = if self.all_tags { reference.clone() } else { reference.clone().with_default_tag() };
         if !self.all_tags && reference.tag().is_none() && !self.quiet {
