@@ -68,7 +68,7 @@ impl Engine {
         }
         let answered = matches!(error, shipway_registry::Error::Refused { .. });
         // What goes wrong later says nothing about the name.
-        let may_be_wrong = answered || error.nobody_was_reached();
+        let may_be_wrong = is_denied(error) || error.nobody_was_reached();
         let nearest = Some(reference).filter(|_| may_be_wrong && !(wants_login(error) && self.is_known_here(reference)));
         let nearest = nearest.and_then(|reference| self.nearest_here(reference, answered));
         let repository = reference.familiar_repository();
@@ -140,6 +140,11 @@ impl Engine {
 
 /// Letters that a name or a tag may be away from one that is here and still be meant as that.
 const NEAR: usize = 3;
+
+/// The answers that tell no more than that there is nothing for who asks.
+fn is_denied(error: &shipway_registry::Error) -> bool {
+    matches!(error, shipway_registry::Error::Refused { status, .. } if matches!(status.as_u16(), 401 | 403 | 404))
+}
 
 fn wants_login(error: &shipway_registry::Error) -> bool {
     matches!(error, shipway_registry::Error::Refused { status, .. } if matches!(status.as_u16(), 401 | 403))
