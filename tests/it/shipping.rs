@@ -59,7 +59,10 @@ fn an_image_goes_out_and_comes_back_the_same() {
     assert_eq!((mounted.matches(": Mounted from team/app").count(), told(&mounted)), (2, digest.clone()), "{mounted}");
 
     let refused = daemon.shipway(&["push", &format!("{}/team/app@{digest}", registry.host())]);
-    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("cannot push a digest reference"), "{refused:?}");
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("cannot push a digest reference"),
+        "{refused:?}"
+    );
     let listed = fine(&daemon.shipway(&["image", "ls", "--digests", "--format", "{{.Repository}} {{.Tag}} {{.Digest}}"]));
     assert!(listed.contains(&format!("{}/team/app 1 {digest}", registry.host())), "{listed}");
 

@@ -114,7 +114,7 @@ pub(super) fn read_block<R: Record>(block: &[u8], place: &Place, next: Option<&[
         return Err(corrupt("the checksum does not match"));
     }
     // A right checksum does not make a right file: whoever can write the disk can compute one.
-    let records: Vec<R> = decode(block).ok_or_else(|| corrupt("the entries are malformed"))?;
+    let records: Vec<R> = decode(block, MOST_WEIGHT).ok_or_else(|| corrupt("the entries are malformed"))?;
     let ordered = records.windows(2).all(|pair| compare_paths(pair[0].path(), pair[1].path()) == Ordering::Less);
     let first = records.first().map(Record::path);
     let last = records.last().map(Record::path);
@@ -125,7 +125,8 @@ pub(super) fn read_block<R: Record>(block: &[u8], place: &Place, next: Option<&[
     Ok(records)
 }
 
-fn decode<R: Record>(block: &[u8]) -> Option<Vec<R>> {
+/// Records that follow each other and together take no more than `most` bytes of memory, if they are more than one.
+pub(super) fn decode<R: Record>(block: &[u8], most: usize) -> Option<Vec<R>> {
     let mut reader = Reader(block);
     let (mut records, mut weight): (Vec<R>, usize) = (Vec::new(), 0);
     while !reader.is_empty() {
@@ -134,7 +135,7 @@ fn decode<R: Record>(block: &[u8]) -> Option<Vec<R>> {
         let path = [before.get(..shared)?, reader.bytes()?].concat();
         let record = R::decode(path, &mut reader)?;
         weight += record.weight();
-        if weight > MOST_WEIGHT && !records.is_empty() {
+        if weight > most && !records.is_empty() {
             return None;
         }
         records.push(record);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shipway_sys::copy;
 
-use super::blocks::{Blocks, Place, corrupt, next_block, read_block, write_block};
+use super::blocks::{Blocks, Place, corrupt, decode, next_block, read_block, write_block};
 use super::codec::{Reader, bytes, number};
 use super::entry::{ContentDigest, IndexEntry};
 use super::sequence::Sequence;
@@ -15,8 +15,11 @@ use super::{LayerIndex, OnceLock};
 use crate::Error;
 
 pub(super) const MAGIC: &[u8; 5] = b"SWLX\x02";
+/// Of the first form: number of entries, all of them as one block, checksum of all before it. No longer written.
+const FIRST_MAGIC: &[u8; 5] = b"SWLX\x01";
+const CHECKSUM: usize = 32;
 /// Length of the table and checksum.
-const FOOTER: usize = 8 + 32;
+const FOOTER: usize = 8 + CHECKSUM;
 /// Files up to this size are held in memory, some three times as large: twenty thousand entries.
 const HELD: u64 = 3 << 19;
 
@@ -54,6 +57,13 @@ impl LayerIndex {
     /// `Corrupt` for anything but the whole of it, as far as it is read; `Read`.
     pub fn open(file: File) -> Result<LayerIndex, Error> {
         let length = shipway_sys::path::metadata(&file)?.size;
+        let mut magic = [0; MAGIC.len()];
+        if length >= magic.len() as u64 {
+            file.read_exact_at(&mut magic, 0).map_err(Error::Read)?;
+        }
+        if &magic == FIRST_MAGIC {
+            return Self::from_first_form(&file, length);
+        }
         let (totals, places) = read_table(&file, length)?;
         let entries = if length <= HELD {
             return Self::from_small(&file, &totals, &places);
@@ -82,6 +92,19 @@ impl LayerIndex {
             return Err(corrupt("its entries are not those that its table tells of"));
         }
         Ok(())
+    }
+
+    fn from_first_form(file: &File, length: u64) -> Result<LayerIndex, Error> {
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| corrupt("it is too long"))?];
+        file.read_exact_at(&mut bytes, 0).map_err(Error::Read)?;
+        let (content, checksum) = bytes.split_at_checked(bytes.len().saturating_sub(CHECKSUM)).unwrap_or_default();
+        if blake3::hash(content).as_bytes() != checksum {
+            return Err(corrupt("the checksum does not match"));
+        }
+        let mut reader = Reader(content.strip_prefix(FIRST_MAGIC).unwrap_or_default());
+        let count = reader.number();
+        let entries = decode(reader.0, usize::MAX).filter(|entries: &Vec<IndexEntry>| count == Some(entries.len() as u64));
+        Self::from_sorted(entries.ok_or_else(|| corrupt("the entries are malformed"))?)
     }
 
     fn from_small(file: &File, totals: &Totals, places: &[Place]) -> Result<LayerIndex, Error> {

@@ -111,6 +111,25 @@ fn a_right_checksum_over_nonsense_is_still_corrupt() {
 }
 
 #[test]
+fn the_first_form_is_still_read() {
+    let index = LayerIndex::new(many()).expect("index");
+    let mut first = b"SWLX\x01".to_vec();
+    number(&mut first, index.len());
+    blocks::write_block(&all(&index), 0, 0, &mut first).expect("block");
+    let checksum = *blake3::hash(&first).as_bytes();
+    first.extend_from_slice(&checksum);
+    let read = open(&first).expect("open");
+    read.verify().expect("verify");
+    assert_eq!(all(&read), all(&index));
+    for at in [4, 5, 6, 100, first.len() / 2, first.len() - 40, first.len() - 1] {
+        let mut damaged = first.clone();
+        damaged[at] ^= 1;
+        assert!(open(&damaged).is_err(), "byte {at}");
+        assert!(open(&first[..at]).is_err(), "cut at {at}");
+    }
+}
+
+#[test]
 fn paths_are_ordered_with_the_slash_first_wherever_they_differ() {
     for long in 0..20 {
         let same = "x".repeat(long);
