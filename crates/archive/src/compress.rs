@@ -3,7 +3,6 @@
 //! What must stay true: labels are never believed, only magic bytes; a decoder holds a bounded window whatever the stream says; the same bytes, level
 //! and block size always compress to the same bytes, however many threads work.
 
-mod bzip2;
 mod gzip;
 mod lzma;
 mod xz;
@@ -61,7 +60,7 @@ pub fn decoder<'a>(reader: impl Read + Send + 'a, limits: &Limits) -> Result<(Fo
     let decoder: Box<dyn Read + Send + 'a> = match format {
         Format::Plain => Box::new(start),
         Format::Gzip => Box::new(gzip::MultiMember::new(start)),
-        Format::Bzip2 => Box::new(bzip2::Bzip2Reader::new(start)),
+        Format::Bzip2 => Box::new(bzip2::read::MultiBzDecoder::new(start)),
         Format::Xz => Box::new(xz::XzReader::new(start)),
         Format::Zstd => {
             let mut decoder = zstd::stream::read::Decoder::with_buffer(start).map_err(Error::Read)?;
