@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Bytes that one piece stands for at most: enough that the call costs nothing beside the copying, little enough that connections take turns.
-const WINDOW: usize = 1 << 20;
+const WINDOW: usize = 4 << 20;
 
 /// Zeroed memory that is never touched, so that it has no pages.
 fn window() -> &'static [u8] {
