@@ -18,7 +18,6 @@ pub mod ignore;
 pub mod index;
 pub mod limits;
 pub mod pack;
-mod scratch;
 pub mod tar;
 pub mod tree;
 pub mod unpack;

@@ -83,6 +83,11 @@ impl Tree {
         Ok(Children { layers })
     }
 
+    /// Names in the folder `path`, sorted.
+    pub fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        self.children(path)?.map(|entry| entry.map(|entry| entry.name().to_vec())).collect()
+    }
+
     /// All that is seen at and below `path`, folders before what is in them.
     pub fn walk(&self, path: &[u8]) -> Result<Walk<'_>, Error> {
         Ok(Walk { tree: self, top: self.lookup(path)?, folders: Vec::new(), over: false })

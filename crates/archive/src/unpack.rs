@@ -96,8 +96,6 @@ pub struct UnpackSummary {
     pub entries: u64,
     /// Attributes that this filesystem or our rights did not take (e.g. `security.selinux`).
     pub skipped_xattrs: u64,
-    /// Something that the archive had brought, or that was there before, was replaced by a later entry of it.
-    pub replaced: bool,
 }
 
 /// Unpacks a layer (uncompressed; see [`crate::compress::decoder`]) into `root`, an empty folder that is to be the upper folder of an overlay.

@@ -17,7 +17,6 @@ use shipway_sys::path::{Metadata, Root, Time};
 
 use crate::errors::BuildError;
 use crate::graph::{CopyOp, CopySource};
-use crate::ops::layer;
 use crate::ops::select::{self, Match, SourceNode, SourceTree};
 use crate::ops::{OpFailure, OpFinding};
 use crate::request::BuildContext;
@@ -178,7 +177,7 @@ impl SourceTree for ContextFiles {
     }
 
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, OpFailure> {
-        layer::names(self.scan.names(), path).map_err(reading)
+        self.scan.names().names(path).map_err(reading)
     }
 
     fn digest_below(&self, path: &[u8]) -> Result<Option<[u8; 32]>, OpFailure> {

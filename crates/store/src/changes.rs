@@ -91,6 +91,7 @@ impl Below for Tree {
     }
 
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, shipway_archive::Error> {
-        self.children(path)?.map(|entry| entry.map(|entry| entry.name().to_vec())).collect()
+        // The view's own, not this one.
+        (**self).names(path)
     }
 }

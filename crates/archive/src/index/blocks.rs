@@ -63,48 +63,93 @@ pub(super) fn next_block<R: Record>(records: &[R]) -> usize {
     records.iter().take_while(fits).count().max(usize::from(!records.is_empty()))
 }
 
-/// Writes one block to `out`, which stands at `offset`.
-pub(super) fn write_block<R: Record>(records: &[R], offset: u64, before: u64, out: &mut impl Write) -> Result<Option<Place>, Error> {
-    let Some(first) = records.first() else { return Ok(None) };
-    let mut block = Vec::with_capacity(records.len() * 80);
-    let mut former: &[u8] = b"";
-    for record in records {
-        let path = record.path();
-        let shared = path.iter().zip(former).take_while(|(a, b)| a == b).count();
-        number(&mut block, shared as u64);
-        bytes(&mut block, &path[shared..]);
-        record.encode(&mut block);
-        former = path;
+/// Writes sorted records block by block.
+pub(super) struct BlockWriter<W> {
+    out: W,
+    offset: u64,
+    count: u64,
+    places: Vec<Place>,
+}
+
+impl<W: Write> BlockWriter<W> {
+    /// Writes to `out`, whose first `offset` bytes are there.
+    pub(super) fn new(out: W, offset: u64) -> Self {
+        Self { out, offset, count: 0, places: Vec::new() }
     }
-    out.write_all(&block).map_err(Error::Write)?;
-    let length = u32::try_from(block.len()).map_err(|_| corrupt("a block is too long"))?;
-    Ok(Some(Place { first: first.path().into(), offset, length, before, checksum: *blake3::hash(&block).as_bytes() }))
+
+    /// Writes the next records.
+    ///
+    /// # Errors
+    /// `Write`; `Corrupt` for a record that is too long.
+    pub(super) fn write<R: Record>(&mut self, mut records: &[R]) -> Result<(), Error> {
+        while !records.is_empty() {
+            let (next, rest) = records.split_at(next_block(records));
+            self.write_block(next)?;
+            records = rest;
+        }
+        Ok(())
+    }
+
+    fn write_block<R: Record>(&mut self, records: &[R]) -> Result<(), Error> {
+        let mut block = Vec::with_capacity(records.len() * 80);
+        let mut former: &[u8] = b"";
+        for record in records {
+            let path = record.path();
+            let shared = path.iter().zip(former).take_while(|(a, b)| a == b).count();
+            number(&mut block, shared as u64);
+            bytes(&mut block, &path[shared..]);
+            record.encode(&mut block);
+            former = path;
+        }
+        self.out.write_all(&block).map_err(Error::Write)?;
+        let length = u32::try_from(block.len()).map_err(|_| corrupt("a block is too long"))?;
+        let first = records.first().map(Record::path).unwrap_or_default().into();
+        self.places.push(Place { first, offset: self.offset, length, before: self.count, checksum: *blake3::hash(&block).as_bytes() });
+        self.offset += u64::from(length);
+        self.count += records.len() as u64;
+        Ok(())
+    }
+
+    /// Records written so far.
+    pub(super) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Where they are.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.places
+    }
+
+    /// Where they went to.
+    pub(super) fn out(&self) -> &W {
+        &self.out
+    }
+
+    /// What was written to, and where the blocks are in it.
+    pub(super) fn finish(self) -> (W, Vec<Place>) {
+        (self.out, self.places)
+    }
 }
 
 /// Writes sorted records to `file`, which is empty.
 ///
 /// # Errors
 /// `Write`; `Corrupt` for a record that is too long.
-pub(crate) fn write_run<R: Record>(mut file: File, records: impl Iterator<Item = R>) -> Result<Blocks<R>, Error> {
-    let (mut places, mut waiting): (Vec<Place>, Vec<R>) = (Vec::new(), Vec::new());
-    let (mut offset, mut count, mut weight) = (0, 0, 0);
-    let mut write = |waiting: &mut Vec<R>| -> Result<(), Error> {
-        let place = write_block(waiting, offset, count, &mut file)?;
-        offset += place.as_ref().map_or(0, |place| u64::from(place.length));
-        count += waiting.len() as u64;
-        places.extend(place);
-        waiting.clear();
-        Ok(())
-    };
+pub(crate) fn write_run<R: Record>(file: File, records: impl Iterator<Item = R>) -> Result<Blocks<R>, Error> {
+    let mut writer = BlockWriter::new(file, 0);
+    let (mut waiting, mut weight): (Vec<R>, usize) = (Vec::new(), 0);
     for record in records {
         weight += record.weight();
         if weight > WEIGHT {
-            write(&mut waiting)?;
+            writer.write(&waiting)?;
+            waiting.clear();
             weight = record.weight();
         }
         waiting.push(record);
     }
-    write(&mut waiting)?;
+    writer.write(&waiting)?;
+    let count = writer.count();
+    let (file, places) = writer.finish();
     Ok(Blocks::new(file, places, count))
 }
 

@@ -6,14 +6,13 @@ use std::sync::Arc;
 
 use shipway_sys::path::Dir;
 
-use super::blocks::{Place, Record, next_block, read_at, write_block};
+use super::blocks::{BlockWriter, Record, read_at};
 use super::digest::{Digester, Marks};
 use super::entry::IndexEntry;
 use super::file::{MAGIC, Totals, write_end};
 use super::sequence::Sequence;
 use super::{LayerIndex, OnceLock, Order};
 use crate::Error;
-use crate::scratch;
 
 /// Memory for entries before they go to a file: some thirty thousand.
 const HELD: usize = 6 << 20;
@@ -26,18 +25,11 @@ pub(crate) struct IndexBuilder<'a> {
     /// Entries that are in no file yet.
     waiting: Vec<IndexEntry>,
     weight: usize,
-    spilled: Option<Spilled>,
+    /// What went to a file, once it was too much for memory.
+    spilled: Option<BlockWriter<File>>,
     order: Order,
     digester: Digester,
     content_size: u64,
-}
-
-/// What is in the file.
-struct Spilled {
-    file: File,
-    places: Vec<Place>,
-    offset: u64,
-    entries: u64,
 }
 
 impl<'a> IndexBuilder<'a> {
@@ -72,7 +64,7 @@ impl<'a> IndexBuilder<'a> {
 
     /// Entries taken so far.
     pub(crate) fn count(&self) -> u64 {
-        self.spilled.as_ref().map_or(0, |spilled| spilled.entries) + self.waiting.len() as u64
+        self.spilled.as_ref().map_or(0, BlockWriter::count) + self.waiting.len() as u64
     }
 
     /// The path of entry `number`, which was taken before.
@@ -80,15 +72,15 @@ impl<'a> IndexBuilder<'a> {
     /// # Cost
     /// Reads a block of the file when the entry is there.
     pub(crate) fn path_of(&self, number: u64) -> Result<Vec<u8>, Error> {
-        let (written, places) = self.spilled.as_ref().map_or((0, &[][..]), |spilled| (spilled.entries, &spilled.places));
         let gone = || super::blocks::corrupt("an entry refers to none");
-        if number >= written {
+        let written = self.spilled.as_ref().map_or(0, BlockWriter::count);
+        let Some(spilled) = self.spilled.as_ref().filter(|_| number < written) else {
             let at = usize::try_from(number - written).map_err(|_| gone())?;
             return self.waiting.get(at).map(|entry| entry.path.clone()).ok_or_else(gone);
-        }
+        };
+        let places = spilled.places();
         let block = places.partition_point(|place| place.before <= number).saturating_sub(1);
-        let Some(spilled) = &self.spilled else { return Err(gone()) };
-        let entries: Vec<IndexEntry> = read_at(&spilled.file, places, block)?;
+        let entries: Vec<IndexEntry> = read_at(spilled.out(), places, block)?;
         let at = usize::try_from(number - places[block].before).map_err(|_| gone())?;
         entries.into_iter().nth(at).map(|entry| entry.path).ok_or_else(gone)
     }
@@ -103,41 +95,28 @@ impl<'a> IndexBuilder<'a> {
             self.spill()?;
         }
         let digest = self.digester.finish().unwrap_or_default();
-        let Some(mut spilled) = self.spilled else {
+        let Some(spilled) = self.spilled else {
             let entries = Sequence::Held(Arc::new(self.waiting));
             return Ok(LayerIndex { entries, content_size: self.content_size, digest: OnceLock::from(digest) });
         };
-        let totals = Totals { entries: spilled.entries, content_size: self.content_size, digest };
-        write_end(&totals, &spilled.places, &mut spilled.file)?;
-        Ok(LayerIndex::stored(spilled.file, spilled.places, &totals))
+        let totals = Totals { entries: spilled.count(), content_size: self.content_size, digest };
+        let (mut file, places) = spilled.finish();
+        write_end(&totals, &places, &mut file)?;
+        Ok(LayerIndex::stored(file, places, &totals))
     }
 
     fn spill(&mut self) -> Result<(), Error> {
         let spilled = match &mut self.spilled {
             Some(spilled) => spilled,
             none => {
-                let mut file = scratch::file(self.scratch)?;
+                let mut file = self.scratch.unnamed_file()?;
                 file.write_all(MAGIC).map_err(Error::Write)?;
-                none.insert(Spilled { file, places: Vec::new(), offset: MAGIC.len() as u64, entries: 0 })
+                none.insert(BlockWriter::new(file, MAGIC.len() as u64))
             }
         };
         spilled.write(&self.waiting)?;
         self.waiting.clear();
         self.weight = 0;
-        Ok(())
-    }
-}
-
-impl Spilled {
-    fn write(&mut self, mut entries: &[IndexEntry]) -> Result<(), Error> {
-        while !entries.is_empty() {
-            let (next, rest) = entries.split_at(next_block(entries));
-            let place = write_block(next, self.offset, self.entries, &mut self.file)?;
-            self.offset += place.as_ref().map_or(0, |place| u64::from(place.length));
-            self.entries += next.len() as u64;
-            self.places.extend(place);
-            entries = rest;
-        }
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use shipway_sys::copy;
 
-use super::blocks::{Blocks, Place, corrupt, decode, next_block, read_block, write_block};
+use super::blocks::{BlockWriter, Blocks, Place, corrupt, decode, read_block};
 use super::codec::{Reader, bytes, number};
 use super::entry::{ContentDigest, IndexEntry};
 use super::sequence::Sequence;
@@ -18,6 +18,7 @@ pub(super) const MAGIC: &[u8; 5] = b"SWLX\x02";
 /// Of the first form: number of entries, all of them as one block, checksum of all before it. No longer written.
 const FIRST_MAGIC: &[u8; 5] = b"SWLX\x01";
 const CHECKSUM: usize = 32;
+const CUT_OFF: &str = "it is cut off or of another version";
 /// Length of the table and checksum.
 const FOOTER: usize = 8 + CHECKSUM;
 /// Files up to this size are held in memory, some three times as large: twenty thousand entries.
@@ -61,8 +62,10 @@ impl LayerIndex {
         if length >= magic.len() as u64 {
             file.read_exact_at(&mut magic, 0).map_err(Error::Read)?;
         }
-        if &magic == FIRST_MAGIC {
-            return Self::from_first_form(&file, length);
+        match &magic {
+            MAGIC => {}
+            FIRST_MAGIC => return Self::from_first_form(&file, length),
+            _ => return Err(corrupt(CUT_OFF)),
         }
         let (totals, places) = read_table(&file, length)?;
         let entries = if length <= HELD {
@@ -134,15 +137,10 @@ impl LayerIndex {
 fn encode(entries: &Arc<Vec<IndexEntry>>, content_size: u64, digest: ContentDigest) -> Result<Vec<u8>, Error> {
     let mut out = Vec::with_capacity(entries.len() * 80 + 256);
     out.extend_from_slice(MAGIC);
-    let mut places = Vec::new();
-    let mut done = 0;
-    while done < entries.len() {
-        let next = &entries[done..done + next_block(&entries[done..])];
-        let offset = out.len() as u64;
-        places.extend(write_block(next, offset, done as u64, &mut out)?);
-        done += next.len();
-    }
-    let totals = Totals { entries: done as u64, content_size, digest };
+    let mut writer = BlockWriter::new(out, MAGIC.len() as u64);
+    writer.write(entries)?;
+    let totals = Totals { entries: writer.count(), content_size, digest };
+    let (mut out, places) = writer.finish();
     write_end(&totals, &places, &mut out)?;
     Ok(out)
 }
@@ -168,15 +166,13 @@ pub(super) fn write_end(totals: &Totals, places: &[Place], out: &mut impl Write)
 }
 
 fn read_table(file: &File, length: u64) -> Result<(Totals, Vec<Place>), Error> {
-    let cut_off = || corrupt("it is cut off or of another version");
-    let mut magic = [0; MAGIC.len()];
+    let cut_off = || corrupt(CUT_OFF);
     let mut footer = [0; FOOTER];
     let footer_at = length.checked_sub((MAGIC.len() + FOOTER) as u64).ok_or_else(cut_off)? + MAGIC.len() as u64;
-    file.read_exact_at(&mut magic, 0).map_err(Error::Read)?;
     file.read_exact_at(&mut footer, footer_at).map_err(Error::Read)?;
     let (table_length, checksum) = footer.split_at(8);
     let table_length = table_length.iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
-    let table_at = footer_at.checked_sub(table_length).filter(|at| &magic == MAGIC && *at >= MAGIC.len() as u64).ok_or_else(cut_off)?;
+    let table_at = footer_at.checked_sub(table_length).filter(|at| *at >= MAGIC.len() as u64).ok_or_else(cut_off)?;
     let mut table = vec![0; usize::try_from(footer_at - table_at).map_err(|_| cut_off())? + 8];
     file.read_exact_at(&mut table, table_at).map_err(Error::Read)?;
     if blake3::hash(&table).as_bytes() != checksum {

@@ -11,7 +11,6 @@ use shipway_sys::path::{Dir, Time};
 
 use crate::Error;
 use crate::index::{Blocks, IndexEntry, PathKey, Reader, Record, Sequence, compare_paths, is_within, number, write_run};
-use crate::scratch;
 
 /// Memory for notes before they go to the disk, roughly.
 const HELD: usize = 8 << 20;
@@ -110,7 +109,9 @@ impl Notes {
                 self.weight = self.weight.saturating_sub(former.get().weight() + former.key().0.len());
                 former.insert(noted);
             }
-            Entry::Vacant(place) => drop(place.insert(noted)),
+            Entry::Vacant(place) => {
+                place.insert(noted);
+            }
         }
         if self.weight > HELD { self.spill() } else { Ok(()) }
     }
@@ -199,7 +200,7 @@ impl Notes {
         let mut filter = Filter::of(self.fresh.len());
         self.fresh.keys().for_each(|path| filter.add(self.hashing.hash_one(path.0.as_slice())));
         let records = std::mem::take(&mut self.fresh).into_iter().map(|(path, noted)| noted.at(path.0));
-        let blocks: Blocks<Noted> = write_run(scratch::file(&self.scratch)?, records)?;
+        let blocks: Blocks<Noted> = write_run(self.scratch.unnamed_file()?, records)?;
         self.runs.push(Run { records: Sequence::Stored(blocks), filter });
         self.weight = 0;
         Ok(())

@@ -43,7 +43,6 @@ pub(super) struct Placing<'a> {
     pub(super) notes: Notes,
     /// Inodes with several names so far.
     pub(super) inodes: u32,
-    replaced: bool,
     filler: Filler,
     buffer: Vec<u8>,
     pub(super) bytes: u64,
@@ -92,7 +91,6 @@ impl<'a> Placing<'a> {
             folders: Folders::default(),
             notes,
             inodes: 0,
-            replaced: false,
             filler: Filler::default(),
             buffer: vec![0; BUFFER],
             bytes: 0,
@@ -165,7 +163,7 @@ impl<'a> Placing<'a> {
     }
 
     fn summary(&self) -> UnpackSummary {
-        UnpackSummary { bytes: self.bytes, entries: self.entries, skipped_xattrs: self.skipped_xattrs, replaced: self.replaced }
+        UnpackSummary { bytes: self.bytes, entries: self.entries, skipped_xattrs: self.skipped_xattrs }
     }
 
     /// What the name means; a whiteout name among the folders on the way is never sensible.
@@ -433,7 +431,6 @@ impl<'a> Placing<'a> {
         folder.dir.remove_tree(name)?;
         self.folders.forget();
         self.notes.clear(path);
-        self.replaced = true;
         Ok(Found::Removed)
     }
 

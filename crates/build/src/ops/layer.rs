@@ -108,17 +108,12 @@ impl SourceTree for View {
     }
 
     fn names(&self, path: &[u8]) -> Result<Vec<Vec<u8>>, OpFailure> {
-        names(&self.tree, path).map_err(unreadable)
+        self.tree.names(path).map_err(unreadable)
     }
 
     fn digest_below(&self, path: &[u8]) -> Result<Option<[u8; 32]>, OpFailure> {
         self.tree.digest(path).map_err(unreadable)
     }
-}
-
-/// Names in a folder of a tree, sorted.
-pub(crate) fn names(tree: &shipway_archive::tree::Tree, folder: &[u8]) -> Result<Vec<Vec<u8>>, shipway_archive::Error> {
-    tree.children(folder)?.map(|entry| entry.map(|entry| entry.name().to_vec())).collect()
 }
 
 /// The index of a layer that cannot be read.

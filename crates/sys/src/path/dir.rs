@@ -157,16 +157,17 @@ impl Dir {
         self.open(name, OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOCTTY, mode).map(File::from)
     }
 
-    /// Makes and opens a file without a name on the filesystem of this folder, for reading and writing; it goes with its last handle.
-    ///
-    /// # Errors
-    /// `EOPNOTSUPP` where the filesystem has no such files.
+    /// Makes and opens a file without a name, for what is too much for memory: on the filesystem of this folder, or in memory where that has no such files
+    /// (FAT, NFS) or takes none. It goes with its last handle, also when we are killed.
     ///
     /// # Source
     /// open(2), `O_TMPFILE`, Linux 3.11.
     pub fn unnamed_file(&self) -> Result<File, Error> {
         let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.fd, ".", flags, Mode::from_raw_mode(0o600));
+        let opened = rustix::fs::openat(&self.fd, ".", flags, Mode::from_raw_mode(0o600)).or_else(|errno| match errno {
+            Errno::OPNOTSUPP | Errno::ISDIR | Errno::ROFS => rustix::fs::memfd_create("unnamed", rustix::fs::MemfdFlags::CLOEXEC),
+            other => Err(other),
+        });
         opened.map(File::from).map_err(|errno| self.failed("open unnamed file", OsStr::new("."), errno))
     }
 

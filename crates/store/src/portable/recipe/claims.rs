@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, Read as _, Seek as _, Write as _};
 use std::path::PathBuf;
 
 use shipway_archive::index::ContentDigest;
+use shipway_sys::path::Root;
 
 /// Bytes kept in memory.
 pub(super) const HELD: usize = 512 << 10;
@@ -53,10 +54,8 @@ impl Claims {
         let file = match &mut self.spilled {
             Some(file) => file,
             None => {
-                let path = self.folder.join("claims");
-                let file = File::options().read(true).write(true).create_new(true).open(&path)?;
-                std::fs::remove_file(&path)?;
-                self.spilled.insert(file)
+                let folder = Root::open(&self.folder).and_then(|root| root.top())?;
+                self.spilled.insert(folder.unnamed_file()?)
             }
         };
         file.write_all(&self.held)?;
